@@ -1,0 +1,1 @@
+"""C sources that travel with generated code (package data)."""

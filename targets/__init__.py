@@ -1,0 +1,1 @@
+"""Chip and board descriptions (package data)."""
