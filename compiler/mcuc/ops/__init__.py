@@ -1,0 +1,51 @@
+"""The operators: one folder each, listed once below."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+
+from mcuc.errors import McucError
+from mcuc.ops._base import Operator
+
+# keep sorted
+NAMES = (
+    "conv_2d",
+    "depthwise_conv_2d",
+    "fully_connected",
+    "quantize",
+)
+
+
+@cache
+def get(name: str) -> Operator:
+    """The operator of that name in NAMES."""
+    operator: Operator = import_module(f"mcuc.ops.{name}").OPERATOR
+    return operator
+
+
+@cache
+def _tflite_table() -> dict[str, str]:
+    return {kind: name for name in NAMES for kind in get(name).tflite}
+
+
+@cache
+def _onnx_table() -> dict[str, str]:
+    return {kind: name for name in NAMES for kind in get(name).onnx}
+
+
+def find_tflite(kind: str, where: str) -> Operator:
+    """The operator for a TFLite builtin name. Raises McucError("unsupported-operator")."""
+    return _find(_tflite_table(), kind, where, "TFLite")
+
+
+def find_onnx(kind: str, where: str) -> Operator:
+    """The operator for an ONNX op type. Raises McucError("unsupported-operator")."""
+    return _find(_onnx_table(), kind, where, "ONNX")
+
+
+def _find(table: dict[str, str], kind: str, where: str, family: str) -> Operator:
+    if kind not in table:
+        raise McucError("unsupported-operator", f"{family} operator {kind} is not supported", where=where,
+                        try_this="run `mcuc check MODEL` for every node's verdict and `mcuc ops` for what is supported")
+    return get(table[kind])

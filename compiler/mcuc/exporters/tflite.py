@@ -1,0 +1,101 @@
+"""Graph -> .tflite, through the schema module of ai-edge-litert. The graph must not have folded zero points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mcuc import ops
+from mcuc.errors import McucError
+from mcuc.ir import DType, Graph, Tensor
+
+_TYPES = {DType.FLOAT32: 0, DType.INT32: 2, DType.UINT8: 3, DType.INT64: 4, DType.BOOL: 6, DType.INT16: 7, DType.INT8: 9}
+
+
+def export(graph: Graph) -> bytes:
+    """The graph as a TFLite flatbuffer. Raises McucError("not-exportable") for what TFLite cannot express."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT()
+    model.version = 3
+    model.description = "mcuc"
+    empty = schema.BufferT()
+    model.buffers = [empty]
+    model.operatorCodes = []
+    subgraph = schema.SubGraphT()
+    subgraph.name = graph.name
+    subgraph.tensors = []
+    subgraph.operators = []
+    index: dict[str, int] = {}
+
+    def tensor_index(tensor: Tensor) -> int:
+        if tensor.name not in index:
+            index[tensor.name] = len(subgraph.tensors)
+            subgraph.tensors.append(_tensor(schema, model, tensor))
+        return index[tensor.name]
+
+    subgraph.inputs = [tensor_index(graph.tensors[n]) for n in graph.inputs]
+    codes: dict[str, int] = {}
+    for node in graph.nodes:
+        operator = ops.get(node.op)
+        if operator.to_tflite is None or graph.profile != "tflite":
+            raise McucError("not-exportable", f"operator {node.op} of profile {graph.profile} has no TFLite form",
+                            where=node.name, try_this="export to ONNX instead")
+        exported = operator.to_tflite(node, graph)
+        constants = {t.name: t for t in exported.constants}
+        if exported.kind not in codes:
+            codes[exported.kind] = len(model.operatorCodes)
+            code = schema.OperatorCodeT()
+            number = getattr(schema.BuiltinOperator, exported.kind)
+            code.builtinCode, code.deprecatedBuiltinCode, code.version = number, min(number, 127), _version(exported.kind)
+            model.operatorCodes.append(code)
+        entry = schema.OperatorT()
+        entry.opcodeIndex = codes[exported.kind]
+        names = node.inputs if exported.inputs is None else exported.inputs
+        entry.inputs = [-1 if not n else tensor_index(constants[n] if n in constants else graph.tensors[n]) for n in names]
+        entry.outputs = [tensor_index(graph.tensors[n]) for n in node.outputs]
+        if exported.options:
+            options: Any = getattr(schema, f"{exported.options}T")()
+            for key, value in exported.fields.items():
+                if not hasattr(options, key):
+                    raise McucError("internal", f"{exported.options} has no field {key}", where=node.name)
+                setattr(options, key, value)
+            entry.builtinOptionsType = getattr(schema.BuiltinOptions, exported.options)
+            entry.builtinOptions = options
+        subgraph.operators.append(entry)
+    subgraph.outputs = [tensor_index(graph.tensors[n]) for n in graph.outputs]
+    model.subgraphs = [subgraph]
+    builder = flatbuffers.Builder(1 << 16)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _version(kind: str) -> int:
+    """The operator version in which TFLite introduced int8 (tensorflow/lite/tools/versioning)."""
+    return {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "ADD": 2, "MUL": 2, "AVERAGE_POOL_2D": 2,
+            "MAX_POOL_2D": 2, "SOFTMAX": 2, "LOGISTIC": 2, "RELU": 2, "RELU6": 2, "PAD": 2, "PADV2": 2, "MEAN": 2,
+            "CONCATENATION": 2, "TRANSPOSE": 2, "STRIDED_SLICE": 2, "SLICE": 2, "RESIZE_NEAREST_NEIGHBOR": 3,
+            "QUANTIZE": 2, "DEQUANTIZE": 2, "RESHAPE": 1}.get(kind, 1)
+
+
+def _tensor(schema: Any, model: Any, tensor: Tensor) -> Any:
+    entry = schema.TensorT()
+    entry.name = tensor.name
+    entry.shape = list(tensor.shape)
+    entry.type = _TYPES[tensor.dtype]
+    entry.buffer = 0
+    if tensor.data is not None:
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(tensor.data).tobytes(), np.uint8)
+        entry.buffer = len(model.buffers)
+        model.buffers.append(buffer)
+    if tensor.quant is not None:
+        quant = schema.QuantizationParametersT()
+        quant.scale = np.array(tensor.quant.scale, np.float32)
+        zeros = tensor.quant.zero_point
+        quant.zeroPoint = np.array(zeros if len(zeros) == len(quant.scale) else zeros * len(quant.scale), np.int64)
+        quant.quantizedDimension = tensor.quant.axis or 0
+        entry.quantization = quant
+    return entry

@@ -1,0 +1,33 @@
+"""Unary operators as tables of 256 bytes: lookup, import helpers, lowering."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from mcuc.ir import Array
+from mcuc.kernels._base import Call, Rows, Table
+
+
+def table_lookup(table: bytes, x: Array) -> Array:
+    """x int8 or uint8 -> int8 of the same shape; table is indexed by the unsigned byte."""
+    return np.frombuffer(table, np.int8)[x.view(np.uint8)]
+
+
+def clamp_bounds(table: bytes) -> tuple[int, int] | None:
+    """(low, high) when the table is a plain clamp of int8 values (relu, relu6, clip without requantization)."""
+    values = np.roll(np.frombuffer(table, np.int8), 128).astype(int)  # in order -128..127
+    low, high = int(values.min()), int(values.max())
+    return (low, high) if np.array_equal(values, np.clip(np.arange(-128, 128), low, high)) else None
+
+
+def table_call(table: bytes, shape: tuple[int, ...]) -> Call:
+    """A call of the unary family over a tensor of that shape, seen as one row of pixels."""
+    channels = shape[-1] if shape else 1
+    width = prod(shape) // max(1, channels)
+    flip = table == bytes(v ^ 0x80 for v in range(256))
+    clamp = clamp_bounds(table)
+    params = {"flip": flip, "clamp": clamp, "in_c": channels}
+    tables = () if flip or clamp else (Table("table", "int8_t", np.frombuffer(table, np.int8)),)
+    return Call("unary", params, tables, (Rows(0, width * channels, 1),), 1, width, channels, width * channels, channels)

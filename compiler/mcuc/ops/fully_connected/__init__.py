@@ -1,0 +1,59 @@
+"""Dense layer: every row of the input times the weight matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mcuc.ir import Array, Graph, Node, Tensor
+from mcuc.kernels._base import Call
+from mcuc.ops._base import Cost, Operator, Shape, int8_runtime
+from mcuc.ops._conv import ConvAttrs, bias_or_zeros, dot_call, finish, matmul_exact, require_folded
+from mcuc.ops.fully_connected.tflite import from_tflite, to_tflite
+
+
+def infer(attrs: ConvAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
+    """x of any rank seen as [rows, k], weights [oc, k] -> [rows, oc]."""
+    oc, k = inputs[1].shape
+    return ((inputs[0].elements // k, oc),)
+
+
+def reference(attrs: ConvAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """Integer reference: x int8 [..., k], weights int8 [oc, k], bias int32 [oc] or None."""
+    x, w = arrays[0], arrays[1]
+    assert x is not None and w is not None
+    centred = w.astype(np.int64) - np.array(attrs.weight_zero_point, np.int64).reshape(-1, 1)
+    acc = matmul_exact(x.reshape(-1, w.shape[1]).astype(np.int64) - attrs.input_zero_point, centred)
+    return (finish(acc + bias_or_zeros(arrays[2] if len(arrays) > 2 else None, w.shape[0]), attrs),)
+
+
+def cost(node: Node, graph: Graph) -> Cost:
+    """Output elements times row length."""
+    return Cost(graph.tensors[node.outputs[0]].elements * graph.tensors[node.inputs[1]].shape[1])
+
+
+def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
+    """One call of the dot family, each input row a pixel."""
+    require_folded(node)
+    w = graph.const(node.inputs[1])
+    oc, k = w.shape
+    rows = graph.tensors[node.inputs[0]].elements // k
+    bias = graph.const(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(oc, np.int32)
+    return (dot_call(node.attrs, (1, rows, k), w.reshape(oc, 1, 1, k), bias, (1, rows, oc)),)
+
+
+def constant_weights(node: Node, graph: Graph) -> str | None:
+    """Weights and bias are constants, weights int8 of rank 2."""
+    w = graph.tensors[node.inputs[1]]
+    if w.data is None:
+        return f"weights {w.name!r} are computed at run time"
+    if w.dtype.value != "int8" or len(w.shape) != 2:
+        return f"weights {w.name!r} are {w.dtype.value} of shape {w.shape}"
+    return None
+
+
+OPERATOR = Operator(
+    name="fully_connected", summary="dense layer", infer=infer, reference=reference, cost=cost, lower=lower,
+    limits=(int8_runtime, constant_weights), tflite=("FULLY_CONNECTED",), from_tflite=from_tflite,
+    to_tflite=to_tflite)
