@@ -1,0 +1,111 @@
+"""The exact search as machine code: `_solver.c`, compiled once and kept in the user's cache; else the Python one.
+
+Both visit the same nodes in the same order, so which one runs changes the time and nothing else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+
+from mcuc.plan import _exact
+from mcuc.plan._exact import Problem, Verdict
+
+FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC")
+# Below this many buffers times nodes, the Python search ends before a compiler would have started.
+SMALL = 40_000
+# Beyond these the recursion is not safe: one frame a buffer.
+NATIVE_BUFFERS, PYTHON_BUFFERS = 4096, 400
+_VERDICTS = {0: Verdict.IMPOSSIBLE, 1: Verdict.FITS, 2: Verdict.UNDECIDED}
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "mcuc"
+
+
+def _compilers() -> list[list[str]]:
+    found = [[path] for name in ("cc", "gcc", "clang") if (path := shutil.which(name))]
+    return [*found, [sys.executable, "-m", "ziglang", "cc"]]
+
+
+def _build(source: Path, target: Path) -> bool:
+    """Compile beside the target and rename, so that a reader never sees half a library."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for compiler in _compilers():
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            output = Path(folder) / "solver"
+            command = [*compiler, *FLAGS, str(source), "-o", str(output)]
+            try:
+                done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+            except (OSError, subprocess.TimeoutExpired):
+                continue
+            if done.returncode == 0 and output.is_file():
+                os.replace(output, target)
+                return True
+    return False
+
+
+@cache
+def load() -> ctypes.CDLL | None:
+    """The compiled search, or None where there is no compiler, no cache to write to, or nothing that loads."""
+    source = Path(__file__).with_name("_solver.c")
+    try:
+        key = hashlib.sha256(source.read_bytes() + " ".join(FLAGS).encode()).hexdigest()[:16]
+        target = _cache_folder() / f"solver-{platform.system()}-{platform.machine()}-{key}.so"
+        if not target.is_file() and not _build(source, target):
+            return None
+        library = ctypes.CDLL(str(target))
+        library.mcuc_decide.restype = ctypes.c_int
+        return library
+    except (OSError, AttributeError, RuntimeError):
+        return None
+
+
+def decide(
+    problem: Problem, height: int, capped_height: int, node_limit: int, deadline: float
+) -> tuple[Verdict, list[int], int]:
+    """As `_exact.decide`, by the compiled search where that is worth starting and there is one."""
+    count = problem.count
+    if count * node_limit > SMALL and count <= NATIVE_BUFFERS and (library := load()) is not None:
+        return decide_compiled(library, problem, height, capped_height, node_limit, deadline)
+    if count > PYTHON_BUFFERS:
+        return Verdict.UNDECIDED, [], node_limit
+    return _exact.decide(problem, height, capped_height, node_limit, deadline)
+
+
+def decide_compiled(
+    library: ctypes.CDLL, problem: Problem, height: int, capped_height: int, node_limit: int, deadline: float
+) -> tuple[Verdict, list[int], int]:
+    """As `_exact.decide`, by the given library. Raises MemoryError when it finds no memory."""
+    count = problem.count
+    offsets = (ctypes.c_int64 * count)()
+    nodes = ctypes.c_int64()
+    code = library.mcuc_decide(
+        ctypes.c_int32(count),
+        ctypes.c_int32(problem.sections),
+        (ctypes.c_int32 * count)(*problem.first),
+        (ctypes.c_int32 * count)(*problem.end),
+        (ctypes.c_int64 * count)(*problem.size),
+        (ctypes.c_int64 * count)(*problem.align),
+        (ctypes.c_uint8 * count)(*problem.capped),
+        ctypes.c_int64(height),
+        ctypes.c_int64(capped_height),
+        ctypes.c_int64(node_limit),
+        ctypes.c_double(max(0.0, deadline - time.monotonic())),
+        offsets,
+        ctypes.byref(nodes),
+    )
+    if code not in _VERDICTS:
+        raise MemoryError("the placement search ran out of memory")
+    verdict = _VERDICTS[code]
+    return verdict, list(offsets) if verdict is Verdict.FITS else [], nodes.value

@@ -1,0 +1,219 @@
+"""Where each buffer lies in the arena: fast heuristics, and the provably lowest arena.
+
+Results are deterministic. The exact search ends after a fixed number of nodes (NODE_LIMIT), not after a time; the
+time limit is a safety net for slow machines, and a run that it cuts short reports `optimal=False` with the bound that
+was proven until then.
+
+All heights are multiples of the greatest common divisor of the alignments: a buffer occupies its size rounded up to it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mcuc.plan._exact import Problem, Verdict, permuted
+from mcuc.plan._native import decide
+from mcuc.plan._problem import Buffer, Part, check, fit, orders, parts
+
+__all__ = ["Buffer", "Placement", "lower_bound", "place", "place_with_io"]
+
+NODE_LIMIT = 400_000
+FIRST_ROUND_NODES = 500
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Offsets in bytes by buffer id; peak: the arena's bytes; lower_bound: no plan of these buffers can be lower.
+
+    optimal: peak == lower_bound. work_lower_bound is set by `place_with_io` only: no plan whose peak is this one's
+    has its non-io buffers end lower.
+    """
+
+    offsets: Mapping[str, int]
+    peak: int
+    lower_bound: int
+    optimal: bool
+    work_lower_bound: int = 0
+
+
+@dataclass
+class _Budget:
+    nodes: int
+    deadline: float
+
+
+@dataclass(frozen=True)
+class _Best:
+    offsets: list[int]
+    height: int
+    bound: int
+
+
+def lower_bound(buffers: Sequence[Buffer]) -> int:
+    """The most bytes that are live at one step, each size rounded up to the common alignment.
+
+    Raises McucError("invalid-buffer") for a negative size, an inverted lifetime or a name given twice.
+    """
+    check(buffers)
+    return max((part.bound for part in parts(buffers)), default=0)
+
+
+def _height(problem: Problem, offsets: Sequence[int], only_capped: bool = False) -> int:
+    tops = (o + s for o, s, c in zip(offsets, problem.size, problem.capped, strict=True) if c or not only_capped)
+    return max(tops, default=0)
+
+
+def _heuristic(problem: Problem, enough: int) -> _Best:
+    """The lowest of the greedy placements; stops at the first that is not above `enough` bytes."""
+    best: _Best | None = None
+    for order in orders(problem):
+        for tightest in (False, True):
+            offsets = fit(problem, order, tightest)
+            height = _height(problem, offsets)
+            if best is None or height < best.height:
+                best = _Best(offsets, height, 0)
+            if best.height <= enough:
+                return best
+    assert best is not None
+    return best
+
+
+def _minimise(
+    part: Part,
+    start: _Best,
+    enough: int,
+    limits: Callable[[int], tuple[int, int]],
+    measure: Callable[[Sequence[int]], int],
+    budget: _Budget,
+) -> _Best:
+    """Lower start.height until it is proven minimal or at most `enough`, or the budget is spent.
+
+    limits(target) gives the heights that the search is asked for, measure(offsets) the height reached. Each round asks
+    for the lowest height that is not excluded, for the middle of what is open and for the least improvement, with a
+    few preferences each, and allows four times the nodes of the last: which question is easy is not known beforehand.
+    """
+    best = start
+    variants = [(order, permuted(part.problem, order)) for order in orders(part.problem)[:4]]
+    allowance = FIRST_ROUND_NODES
+    while best.height > max(best.bound, enough) and budget.nodes > 0 and time.monotonic() < budget.deadline:
+        progress = False
+        low = max(best.bound, enough)
+        middle = low + (best.height - low) // 2 // part.step * part.step
+        targets = sorted({low, middle, best.height - part.step})
+        for target, (order, problem) in ((t, v) for t in targets for v in variants):
+            if not best.bound <= target < best.height or budget.nodes <= 0:
+                continue
+            height, capped_height = limits(target)
+            verdict, found, nodes = decide(
+                problem, height, capped_height, min(allowance, budget.nodes), budget.deadline
+            )
+            budget.nodes -= nodes
+            if verdict is Verdict.FITS:
+                offsets = [0] * len(order)
+                for rank, i in enumerate(order):
+                    offsets[i] = found[rank]
+                best = _Best(offsets, measure(offsets), best.bound)
+                progress = True
+            elif verdict is Verdict.IMPOSSIBLE:
+                best = _Best(best.offsets, best.height, target + part.step - target % part.step)
+                progress = True
+        if not progress:
+            allowance *= 4
+    return best
+
+
+def _solve(part: Part, enough: int, fast: bool, budget: _Budget) -> _Best:
+    start = _heuristic(part.problem, max(enough, part.bound))
+    start = _Best(start.offsets, start.height, part.bound)
+    if fast:
+        return start
+    return _minimise(part, start, enough, lambda t: (t, t), lambda o: _height(part.problem, o), budget)
+
+
+def _named(buffers: Sequence[Buffer], solved: Sequence[tuple[Part, _Best]]) -> dict[str, int]:
+    offsets = {b.id: 0 for b in buffers}
+    for part, best in solved:
+        offsets.update(zip(part.names, best.offsets, strict=True))
+    return offsets
+
+
+def _place_parts(found: Sequence[Part], capacity: int | None, fast: bool, budget: _Budget) -> list[tuple[Part, _Best]]:
+    """Solve each part only as far as it can matter for the highest."""
+    enough = max([capacity or 0, *(part.bound for part in found)])
+    solved = []
+    for part in found:
+        best = _solve(part, enough, fast, budget)
+        enough = max(enough, best.height)
+        solved.append((part, best))
+    return solved
+
+
+def place(
+    buffers: Sequence[Buffer], capacity: int | None = None, time_limit_s: float = 5.0, fast: bool = False
+) -> Placement:
+    """Offsets such that no two buffers overlap in time and space, in the lowest arena.
+
+    fast: greedy placements only, for use inside a search. capacity (bytes): stop at the first placement within it.
+    Without fast the result is proven minimal (`optimal`) unless the node limit or time_limit_s was reached first.
+    A capacity that cannot be kept is no error here: the lowest placement found is returned, and its bound says whether
+    the capacity is impossible.
+    Raises McucError("invalid-buffer") as `lower_bound` does.
+    """
+    check(buffers)
+    budget = _Budget(NODE_LIMIT, time.monotonic() + time_limit_s)
+    solved = _place_parts(parts(buffers), capacity, fast, budget)
+    peak = max((best.height for _, best in solved), default=0)
+    bound = max((best.bound for _, best in solved), default=0)
+    return Placement(_named(buffers, solved), peak, bound, peak == bound)
+
+
+def _work_first(part: Part, height: int, known: _Best) -> _Best:
+    """The lowest end of the capped buffers among greedy placements within `height`, starting from a known placement."""
+    problem = part.problem
+    best = _Best(known.offsets, _height(problem, known.offsets, only_capped=True), part.capped_bound)
+    for order in orders(problem):
+        work_then_io = sorted(order, key=lambda i: not problem.capped[i])
+        for ranked, tightest in ((r, t) for r in (work_then_io, order) for t in (False, True)):
+            offsets = fit(problem, ranked, tightest)
+            work = _height(problem, offsets, only_capped=True)
+            if work < best.height and _height(problem, offsets) <= height:
+                best = _Best(offsets, work, best.bound)
+    return best
+
+
+def place_with_io(
+    buffers: Sequence[Buffer], io_ids: frozenset[str] | set[str], time_limit_s: float = 5.0, fast: bool = False
+) -> tuple[Placement, int]:
+    """As `place`, and among the placements of that peak one where the buffers other than io_ids end lowest.
+
+    Returns the placement and that lowest end, `work`, in bytes: what the arena needs when the caller keeps the model's
+    inputs and outputs elsewhere. The peak is proven when `optimal`; work is proven when it equals `work_lower_bound`.
+    Each of the two objectives has a node limit and half of time_limit_s of its own.
+    Raises McucError("invalid-buffer") as `lower_bound` does.
+    """
+    check(buffers)
+    found = parts(buffers, frozenset(b.id for b in buffers) - frozenset(io_ids))
+    budget = _Budget(NODE_LIMIT, time.monotonic() + time_limit_s / 2)
+    solved = _place_parts(found, None, fast, budget)
+    peak = max((best.height for _, best in solved), default=0)
+    bound = max((best.bound for _, best in solved), default=0)
+
+    budget = _Budget(NODE_LIMIT, time.monotonic() + time_limit_s / 2)
+    ordered = sorted(solved, key=lambda entry: -entry[0].capped_bound)
+    enough = max((part.capped_bound for part in found), default=0)
+    final = []
+    for part, known in ordered:
+        best = _work_first(part, peak, known)
+        if not fast:
+
+            def work_of(offsets: Sequence[int], problem: Problem = part.problem) -> int:
+                return _height(problem, offsets, only_capped=True)
+
+            best = _minimise(part, best, enough, lambda target: (peak, target), work_of, budget)
+        enough = max(enough, best.height)
+        final.append((part, best))
+    work = max((best.height for _, best in final), default=0)
+    work_bound = max((best.bound for _, best in final), default=0)
+    return Placement(_named(buffers, final), peak, bound, peak == bound, work_bound), work

@@ -1,0 +1,76 @@
+"""The independent check of a memory plan. It shares no code with the placer and always runs after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from mcuc.errors import McucError
+
+
+class Interval(Protocol):
+    """What the check reads of a buffer: bytes `size`, live over the half-open steps [lower, upper)."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def lower(self) -> int: ...
+    @property
+    def upper(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def align(self) -> int: ...
+
+
+def _refuse(found: str, where: str) -> McucError:
+    return McucError("invalid-plan", found, where, "report this plan as a defect of the placement, with its CSV")
+
+
+def validate(buffers: Sequence[Interval], offsets: Mapping[str, int], capacity: int | None = None) -> None:
+    """Check that `offsets` (bytes from the arena's base) is a legal plan for `buffers`; return nothing when it is.
+
+    Every pair of buffers is compared directly, in time and in space: slow on purpose (quadratic), so that no data
+    structure can hide a fault. An offset for an unknown buffer is a fault as well. A buffer that is never live
+    (lower == upper) takes no space.
+
+    Raises McucError("invalid-plan"): the first fault found, with the names of the buffers concerned.
+    """
+    names: set[str] = set()
+    for b in buffers:
+        if b.id in names:
+            raise _refuse(f"two buffers share the name {b.id!r}", b.id)
+        names.add(b.id)
+        if b.size < 0 or b.lower > b.upper or b.align < 1:
+            raise _refuse(
+                f"buffer {b.id!r} is malformed: size {b.size}, lifetime [{b.lower}, {b.upper}), alignment {b.align}",
+                b.id,
+            )
+        if b.id not in offsets:
+            raise _refuse(f"buffer {b.id!r} has no offset", b.id)
+        offset = offsets[b.id]
+        if offset < 0:
+            raise _refuse(f"buffer {b.id!r} has the negative offset {offset}", b.id)
+        if offset % b.align:
+            raise _refuse(f"buffer {b.id!r} at offset {offset} is not aligned to {b.align} bytes", b.id)
+        if capacity is not None and b.lower < b.upper and offset + b.size > capacity:
+            raise _refuse(f"buffer {b.id!r} ends at byte {offset + b.size}, beyond the capacity of {capacity}", b.id)
+    for name in offsets:
+        if name not in names:
+            raise _refuse(f"the plan has an offset for {name!r}, which is not a buffer", name)
+
+    for position, a in enumerate(buffers):
+        if a.size == 0:
+            continue
+        a_start, a_end = offsets[a.id], offsets[a.id] + a.size
+        for b in buffers[position + 1 :]:
+            if b.size == 0:
+                continue
+            b_start, b_end = offsets[b.id], offsets[b.id] + b.size
+            time_from, time_to = max(a.lower, b.lower), min(a.upper, b.upper)
+            if time_from < time_to and a_start < b_end and b_start < a_end:
+                raise _refuse(
+                    f"buffers {a.id!r} (bytes {a_start} to {a_end}) and {b.id!r} (bytes {b_start} to {b_end}) overlap "
+                    f"while both are live, steps {time_from} to {time_to}",
+                    f"{a.id}, {b.id}",
+                )
