@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: 0BSD */
+/* Dot products of int8 vectors: one vector of activations against one or two rows of weights. */
+#ifndef MCUC_DOT_H
+#define MCUC_DOT_H
+
+#include "mcuc_port.h"
+
+static inline int32_t mcuc_dot1(const int8_t *x, const int8_t *w, int32_t n, int32_t acc)
+{
+#if MCUC_DSP
+    for (; n >= 4; n -= 4) {
+        const uint32_t xv = mcuc_load32(x), wv = mcuc_load32(w);
+        acc = mcuc_smlad(mcuc_sxtb16(xv), mcuc_sxtb16(wv), acc);
+        acc = mcuc_smlad(mcuc_sxtb16_ror8(xv), mcuc_sxtb16_ror8(wv), acc);
+        x += 4;
+        w += 4;
+    }
+#endif
+    for (; n > 0; n--) {
+        acc += (int32_t)*x++ * *w++;
+    }
+    return acc;
+}
+
+static inline void mcuc_dot2(const int8_t *x, const int8_t *w0, const int8_t *w1, int32_t n, int32_t *acc0, int32_t *acc1)
+{
+    int32_t a0 = *acc0, a1 = *acc1;
+#if MCUC_DSP
+    for (; n >= 4; n -= 4) {
+        const uint32_t xv = mcuc_load32(x), v0 = mcuc_load32(w0), v1 = mcuc_load32(w1);
+        const int32_t even = mcuc_sxtb16(xv), odd = mcuc_sxtb16_ror8(xv);
+        a0 = mcuc_smlad(even, mcuc_sxtb16(v0), a0);
+        a1 = mcuc_smlad(even, mcuc_sxtb16(v1), a1);
+        a0 = mcuc_smlad(odd, mcuc_sxtb16_ror8(v0), a0);
+        a1 = mcuc_smlad(odd, mcuc_sxtb16_ror8(v1), a1);
+        x += 4;
+        w0 += 4;
+        w1 += 4;
+    }
+#endif
+    for (; n > 0; n--) {
+        const int32_t v = *x++;
+        a0 += v * *w0++;
+        a1 += v * *w1++;
+    }
+    *acc0 = a0;
+    *acc1 = a1;
+}
+
+static inline int32_t mcuc_sum(const int8_t *x, int32_t n)
+{
+    int32_t sum = 0;
+    for (; n > 0; n--) {
+        sum += *x++;
+    }
+    return sum;
+}
+
+#endif

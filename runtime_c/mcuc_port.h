@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: 0BSD */
+/* What generated code needs from compiler and core: attributes, wide loads, DSP instructions, byte moves. */
+#ifndef MCUC_PORT_H
+#define MCUC_PORT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define MCUC_RUNTIME_VERSION 1
+
+#if defined(__FAST_MATH__)
+#error "mcuc: -ffast-math changes results; build this file without it"
+#endif
+
+#if defined(__clang__)
+#define MCUC_NOINLINE __attribute__((noinline))
+#elif defined(__GNUC__)
+#define MCUC_NOINLINE __attribute__((noinline, noclone))
+#else
+#define MCUC_NOINLINE
+#endif
+
+/* The firmware build gathers weights in a section of their own, to size them. */
+#if defined(MCUC_WEIGHTS_SECTION)
+#define MCUC_WEIGHTS __attribute__((section(".mcuc_weights"), aligned(4)))
+#elif defined(__GNUC__)
+#define MCUC_WEIGHTS __attribute__((aligned(4)))
+#else
+#define MCUC_WEIGHTS
+#endif
+
+/* Keeps the compiler from turning a byte loop into a call of memcpy or memset. */
+#if defined(__GNUC__)
+#define MCUC_KEEP_LOOP(p) __asm__ volatile("" : "+r"(p))
+#else
+#define MCUC_KEEP_LOOP(p) ((void)(p))
+#endif
+
+/* rows: row pointers, NULL where the row is padding; out: where (x0, c0) goes; columns [x0, x1), channels [c0, c1). */
+#define MCUC_KERNEL_ARGS                                                                                             \
+    const int8_t *const *rows, int8_t *out, int32_t out_stride, int32_t x0, int32_t x1, int32_t c0, int32_t c1,     \
+        uint8_t *scratch
+#define MCUC_UNUSED(x) ((void)(x))
+
+/* Unaligned 32-bit access without pointer casts: a cast lets compilers emit LDRD, which faults when unaligned. */
+static inline uint32_t mcuc_load32(const void *p)
+{
+    uint32_t v;
+    __builtin_memcpy(&v, p, 4);
+    return v;
+}
+
+static inline void mcuc_store32(void *p, uint32_t v)
+{
+    __builtin_memcpy(p, &v, 4);
+}
+
+/* ARMv6-M has no unaligned access: words only where both ends are aligned. */
+#if defined(__ARM_ARCH_6M__) || (defined(__ARM_ARCH_8M_BASE__) && !defined(__ARM_FEATURE_UNALIGNED))
+#define MCUC_WORDS(a, b) ((((uintptr_t)(a) | (uintptr_t)(b)) & 3u) == 0u)
+#else
+#define MCUC_WORDS(a, b) 1
+#endif
+
+static inline void mcuc_copy(int8_t *to, const int8_t *from, int32_t n)
+{
+#if !defined(__ARM_ARCH_6M__)
+    for (; n >= 4; n -= 4) {
+        mcuc_store32(to, mcuc_load32(from));
+        to += 4;
+        from += 4;
+        MCUC_KEEP_LOOP(to);
+    }
+#endif
+    for (; n > 0; n--) {
+        *to++ = *from++;
+        MCUC_KEEP_LOOP(to);
+    }
+}
+
+static inline void mcuc_fill(int8_t *to, int8_t value, int32_t n)
+{
+    for (; n > 0; n--) {
+        *to++ = value;
+        MCUC_KEEP_LOOP(to);
+    }
+}
+
+/* Row pointers first, first + dilation, ... of a tensor of `height` rows; NULL outside (padding). */
+static inline void mcuc_rows(const int8_t **rows, const int8_t *base, int32_t first, int32_t dilation, int32_t count,
+                             int32_t height, int32_t row_bytes)
+{
+    for (int32_t k = 0; k < count; k++) {
+        const int32_t y = first + k * dilation;
+        rows[k] = (y >= 0 && y < height) ? base + y * row_bytes : NULL;
+    }
+}
+
+/* DSP extension (M4, M7, M33): two 16-bit lanes. MCUC_EMULATE_DSP runs the same code on a host, for tests. */
+#if defined(__ARM_FEATURE_DSP) && defined(__ARM_ARCH) && defined(__thumb__)
+#define MCUC_DSP 1
+static inline int32_t mcuc_sxtb16(uint32_t x) /* bytes 0 and 2 */
+{
+    int32_t r;
+    __asm__("sxtb16 %0, %1" : "=r"(r) : "r"(x));
+    return r;
+}
+static inline int32_t mcuc_sxtb16_ror8(uint32_t x) /* bytes 1 and 3 */
+{
+    int32_t r;
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(r) : "r"(x));
+    return r;
+}
+static inline int32_t mcuc_smlad(int32_t a, int32_t b, int32_t acc)
+{
+    int32_t r;
+    __asm__("smlad %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(acc));
+    return r;
+}
+static inline int32_t mcuc_smlabb(int32_t a, int32_t b, int32_t acc)
+{
+    int32_t r;
+    __asm__("smlabb %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(acc));
+    return r;
+}
+static inline int32_t mcuc_smlatt(int32_t a, int32_t b, int32_t acc)
+{
+    int32_t r;
+    __asm__("smlatt %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(acc));
+    return r;
+}
+#elif defined(MCUC_EMULATE_DSP)
+#define MCUC_DSP 1
+static inline int32_t mcuc_lanes(int32_t low, int32_t high)
+{
+    return (int32_t)(((uint32_t)low & 0xFFFFu) | ((uint32_t)high << 16));
+}
+static inline int32_t mcuc_low(int32_t x) { return (int16_t)(uint16_t)((uint32_t)x & 0xFFFFu); }
+static inline int32_t mcuc_high(int32_t x) { return (int16_t)(uint16_t)((uint32_t)x >> 16); }
+static inline int32_t mcuc_byte(uint32_t x, uint32_t at) { return (int8_t)(uint8_t)((x >> at) & 0xFFu); }
+static inline int32_t mcuc_sxtb16(uint32_t x) { return mcuc_lanes(mcuc_byte(x, 0), mcuc_byte(x, 16)); }
+static inline int32_t mcuc_sxtb16_ror8(uint32_t x) { return mcuc_lanes(mcuc_byte(x, 8), mcuc_byte(x, 24)); }
+static inline int32_t mcuc_smlabb(int32_t a, int32_t b, int32_t acc) { return acc + mcuc_low(a) * mcuc_low(b); }
+static inline int32_t mcuc_smlatt(int32_t a, int32_t b, int32_t acc) { return acc + mcuc_high(a) * mcuc_high(b); }
+static inline int32_t mcuc_smlad(int32_t a, int32_t b, int32_t acc)
+{
+    return mcuc_smlatt(a, b, mcuc_smlabb(a, b, acc));
+}
+#else
+#define MCUC_DSP 0
+#endif
+
+#endif
