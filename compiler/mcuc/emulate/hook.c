@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: 0BSD */
+/* Block and memory hooks of the emulator, called by Unicorn for every translated block that runs.
+
+   A block is counted under the key (address, size, region). The region is the layer that runs; it changes when a block
+   starts at a layer's entry. Two bits of the region say that the code runs outside the counted part, or with the FPU
+   off. */
+#include <stdint.h>
+#include <stdlib.h>
+
+#define NONE UINT32_MAX
+#define OUTSIDE 0x40000000u
+#define FILTER 1024u
+
+typedef struct {
+    uint32_t address, size, region; /* size 0 marks a free slot */
+    uint32_t next;                  /* slot of the last successor: most blocks have one or two */
+    uint64_t count;
+    uint64_t fell; /* how often the next block was the one that follows in memory */
+} block_t;
+
+typedef struct {
+    block_t *table;
+    uint32_t bits, used, last;  /* last: slot of the block that runs, or NONE */
+    uint32_t address, size;     /* of the block that runs */
+    uint32_t layer, flags;      /* current region = layer | flags */
+    uint32_t failed;            /* out of memory: counts are incomplete */
+    uint32_t layers;
+    uint32_t *entry, *entry_layer; /* entry addresses, ascending, and their layers */
+    uint8_t filter[FILTER];        /* nonzero where an entry address may be */
+} counter_t;
+
+void mcuc_counter_free(counter_t *c)
+{
+    if (c != NULL) {
+        free(c->table);
+        free(c->entry);
+        free(c->entry_layer);
+        free(c);
+    }
+}
+
+counter_t *mcuc_counter_new(const uint32_t *entry, const uint32_t *entry_layer, uint32_t layers)
+{
+    counter_t *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return NULL;
+    c->bits = 12;
+    c->layers = layers;
+    c->table = calloc((size_t)1 << c->bits, sizeof *c->table);
+    c->entry = calloc((size_t)layers + 1u, sizeof *c->entry);
+    c->entry_layer = calloc((size_t)layers + 1u, sizeof *c->entry_layer);
+    if (c->table == NULL || c->entry == NULL || c->entry_layer == NULL) {
+        mcuc_counter_free(c);
+        return NULL;
+    }
+    for (uint32_t i = 0; i < layers; i++) {
+        c->entry[i] = entry[i];
+        c->entry_layer[i] = entry_layer[i];
+        c->filter[(entry[i] >> 1) % FILTER] = 1;
+    }
+    return c;
+}
+
+void mcuc_counter_reset(counter_t *c, uint32_t flags)
+{
+    for (uint32_t i = 0; i < (1u << c->bits); i++)
+        c->table[i].size = 0;
+    c->used = c->address = c->size = c->layer = c->failed = 0;
+    c->last = NONE;
+    c->flags = flags;
+}
+
+static uint32_t find(const counter_t *c, uint32_t address, uint32_t size, uint32_t region)
+{
+    uint32_t mask = (1u << c->bits) - 1u;
+    uint32_t k = ((address ^ (size << 20) ^ (region * 0x85EBCA6Bu)) * 0x9E3779B1u) >> (32u - c->bits);
+    while (c->table[k].size != 0u &&
+           (c->table[k].address != address || c->table[k].size != size || c->table[k].region != region))
+        k = (k + 1u) & mask;
+    return k;
+}
+
+static int grow(counter_t *c)
+{
+    block_t *old = c->table, *fresh = calloc((size_t)2 << c->bits, sizeof *fresh);
+    uint32_t slots = 1u << c->bits, last = c->last;
+    if (fresh == NULL)
+        return 0;
+    c->table = fresh;
+    c->bits++;
+    for (uint32_t i = 0; i < slots; i++)
+        if (old[i].size != 0u) {
+            uint32_t k = find(c, old[i].address, old[i].size, old[i].region);
+            fresh[k] = old[i];
+            fresh[k].next = k;
+            if (i == last)
+                c->last = k;
+        }
+    free(old);
+    return 1;
+}
+
+/* The slot of a block, made when it is new; NONE when memory ran out. */
+static uint32_t slot(counter_t *c, uint32_t address, uint32_t size, uint32_t region)
+{
+    uint32_t k = find(c, address, size, region);
+    if (c->table[k].size != 0u)
+        return k;
+    if (c->used >= (1u << c->bits) / 4u * 3u) {
+        if (!grow(c)) {
+            c->failed = 1;
+            return NONE;
+        }
+        k = find(c, address, size, region);
+    }
+    c->table[k].address = address;
+    c->table[k].size = size;
+    c->table[k].region = region;
+    c->table[k].next = k;
+    c->table[k].count = c->table[k].fell = 0;
+    c->used++;
+    return k;
+}
+
+static void enter(counter_t *c, uint32_t address)
+{
+    uint32_t low = 0, high = c->layers;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2u;
+        if (c->entry[middle] < address)
+            low = middle + 1u;
+        else
+            high = middle;
+    }
+    if (low < c->layers && c->entry[low] == address)
+        c->layer = c->entry_layer[low];
+}
+
+void mcuc_block(void *uc, uint64_t where, uint32_t size, void *user)
+{
+    counter_t *c = user;
+    uint32_t address = (uint32_t)where, region, k = 0;
+    (void)uc;
+    c->address = address;
+    c->size = size;
+    if (c->filter[(address >> 1) % FILTER] != 0u && (c->flags & OUTSIDE) == 0u)
+        enter(c, address);
+    region = c->layer | c->flags;
+    if (c->last != NONE) {
+        block_t *last = &c->table[c->last];
+        if (last->address + last->size == address)
+            last->fell++;
+        k = last->next;
+    }
+    if (c->table[k].address != address || c->table[k].size != size || c->table[k].region != region) {
+        k = slot(c, address, size, region);
+        if (k == NONE)
+            return;
+        if (c->last != NONE)
+            c->table[c->last].next = k;
+    }
+    c->table[k].count++;
+    c->last = k;
+}
+
+/* Start counting behind the instruction that ends at `after` in the block that runs. */
+void mcuc_counter_open(counter_t *c, uint32_t after)
+{
+    uint32_t rest = c->address + c->size - after;
+    c->flags &= ~OUTSIDE;
+    c->layer = 0;
+    c->last = NONE;
+    if (rest != 0u && (c->last = slot(c, after, rest, c->flags)) != NONE)
+        c->table[c->last].count++;
+}
+
+/* Stop counting before the instruction at pc in the block that runs: only what lies before it has been executed. */
+void mcuc_counter_close(counter_t *c, uint32_t pc)
+{
+    if (c->last != NONE) {
+        uint32_t begin = c->table[c->last].address, region = c->table[c->last].region, k;
+        c->table[c->last].count--;
+        if (pc > begin && (k = slot(c, begin, pc - begin, region)) != NONE) {
+            c->table[k].count++;
+            c->table[k].fell++;
+        }
+    }
+    c->flags |= OUTSIDE;
+    c->last = NONE;
+}
+
+void mcuc_counter_flag(counter_t *c, uint32_t bit, uint32_t on)
+{
+    c->flags = on != 0u ? c->flags | bit : c->flags & ~bit;
+}
+
+/* out: address, size, layer, flags, used slots, failed */
+void mcuc_counter_state(const counter_t *c, uint32_t out[6])
+{
+    out[0] = c->address;
+    out[1] = c->size;
+    out[2] = c->layer;
+    out[3] = c->flags;
+    out[4] = c->used;
+    out[5] = c->failed;
+}
+
+/* Copies the used slots to out; returns how many. */
+uint32_t mcuc_counter_read(const counter_t *c, block_t *out)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < (1u << c->bits); i++)
+        if (c->table[i].size != 0u)
+            out[n++] = c->table[i];
+    return n;
+}
+
+/* Memory accesses that are not aligned to their size (to 4 bytes where they are larger), by program counter. */
+typedef struct {
+    uint32_t pc, store, size, first; /* first: address of the first such access */
+    uint64_t count;                  /* 0 marks a free slot */
+} access_t;
+
+typedef struct {
+    int (*read)(void *, int, void *);
+    int (*write)(void *, int, const void *);
+    int pc, xpsr;
+    uint32_t capacity, used, failed;
+    uint64_t seen;
+    access_t *table;
+} watch_t;
+
+void mcuc_watch_free(watch_t *w)
+{
+    if (w != NULL) {
+        free(w->table);
+        free(w);
+    }
+}
+
+watch_t *mcuc_watch_new(int (*read)(void *, int, void *), int (*write)(void *, int, const void *), int pc, int xpsr)
+{
+    watch_t *w = calloc(1, sizeof *w);
+    if (w == NULL)
+        return NULL;
+    w->read = read;
+    w->write = write;
+    w->pc = pc;
+    w->xpsr = xpsr;
+    w->capacity = 4096;
+    w->table = calloc(w->capacity, sizeof *w->table);
+    if (w->table == NULL) {
+        mcuc_watch_free(w);
+        return NULL;
+    }
+    return w;
+}
+
+void mcuc_watch_reset(watch_t *w)
+{
+    for (uint32_t i = 0; i < w->capacity; i++)
+        w->table[i].count = 0;
+    w->used = w->failed = 0;
+    w->seen = 0;
+}
+
+#define XPSR_IT 0x0600FC00u /* ICI/IT bits, Armv7-M Architecture Reference Manual B1.4.2 */
+#define MEM_WRITE 17        /* UC_MEM_WRITE */
+
+void mcuc_access(void *uc, int type, uint64_t where, int size, int64_t value, void *user)
+{
+    watch_t *w = user;
+    uint32_t address = (uint32_t)where, xpsr = 0, pc = 0, width = size > 4 ? 4u : (uint32_t)size, store, k;
+    (void)value;
+    w->seen++;
+    /* Unicorn 2.1.4 writes the guest state back before a memory hook. Inside an IT block the IT bits then stay set in
+       the saved state, though the translated code goes on as if they were not, and a later block would start as
+       conditional. Code that needs them sets them again itself, so they may be cleared. */
+    w->read(uc, w->xpsr, &xpsr);
+    if ((xpsr & XPSR_IT) != 0u) {
+        xpsr &= ~XPSR_IT;
+        w->write(uc, w->xpsr, &xpsr);
+    }
+    if ((address & (width - 1u)) == 0u)
+        return;
+    w->read(uc, w->pc, &pc);
+    store = type == MEM_WRITE;
+    for (k = (pc >> 1) % w->capacity; w->table[k].count != 0u; k = (k + 1u) % w->capacity)
+        if (w->table[k].pc == pc && w->table[k].store == store && w->table[k].size == (uint32_t)size) {
+            w->table[k].count++;
+            return;
+        }
+    if (w->used + 1u >= w->capacity) {
+        w->failed = 1;
+        return;
+    }
+    w->used++;
+    w->table[k].pc = pc;
+    w->table[k].store = store;
+    w->table[k].size = (uint32_t)size;
+    w->table[k].first = address;
+    w->table[k].count = 1;
+}
+
+/* Copies the accesses to out (room for 4096); returns how many, NONE when the table was too small. */
+uint32_t mcuc_watch_read(const watch_t *w, access_t *out, uint64_t *seen)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < w->capacity; i++)
+        if (w->table[i].count != 0u)
+            out[n++] = w->table[i];
+    *seen = w->seen;
+    return w->failed != 0u ? NONE : n;
+}
