@@ -99,7 +99,7 @@ class ClockStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class ReadyRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Peripheral model for an emulator: while all `enable` bits of `register` are set, all `ready` bits of
-    `ready_register` (the same register where None) read as ones, else as zeros. enable = 0: always ones."""
+    `ready_register` (the same register where None) read as ones, else as zeros."""
 
     register: int
     enable: int
@@ -341,6 +341,8 @@ def _check_registers(chip: Chip, where: str) -> None:
     words += [(f.address, f.mask, f.value, f.comment) for f in chip.expected_final]
     words += [(r.register, 0xFFFFFFFF, r.enable, r.comment) for r in chip.ready]
     words += [(r.target, 0xFFFFFFFF, r.ready, r.comment) for r in chip.ready]
+    for row in chip.ready:
+        _require(row.enable != 0 != row.ready, where, f"ready row {row.comment!r} has no bits")
     for address, mask, value, comment in words:
         ok = 0 <= address < 1 << 32 and address % 4 == 0 and 0 <= mask < 1 << 32 and value & ~mask == 0 <= value
         _require(ok, where, f"register row {comment!r}: address, mask or value is out of range")

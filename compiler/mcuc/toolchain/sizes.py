@@ -1,0 +1,41 @@
+"""Flash and RAM shares of a linked firmware, from the ELF's sections and symbols."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+
+from mcuc.errors import McucError
+
+from ._model import Sizes
+
+_HARNESS = (".vectors", ".mcuc_harness")
+_WEIGHTS = ".mcuc_weights"
+_ALLOC = 0x2  # SHF_ALLOC
+
+
+def sizes_of(elf: Path) -> Sizes:
+    """Sizes of the image at elf, which our linker script laid out. McucError where it is no readable ELF."""
+    try:
+        with elf.open("rb") as stream:
+            file = ELFFile(stream)
+            sections = {
+                s.name: int(s["sh_size"]) for s in file.iter_sections() if s["sh_flags"] & _ALLOC and s["sh_size"]
+            }
+            table = file.get_section_by_name(".symtab")
+            symbols = {s.name: int(s["st_value"]) for s in table.iter_symbols()} if table else {}
+    except (OSError, ELFError) as e:
+        raise McucError("not-an-elf", f"The file is no readable ELF image: {e}.", str(elf)) from e
+    harness_bss = symbols.get("__harness_bss_end", 0) - symbols.get("__harness_bss_start", 0)
+    placed = {*_HARNESS, _WEIGHTS, ".data", ".bss", ".noinit", ".mcuc_arena"}
+    data = sections.get(".data", 0)
+    return Sizes(
+        weights=sections.get(_WEIGHTS, 0),
+        code=sum(size for name, size in sections.items() if name not in placed) + data,
+        data=data,
+        bss=sections.get(".bss", 0) - harness_bss + sections.get(".noinit", 0),
+        arena=sections.get(".mcuc_arena", 0),
+        harness=sum(sections.get(name, 0) for name in _HARNESS),
+    )
