@@ -33,7 +33,7 @@ def tflite_micro(model: bytes, inputs: list[Any], options: dict[str, Any]) -> li
             if arena == ARENA_BYTES[-1]:
                 raise
     assert interpreter is not None
-    results = []
+    results: list[list[Any]] = []
     for sample in zip(*inputs, strict=True):
         if results and not options["keep_state"]:
             interpreter.reset()
@@ -51,7 +51,7 @@ def litert_reference(model: bytes, inputs: list[Any], options: dict[str, Any]) -
     interpreter = Interpreter(model_content=model, experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
                               num_threads=1)
     interpreter.allocate_tensors()
-    results = []
+    results: list[list[Any]] = []
     for sample in zip(*inputs, strict=True):
         for detail, array in zip(interpreter.get_input_details(), sample, strict=True):
             interpreter.set_tensor(detail["index"], np.ascontiguousarray(array).reshape(detail["shape"]))

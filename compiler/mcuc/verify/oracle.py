@@ -33,7 +33,7 @@ class _Worker:
 
     def __init__(self, kind: str) -> None:
         self.owner = os.getpid()
-        self.log: IO[bytes] = tempfile.TemporaryFile()
+        self.log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         self.process = subprocess.Popen([sys.executable, "-P", str(_WORKER), kind, str(MEMORY_BYTES)],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, bufsize=0)
 
@@ -152,19 +152,23 @@ def _run(kind: str, model: bytes, inputs: Sequence[Sequence[Array]], options: Ma
         return []
     limit = 60.0 + 20.0 * len(samples) if seconds is None else seconds
     blob = io.BytesIO()
-    stacked = {f"in{i}": np.stack([np.asarray(a) for a in column]) for i, column in enumerate(zip(*samples, strict=True))}
-    np.savez(blob, model=np.frombuffer(model, np.uint8),
-             options=np.frombuffer(json.dumps(options).encode(), np.uint8), **stacked)
+    arrays: dict[str, Any] = {"model": np.frombuffer(model, np.uint8),
+                              "options": np.frombuffer(json.dumps(options).encode(), np.uint8)}
+    for i, column in enumerate(zip(*samples, strict=True)):
+        arrays[f"in{i}"] = np.stack([np.asarray(a) for a in column])
+    np.savez(blob, **arrays)
     with _lock:
         reply = _ask(kind, blob.getvalue(), limit)
     with np.load(io.BytesIO(reply), allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
+    package = _PACKAGES[kind]
     if "missing" in arrays:
-        raise McucError("oracle-missing", f"{_PACKAGES[kind]} is not installed ({arrays['missing'].tobytes().decode()})",
-                        try_this=f"pip install {_PACKAGES[kind]}")
+        raise McucError("oracle-missing", f"{package} is not installed ({arrays['missing'].tobytes().decode()})",
+                        try_this=f"pip install {package}")
     if "error" in arrays:
-        raise McucError("oracle-failed", f"{_PACKAGES[kind]}: {arrays['error'].tobytes().decode('utf-8', 'replace')} "
-                        f"({_workers[kind].last_words()})", try_this="check that this runtime supports the model")
+        said = arrays["error"].tobytes().decode("utf-8", "replace")
+        raise McucError("oracle-failed", f"{package}: {said} ({_workers[kind].last_words()})",
+                        try_this="check that this runtime supports the model")
     return [[arrays[f"out{i}"][n] for i in range(len(arrays))] for n in range(len(samples))]
 
 
@@ -175,13 +179,13 @@ def _ask(kind: str, request: bytes, seconds: float) -> bytes:
     try:
         return worker.exchange(request, seconds)
     except TimeoutError:
-        code, found = "oracle-timeout", f"{_PACKAGES[kind]} took longer than {seconds:.0f} s"
+        code, found = "oracle-timeout", f"took longer than {seconds:g} s"
     except EOFError:
-        code, found = "oracle-crashed", f"{_PACKAGES[kind]} ended with status {worker.process.wait()}: {worker.last_words()}"
+        code, found = "oracle-crashed", f"ended with status {worker.process.wait()}: {worker.last_words()}"
     except BaseException:  # an interrupt in mid-exchange leaves the pipes out of step
         worker.close()
         del _workers[kind]
         raise
     worker.close()
     del _workers[kind]
-    raise McucError(code, found, try_this="check the model file; the runtime was given a fresh process for the next call")
+    raise McucError(code, f"{_PACKAGES[kind]} {found}", try_this="check the model file; the next call starts afresh")

@@ -1,0 +1,34 @@
+"""Shared fixtures. `shared_data` finds the data folder that the project does not carry."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def shared_folder() -> Path:
+    """The folder named by MCUC_SHARED_DATA, by default ../shared/data beside the repository."""
+    return Path(os.environ.get("MCUC_SHARED_DATA", ROOT.parent / "shared" / "data"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that uses the fixture carries the marker, so that `-m "not shared"` leaves it out."""
+    for item in items:
+        if "shared_data" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.shared)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The shared data folder: skipped where it is missing, a failure there when CI=true."""
+    folder = shared_folder()
+    if (folder / "models" / "manifest.json").is_file():
+        return folder
+    reason = f"shared data not found at {folder}; set MCUC_SHARED_DATA"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)

@@ -1,0 +1,164 @@
+"""One strong helper for operator tests: a graph of one operator goes through every answer and all must agree.
+
+Test modules say `from harness import ...` (pytest puts this folder on the path). A case is tensors plus TFLite
+options. `tflite_graph` imports it as a file's node would be, `check_tflite` exports it, reads it back, runs TFLite
+Micro on the file and compares the NumPy reference byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from mcuc import ops
+from mcuc.exporters import tflite as exporter
+from mcuc.importers import tflite as importer
+from mcuc.ir import Array, DType, Graph, Node, Quant, Tensor, check
+from mcuc.ops._base import Imported
+from mcuc.verify import oracle, reference
+
+RNG = np.random.default_rng
+_OPTIONS = {"AVERAGE_POOL_2D": "Pool2D", "MAX_POOL_2D": "Pool2D", "MEAN": "Reducer", "CONV_2D": "Conv2D",
+            "DEPTHWISE_CONV_2D": "DepthwiseConv2D", "PADV2": "PadV2", "LOGISTIC": "", "RELU": "", "RELU6": "",
+            "RELU_N1_TO_1": ""}
+
+
+def activation(name: str, shape: Sequence[int], scale: float = 0.05, zero_point: int = 0) -> Tensor:
+    """An int8 run-time tensor; the scale is rounded to float32, as files hold it."""
+    return Tensor(name, tuple(shape), DType.INT8, Quant((float(np.float32(scale)),), (zero_point,)))
+
+
+def constant(name: str, data: Array, scale: Sequence[float] = (), zero_point: Sequence[int] = (0,),
+             axis: int | None = None) -> Tensor:
+    """A constant, quantized when scales are given."""
+    scales = tuple(float(np.float32(s)) for s in scale)
+    quant = Quant(scales, tuple(int(z) for z in zero_point), axis if len(scales) > 1 else None) if scales else None
+    return Tensor(name, data.shape, DType(data.dtype.name), quant, data)
+
+
+def weights(rng: np.random.Generator, shape: Sequence[int], axis: int = 0, per_channel: bool = True) -> Tensor:
+    """Random int8 weights in [-127, 127] with random scales."""
+    data = rng.integers(-127, 128, tuple(shape)).astype(np.int8)
+    scales = 2.0 ** rng.uniform(-9, -5, shape[axis] if per_channel else 1)
+    return constant("w", data, scales, axis=axis)
+
+
+def bias(rng: np.random.Generator, x: Tensor, w: Tensor, channels: int, spread: int = 4000) -> Tensor:
+    """Random int32 biases with the scale that the runtimes demand, input times weight scale."""
+    assert x.quant is not None and w.quant is not None
+    scales = [x.quant.scale[0] * s for s in w.quant.scale]
+    return constant("b", rng.integers(-spread, spread + 1, channels).astype(np.int32), scales, axis=0)
+
+
+def options(kind: str, **fields: Any) -> Any:
+    """TFLite's options object with its defaults, some fields set."""
+    stem = _OPTIONS.get(kind, "".join(part.capitalize() for part in kind.split("_")))
+    table = getattr(schema, f"{stem}OptionsT", SimpleNamespace)()
+    for key, value in fields.items():
+        assert hasattr(table, key), f"{kind} has no option {key}"
+        setattr(table, key, value)
+    return table
+
+
+def tflite_graph(kind: str, inputs: Sequence[Tensor | None], outputs: Tensor | Sequence[Tensor],
+                 **fields: Any) -> Graph:
+    """The graph of one node, imported as from a file. Inputs without data are the graph's inputs."""
+    outs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+    built = ops.find_tflite(kind, "case").from_tflite(  # type: ignore[misc]
+        Imported(kind, options(kind, **fields), tuple(inputs), outs, "case"))
+    tensors = {t.name: t for t in (*inputs, *outs, *built.constants) if t is not None}
+    runtime = tuple(dict.fromkeys(t.name for t in inputs if t is not None and t.data is None))
+    used = {*built.inputs, *runtime, *(t.name for t in outs)}
+    node = Node(f"0:{kind}", built.op, built.inputs, tuple(t.name for t in outs), built.attrs)
+    return check(Graph("case", "tflite", {k: v for k, v in tensors.items() if k in used}, (node,), runtime,
+                       tuple(t.name for t in outs)))
+
+
+def samples(graph: Graph, count: int = 6, seed: int = 0) -> list[list[Array]]:
+    """Random inputs, with the extremes: all lowest, all highest, and values of one step around a random level."""
+    rng = RNG(seed)
+    chosen = []
+    for n in range(count):
+        sample = []
+        for name in graph.inputs:
+            tensor = graph.tensors[name]
+            info = np.iinfo(tensor.dtype.value)
+            x = rng.integers(info.min, info.max + 1, tensor.shape)
+            if n < 2:
+                x = np.full(tensor.shape, (info.min, info.max)[n])
+            elif n == 2:
+                x = np.clip(rng.integers(-1, 2, tensor.shape) + int(rng.integers(-120, 120)), info.min, info.max)
+            sample.append(x.astype(tensor.dtype.value))
+        chosen.append(sample)
+    return chosen
+
+
+def run_reference(graph: Graph, inputs: Sequence[Sequence[Array]]) -> list[list[Array]]:
+    """outputs[sample][output] of the NumPy reference."""
+    results = []
+    for sample in inputs:
+        values = reference.run(graph, dict(zip(graph.inputs, sample, strict=True)))
+        results.append([values[name] for name in graph.outputs])
+    return results
+
+
+def assert_equal(expected: Sequence[Sequence[Array]], actual: Sequence[Sequence[Array]], who: str) -> None:
+    """Fails with the first differing element; shapes may differ by how a batch is written, counts may not."""
+    assert len(expected) == len(actual)
+    for n, (wanted, got) in enumerate(zip(expected, actual, strict=True)):
+        for i, (a, b) in enumerate(zip(wanted, got, strict=True)):
+            assert a.dtype == b.dtype and a.size == b.size, f"{who}: {a.dtype}{a.shape} against {b.dtype}{b.shape}"
+            a1, b1 = a.reshape(-1).astype(int), b.reshape(-1).astype(int)
+            wrong = np.flatnonzero(a1 != b1)
+            assert not wrong.size, (f"{who}: sample {n} output {i}: {wrong.size} of {a1.size} differ, first at "
+                                    f"{wrong[0]}: expected {a1[wrong[0]]}, got {b1[wrong[0]]}")
+
+
+def check_infer(graph: Graph) -> None:
+    """Every node's inferred shapes hold as many elements as its declared outputs."""
+    for node in graph.nodes:
+        shapes = ops.get(node.op).infer(node.attrs, [graph.tensors[n] for n in node.inputs if n])
+        for name, shape in zip(node.outputs, shapes, strict=True):
+            declared = graph.tensors[name]
+            assert np.prod(shape) == declared.elements, f"{node.name}: {shape} != {declared.shape}"
+
+
+def check_tflite(graph: Graph, count: int = 6, seed: int = 0) -> Graph:
+    """Export, import, compare attributes and the reference with TFLite Micro. Returns the graph read back."""
+    blob = exporter.export(graph)
+    again = importer.parse(blob, "case.tflite", graph.name)
+    assert [(n.op, n.attrs) for n in again.nodes] == [(n.op, n.attrs) for n in graph.nodes]
+    check_infer(again)
+    inputs = samples(again, count, seed)
+    assert_equal(oracle.tflite_micro(blob, inputs), run_reference(again, inputs), "reference against TFLite Micro")
+    return again
+
+
+def as_uint8(blob: bytes) -> bytes:
+    """The model with every int8 tensor stored as uint8 (zero points and data shifted), as old converters wrote it."""
+    import flatbuffers
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(blob, 0))
+    for tensor in model.subgraphs[0].tensors:
+        if tensor.type == schema.TensorType.INT8 and tensor.quantization is not None:
+            tensor.type = schema.TensorType.UINT8
+            tensor.quantization.zeroPoint = np.asarray(tensor.quantization.zeroPoint, np.int64) + 128
+            data = model.buffers[tensor.buffer].data
+            if data is not None:
+                model.buffers[tensor.buffer].data = np.asarray(data, np.uint8) ^ 0x80
+    builder = flatbuffers.Builder(1 << 14)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def check_uint8(graph: Graph, count: int = 6, seed: int = 0) -> Graph:
+    """The same case as a uint8 model against LiteRT's reference kernels. Returns the graph read back."""
+    blob = as_uint8(exporter.export(graph))
+    again = importer.parse(blob, "case.tflite", graph.name)
+    inputs = samples(again, count, seed)
+    assert_equal(oracle.litert_reference(blob, inputs), run_reference(again, inputs), "reference against LiteRT uint8")
+    return again
