@@ -10,7 +10,7 @@
 
 #define REGISTER(address) (*(volatile uint32_t *)(uintptr_t)(address))
 #define EXIT_FAULT 99
-#define WAIT_READS 2000000u /* far beyond the slowest oscillator or regulator, about 0.1 s at 120 MHz */
+#define WAIT_READS 200000u /* tens of milliseconds on every chip; oscillators, PLLs and regulators need one or two */
 
 /* System control space, Armv7-M Architecture Reference Manual B3.2 and, for caches, B3.2 and Cortex-M7 TRM. */
 #define SCB_VTOR 0xE000ED08u

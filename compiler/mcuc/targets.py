@@ -1,4 +1,4 @@
-"""Chips and boards: what the TOML files under targets/ say, checked and typed."""
+"""Finding and reading the TOML files of chips and boards, those under targets/ and a user's own."""
 
 from __future__ import annotations
 
@@ -13,161 +13,40 @@ from typing import Literal, TypeVar
 import msgspec
 
 from mcuc.errors import McucError
+from mcuc.target_types import (
+    Accelerator,
+    Board,
+    Caches,
+    Chip,
+    ClockStep,
+    Core,
+    FlashTiming,
+    Fpu,
+    ReadyRow,
+    Region,
+    RegisterValue,
+    check_chip,
+    require,
+)
 
-Core = Literal["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33"]
-Fpu = Literal["none", "fpv4-sp-d16", "fpv5-sp-d16"]
+__all__ = [
+    "Accelerator",
+    "Board",
+    "Caches",
+    "Chip",
+    "ClockStep",
+    "Core",
+    "FlashTiming",
+    "Fpu",
+    "ReadyRow",
+    "Region",
+    "RegisterValue",
+    "list_boards",
+    "load_board",
+    "load_chip",
+]
+
 _T = TypeVar("_T")
-
-# Which units a core can have (Arm Cortex-M technical reference manuals); DSP is fixed except on the M33.
-_FPUS: dict[Core, tuple[Fpu, ...]] = {
-    "cortex-m0plus": ("none",),
-    "cortex-m3": ("none",),
-    "cortex-m4": ("none", "fpv4-sp-d16"),
-    "cortex-m7": ("none", "fpv5-sp-d16"),
-    "cortex-m33": ("none", "fpv5-sp-d16"),
-}
-_DSP: dict[Core, tuple[bool, ...]] = {
-    "cortex-m0plus": (False,),
-    "cortex-m3": (False,),
-    "cortex-m4": (True,),
-    "cortex-m7": (True,),
-    "cortex-m33": (False, True),
-}
-
-
-class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One memory region. base, size in bytes; dma: whether DMA reaches it; source: datasheet and section."""
-
-    name: str
-    kind: Literal["flash", "ram"]
-    base: int
-    size: int
-    dma: bool
-    source: str
-
-    @property
-    def end(self) -> int:
-        """First address behind the region."""
-        return self.base + self.size
-
-
-class Accelerator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Cache between the flash and the core (ART, ICACHE), in bytes, 0 where there is none.
-
-    shared: instructions and constants use the same bytes, so the two sizes do not add up.
-    """
-
-    instruction_bytes: int
-    data_bytes: int
-    line_bytes: int
-    shared: bool
-    source: str
-
-
-class FlashTiming(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a read of the flash costs at the chip's clock: read_bytes a line, each 1 + wait_states flash clocks."""
-
-    read_bytes: int
-    wait_states: int
-    prefetch: bool
-    accelerator: Accelerator
-    source: str
-
-
-class Caches(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Level-1 caches of the core, in bytes, 0 where there is none."""
-
-    icache_bytes: int
-    dcache_bytes: int
-    line_bytes: int
-    source: str
-
-
-class ClockStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One step that the startup takes to reach clock_hz, on a 32-bit register.
-
-    write: register = value. modify: register = (register & ~mask) | value. wait: until (register & mask) == value,
-    for a bounded time, then the fault handler. delay: value rounds of an empty loop.
-    """
-
-    op: Literal["write", "modify", "wait", "delay"]
-    comment: str
-    address: int = 0
-    mask: int = 0xFFFFFFFF
-    value: int = 0
-
-
-class ReadyRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Peripheral model for an emulator: while all `enable` bits of `register` are set, all `ready` bits of
-    `ready_register` (the same register where None) read as ones, else as zeros."""
-
-    register: int
-    enable: int
-    ready: int
-    comment: str
-    ready_register: int | None = None
-
-    @property
-    def target(self) -> int:
-        """Address of the register that holds the ready bits."""
-        return self.register if self.ready_register is None else self.ready_register
-
-
-class RegisterValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a register holds after the startup: (register & mask) == value."""
-
-    address: int
-    mask: int
-    value: int
-    comment: str
-
-
-class Chip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A microcontroller. The first flash region holds code and weights.
-
-    linked_ram: names of RAM regions, contiguous and ascending, that together hold data, arena and stack.
-    """
-
-    name: str
-    core: Core
-    fpu: Fpu
-    dsp: bool
-    clock_hz: int
-    regions: tuple[Region, ...]
-    linked_ram: tuple[str, ...]
-    flash: FlashTiming
-    caches: Caches
-    source: str
-    clock_init: tuple[ClockStep, ...] = ()
-    ready: tuple[ReadyRow, ...] = ()
-    expected_final: tuple[RegisterValue, ...] = ()
-
-    @property
-    def flash_region(self) -> Region:
-        """The region that code and weights are linked to."""
-        return next(r for r in self.regions if r.kind == "flash")
-
-    @property
-    def ram_base(self) -> int:
-        """First address of the linked RAM."""
-        return self.region(self.linked_ram[0]).base
-
-    @property
-    def ram_bytes(self) -> int:
-        """Size of the linked RAM in bytes."""
-        return sum(self.region(name).size for name in self.linked_ram)
-
-    @property
-    def arena_align(self) -> int:
-        """Alignment of the arena in bytes: a cache line where the core has a data cache, else 16."""
-        return 32 if self.caches.dcache_bytes else 16
-
-    def region(self, name: str) -> Region:
-        """The region of that name; KeyError where there is none."""
-        for region in self.regions:
-            if region.name == name:
-                return region
-        raise KeyError(name)
 
 
 class _BoardFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -177,31 +56,6 @@ class _BoardFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str
     reserved_sram: int = 0
     qemu_machine: str = ""
-
-
-class Board(msgspec.Struct, frozen=True):
-    """A board: a chip and what the board adds.
-
-    reserved_sram: bytes at the end of the linked RAM that the firmware leaves alone.
-    qemu_machine: the name of the same board in qemu-system-arm, or empty.
-    """
-
-    name: str
-    title: str
-    chip: Chip
-    source: str
-    reserved_sram: int = 0
-    qemu_machine: str = ""
-
-    @property
-    def sram_bytes(self) -> int:
-        """RAM that data, arena and stack may share, in bytes."""
-        return self.chip.ram_bytes - self.reserved_sram
-
-    @property
-    def flash_bytes(self) -> int:
-        """Flash that code and weights may share, in bytes."""
-        return self.chip.flash_region.size
 
 
 def load_board(name: str) -> Board:
@@ -269,19 +123,19 @@ def _board(file: Traversable, folder: Path | None) -> Board:
         chip_name = str(folder / chip_name)
     chip = load_chip(chip_name)
     where = str(file)
-    _require(bool(raw.name) and bool(raw.source), where, "name and source must not be empty")
-    _require(
+    require(bool(raw.name) and bool(raw.source), where, "name and source must not be empty")
+    require(
         0 <= raw.reserved_sram < chip.ram_bytes,
         where,
         f"reserved_sram is {raw.reserved_sram}, it must be 0 or more and less than the {chip.ram_bytes} bytes of RAM",
     )
-    _require(raw.reserved_sram % 8 == 0, where, "reserved_sram must be a multiple of 8: the stack starts there")
+    require(raw.reserved_sram % 8 == 0, where, "reserved_sram must be a multiple of 8: the stack starts there")
     return Board(raw.name, raw.title, chip, raw.source, raw.reserved_sram, raw.qemu_machine)
 
 
 def _chip(file: Traversable) -> Chip:
     chip = _read(file, Chip)
-    _check_chip(chip, str(file))
+    check_chip(chip, str(file))
     return chip
 
 
@@ -292,62 +146,3 @@ def _read(file: Traversable, kind: type[_T]) -> _T:
         raise McucError("board-file", f"The file cannot be read: {e.strerror}.", str(file)) from e
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as e:
         raise McucError("board-file", f"{e}.", str(file), "docs/adding-a-board.md names every key") from e
-
-
-def _check_chip(chip: Chip, where: str) -> None:
-    """McucError where the values contradict each other or the core."""
-    _require(chip.clock_hz > 0, where, f"clock_hz is {chip.clock_hz}, it must be positive")
-    _require(chip.fpu in _FPUS[chip.core], where, f"a {chip.core} has no {chip.fpu}")
-    _require(chip.dsp in _DSP[chip.core], where, f"dsp = {str(chip.dsp).lower()} is wrong for a {chip.core}")
-    _require(any(r.kind == "flash" for r in chip.regions), where, "there is no region of kind flash")
-    names = [r.name for r in chip.regions]
-    _require(len(set(names)) == len(names), where, "two regions have the same name")
-    for region in chip.regions:
-        inside = 0 <= region.base and 0 < region.size and region.end <= 1 << 32
-        _require(inside, where, f"region {region.name} is empty or outside the 32-bit address space")
-        _require(region.base % 32 == 0, where, f"region {region.name} does not start at a multiple of 32")
-    ordered = sorted(chip.regions, key=lambda r: r.base)
-    for low, high in zip(ordered, ordered[1:], strict=False):
-        _require(low.end <= high.base, where, f"regions {low.name} and {high.name} overlap")
-    _check_linked_ram(chip, where)
-    _require(chip.flash.read_bytes > 0 and chip.flash.wait_states >= 0, where, "flash timing is out of range")
-    for size, line in (
-        (chip.caches.icache_bytes, chip.caches.line_bytes),
-        (chip.caches.dcache_bytes, chip.caches.line_bytes),
-        (chip.flash.accelerator.instruction_bytes, chip.flash.accelerator.line_bytes),
-        (chip.flash.accelerator.data_bytes, chip.flash.accelerator.line_bytes),
-    ):
-        ok = size == 0 or (size > 0 and line > 0 and size % line == 0)
-        _require(ok, where, f"a cache of {size} bytes does not consist of lines of {line} bytes")
-    sources = [chip.source, chip.flash.source, chip.flash.accelerator.source, chip.caches.source]
-    sources += [r.source for r in chip.regions] + [s.comment for s in chip.clock_init]
-    _require(all(sources), where, "a source or comment is empty: every number carries its source")
-    _check_registers(chip, where)
-
-
-def _check_linked_ram(chip: Chip, where: str) -> None:
-    _require(len(chip.linked_ram) > 0, where, "linked_ram is empty")
-    known = {r.name: r for r in chip.regions if r.kind == "ram"}
-    for name in chip.linked_ram:
-        _require(name in known, where, f"linked_ram names {name}, which is no region of kind ram")
-    for low, high in zip(chip.linked_ram, chip.linked_ram[1:], strict=False):
-        contiguous = known[low].end == known[high].base
-        _require(contiguous, where, f"linked_ram: {high} does not start where {low} ends")
-
-
-def _check_registers(chip: Chip, where: str) -> None:
-    """Addresses and masks are 32-bit words, and a value has no bits outside its mask."""
-    words = [(s.address, s.mask, s.value, s.comment) for s in chip.clock_init if s.op != "delay"]
-    words += [(f.address, f.mask, f.value, f.comment) for f in chip.expected_final]
-    words += [(r.register, 0xFFFFFFFF, r.enable, r.comment) for r in chip.ready]
-    words += [(r.target, 0xFFFFFFFF, r.ready, r.comment) for r in chip.ready]
-    for row in chip.ready:
-        _require(row.enable != 0 != row.ready, where, f"ready row {row.comment!r} has no bits")
-    for address, mask, value, comment in words:
-        ok = 0 <= address < 1 << 32 and address % 4 == 0 and 0 <= mask < 1 << 32 and value & ~mask == 0 <= value
-        _require(ok, where, f"register row {comment!r}: address, mask or value is out of range")
-
-
-def _require(condition: bool, where: str, found: str) -> None:
-    if not condition:
-        raise McucError("board-file", f"{found}.", where, "docs/adding-a-board.md names every key")

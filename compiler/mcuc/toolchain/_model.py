@@ -9,8 +9,6 @@ from typing import Literal
 ToolchainId = Literal["zig", "gcc"]
 Optimize = Literal["latency", "balanced", "sram", "flash"]
 
-OPTIMIZE_FLAGS: dict[Optimize, str] = {"latency": "-O3", "balanced": "-O2", "sram": "-O2", "flash": "-Os"}
-
 # -ffreestanding: there is no C library. -ffp-contract=off: a fused a*b+c would round once instead of twice.
 C_FLAGS = (
     "-std=c99",
@@ -22,6 +20,7 @@ C_FLAGS = (
     "-fno-unwind-tables",
     "-fno-asynchronous-unwind-tables",
     "-fno-common",
+    "-fomit-frame-pointer",
 )
 
 
@@ -35,7 +34,7 @@ class Toolchain:
 
     @property
     def label(self) -> str:
-        """For reports, for example "zig 0.15.1"."""
+        """For reports, the name and version."""
         return f"{self.id} {self.version}"
 
 

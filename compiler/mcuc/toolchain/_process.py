@@ -83,7 +83,7 @@ def _failure(command: Sequence[str], code: int, output: str, where: str) -> Mcuc
     ):
         if f"{region} is full" in output or f"region '{region}'" in output or f"region `{region}'" in output:
             return McucError(error, f"The firmware does not fit the board:\n{text}", where, hint)
-    return McucError("compile-failed", f"{name} refused the C code:\n{text}", where, "report it: this is a fault of mcuc")
+    return McucError("compile-failed", f"{name} refused the C code:\n{text}", where, "mcuc doctor; else report it")
 
 
 def _disk_full(where: str) -> McucError:

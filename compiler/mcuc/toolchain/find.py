@@ -17,7 +17,10 @@ _HINTS = {
 
 
 def find(which: str = "auto") -> Toolchain:
-    """"zig", "gcc", or "auto": zig where it is there, else gcc. McucError "toolchain-missing" where it is not."""
+    """The toolchain "zig" or "gcc"; "auto": zig where it is there, else gcc.
+
+    McucError "toolchain-missing" where it is not.
+    """
     if which not in _HINTS:
         raise McucError("unknown-toolchain", f"There is no toolchain {which!r}.", try_this="auto, zig or gcc")
     found = _find(which)

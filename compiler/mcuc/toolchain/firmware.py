@@ -20,7 +20,7 @@ from mcuc.errors import McucError
 from mcuc.targets import Board, Chip, ClockStep
 
 from . import gcc, zig
-from ._model import C_FLAGS, OPTIMIZE_FLAGS, Firmware, Optimize, Toolchain
+from ._model import C_FLAGS, Firmware, Optimize, Toolchain
 from ._process import disk_errors, in_parallel, run_compiler
 from .find import find
 from .sizes import sizes_of
@@ -65,7 +65,12 @@ def build_firmware(
         units = [
             *_units(sources, work, "", flags),
             *_units(harness_sources, work, HARNESS_PREFIX, flags),
-            *_units([work / "mcuc_startup.c", work / "mcuc_clock.c"], work, HARNESS_PREFIX, _startup_flags(board.chip)),
+            *_units(
+                [work / "mcuc_startup.c", work / "mcuc_clock.c"],
+                work,
+                f"{HARNESS_PREFIX}start_",
+                _startup_flags(board.chip),
+            ),
         ]
         folders = [*include_dirs, work]
 
@@ -98,7 +103,7 @@ def compile_object(
         *adapter.target_flags(chip),
         *C_FLAGS,
         *adapter.COMPILE_FLAGS,
-        OPTIMIZE_FLAGS[optimize],
+        *adapter.OPTIMIZE_FLAGS[optimize],
         *(f"-I{folder.resolve()}" for folder in include_dirs),
         f"-ffile-prefix-map={source.parent}{os.sep}=",
         *extra_flags,
@@ -140,9 +145,9 @@ def runtime_folder() -> Traversable:
 
 
 def _units(sources: Sequence[Path], work: Path, prefix: str, flags: tuple[str, ...]) -> list[_Unit]:
-    objects = [work / f"{prefix}{i:02d}_{re.sub(r'[^A-Za-z0-9_]', '_', s.stem)}.o" for i, s in enumerate(sources)]
-    if prefix and sources and sources[0].parent == work:
-        objects = [work / f"{prefix}{s.stem}.o" for s in sources]
+    """The number keeps files of the same name in different folders apart."""
+    stems = [re.sub(r"[^A-Za-z0-9_]", "_", source.stem) for source in sources]
+    objects = [work / f"{prefix}{i:02d}_{stem}.o" for i, stem in enumerate(stems)]
     return [_Unit(source, target, flags) for source, target in zip(sources, objects, strict=True)]
 
 
@@ -158,14 +163,12 @@ def _unpack_runtime(work: Path, board: Board) -> None:
     (work / "mcuc_clock.c").write_text(render_clock_table(board.chip.clock_init), encoding="utf-8")
 
 
-def _link(
-    tools: Toolchain, chip: Chip, objects: Sequence[str], script: Path, image: Path, optimize: Optimize
-) -> None:
+def _link(tools: Toolchain, chip: Chip, objects: Sequence[str], script: Path, image: Path, optimize: Optimize) -> None:
     adapter = _adapter(tools)
     command = [
         *tools.command,
         *adapter.target_flags(chip),
-        OPTIMIZE_FLAGS[optimize],
+        *adapter.OPTIMIZE_FLAGS[optimize],
         *adapter.LINK_FLAGS,
         f"-Wl,-T,{script.name}",
         *objects,
@@ -192,7 +195,7 @@ def _install(image: Path, out: Path) -> None:
 
 
 def _adapter(tools: Toolchain) -> ModuleType:
-    """The module of that compiler: target_flags, COMPILE_FLAGS, LINK_FLAGS, LIBRARY_CHOICES."""
+    """The module of that compiler: target_flags and the tables of flags."""
     return gcc if tools.id == "gcc" else zig
 
 

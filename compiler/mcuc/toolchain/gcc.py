@@ -6,9 +6,15 @@ import shutil
 
 from mcuc.targets import Chip
 
-from ._model import Toolchain
+from ._model import Optimize, Toolchain
 from ._process import first_line
 
+OPTIMIZE_FLAGS: dict[Optimize, tuple[str, ...]] = {
+    "latency": ("-O3",),
+    "balanced": ("-O2",),
+    "sram": ("-O2",),
+    "flash": ("-Os",),
+}
 COMPILE_FLAGS: tuple[str, ...] = ()
 # No C library: the startup has memcpy and its like, libgcc the arithmetic that a core lacks.
 LINK_FLAGS = ("-nostdlib", "-nostartfiles", "-Wl,--gc-sections", "-Wl,--strip-debug", "-Wl,--no-warn-rwx-segments")

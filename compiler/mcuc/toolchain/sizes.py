@@ -6,6 +6,7 @@ from pathlib import Path
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from mcuc.errors import McucError
 
@@ -25,7 +26,8 @@ def sizes_of(elf: Path) -> Sizes:
                 s.name: int(s["sh_size"]) for s in file.iter_sections() if s["sh_flags"] & _ALLOC and s["sh_size"]
             }
             table = file.get_section_by_name(".symtab")
-            symbols = {s.name: int(s["st_value"]) for s in table.iter_symbols()} if table else {}
+            found = table.iter_symbols() if isinstance(table, SymbolTableSection) else ()
+            symbols = {s.name: int(s["st_value"]) for s in found}
     except (OSError, ELFError) as e:
         raise McucError("not-an-elf", f"The file is no readable ELF image: {e}.", str(elf)) from e
     harness_bss = symbols.get("__harness_bss_end", 0) - symbols.get("__harness_bss_start", 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mcuc.targets import Chip
 
-from ._model import Toolchain
+from ._model import Optimize, Toolchain
 from ._process import first_line
 
 # Bare cores: zig's cortex_m4, m7 and m33 have no FPU, its m33 no DSP instructions; both are asked for by feature.
@@ -40,6 +40,13 @@ def target_flags(chip: Chip) -> tuple[str, ...]:
     return ("-target", f"thumb-freestanding-{abi}", f"-mcpu={_CORES[chip.core]}{dsp}{_FPUS[chip.fpu]}")
 
 
+# zig cc makes -O2 of both -O1 and -O3; clang behind it takes the real one.
+OPTIMIZE_FLAGS: dict[Optimize, tuple[str, ...]] = {
+    "latency": ("-O2", "-Xclang", "-O3"),
+    "balanced": ("-O2",),
+    "sram": ("-O2",),
+    "flash": ("-Os",),
+}
 # zig cc turns the sanitizer for undefined behaviour on in some modes; firmware has no run-time for it.
 COMPILE_FLAGS = ("-fno-sanitize=undefined",)
 LINK_FLAGS = ("-nostartfiles", "-Wl,--gc-sections", "-Wl,--strip-debug")
