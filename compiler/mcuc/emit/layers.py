@@ -1,0 +1,84 @@
+"""The C function of each layer: the loop over rows and tiles around its kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mcuc.emit import render
+from mcuc.emit.names import comment, layer_symbol
+from mcuc.emit.tables import TablePool
+from mcuc.ir import Graph
+from mcuc.kernels._base import Call, Kernel, Rows, Table
+from mcuc.plan import Plan
+from mcuc.schedule import Layer
+
+
+@dataclass
+class KernelPool:
+    """Collects kernel functions; calls whose rendered text is the same share one function."""
+
+    prefix: str
+    found: dict[str, str] = field(default_factory=dict)
+
+    def symbol(self, call: Call, kernel: Kernel) -> str:
+        """The C function that runs the call's kernel."""
+        args = "".join(f", const {t.ctype} *{t.name}" for t in call.tables)
+        text = render(kernel.template, fn="@FN@", table_args=args, **{**call.params, **kernel.context(call)})
+        if text not in self.found:
+            self.found[text] = f"{self.prefix}_k{len(self.found)}_{call.family}"
+        return self.found[text]
+
+    def bodies(self) -> list[str]:
+        """The C text of every function, in order of first use."""
+        return [text.replace("@FN@", name).strip("\n") + "\n" for text, name in self.found.items()]
+
+
+def layer_context(index: int, layer: Layer, graph: Graph, plan: Plan, prefix: str, kernels: KernelPool,
+                  tables: TablePool, pointer: dict[str, str]) -> dict[str, Any]:
+    """One layer as text: its function and its call in run. pointer: tensor -> C expression in run."""
+    symbol = layer_symbol(prefix, index, layer.node.op)
+    names = graph.runtime_inputs(layer.node)
+    out = layer.node.outputs[0]
+    args = [*(f"const int8_t *in{i}" for i in range(len(names))), "int8_t *out"]
+    values = [*(pointer[n] for n in names), pointer[out]]
+    if layer.scratch:
+        args.append("uint8_t *scratch")
+        values.append(f"base + {plan.scratch[layer.node.name]}u")
+    calls = [_call(call, kernel, layer, f"l{index:02d}_{k}" if len(layer.calls) > 1 else f"l{index:02d}", kernels, tables)
+             for k, (call, kernel) in enumerate(layer.calls)]
+    title = f"{layer.node.name}: {' + '.join('x'.join(map(str, graph.tensors[n].shape)) for n in names)} -> " \
+            f"{'x'.join(map(str, graph.tensors[out].shape))}, tensor {out}"
+    text = render("layer.c.j2", symbol=symbol, args=", ".join(args), calls=calls, comment=comment(title))
+    return {"text": text, "symbol": symbol, "call": f"{symbol}({', '.join(values)})", "out": pointer[out],
+            "out_bytes": graph.tensors[out].bytes}
+
+
+def _call(call: Call, kernel: Kernel, layer: Layer, place: str, kernels: KernelPool, tables: TablePool) -> dict[str, Any]:
+    at = 0
+    rows = []
+    for k, r in enumerate(call.rows):
+        rows.append(_rows(r, at, tables, f"{place}_{k}"))
+        at += r.count
+    tiling = layer.tiling
+    step = 0 if call.whole_channels or not 0 < tiling.channels < call.channels else tiling.channels
+    columns = tiling.columns if 0 < tiling.columns < call.width else 0
+    return {
+        "rows": rows, "row_count": max(1, at), "height": call.height, "width": call.width, "channels": call.channels,
+        "columns": columns, "step": step, "fn": kernels.symbol(call, kernel), "out_row_bytes": call.out_row_bytes,
+        "out_stride": call.out_stride, "offset": f"{call.out_offset} + " if call.out_offset else "",
+        "scratch": "scratch" if kernel.scratch(call) else "NULL",
+        "tables": "".join(f", {tables.symbol(t, place)}" for t in call.tables)}
+
+
+def _rows(r: Rows, at: int, tables: TablePool, place: str) -> dict[str, Any]:
+    first = "y" if r.stride == 1 else f"y * {r.stride}"
+    if r.pad:
+        first += f" - {r.pad}"
+    index = tables.symbol(Table("rows", "int16_t", np.array(r.index)), place) if r.index else ""
+    return {"at": at, "input": r.input, "offset": f" + {r.offset}" if r.offset else "", "index": index, "first": first,
+            "dilation": r.dilation, "count": r.count, "height": r.height, "row_bytes": r.row_bytes}
+
+

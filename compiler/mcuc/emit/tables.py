@@ -1,0 +1,43 @@
+"""Constant arrays of the generated code: shared by content, formatted as C."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mcuc.ir import Array
+from mcuc.kernels._base import Table
+
+
+@dataclass
+class TablePool:
+    """Collects tables; equal ones (type and content) get one symbol, named after their first use."""
+
+    prefix: str
+    found: dict[tuple[str, bytes], tuple[str, Table]] = field(default_factory=dict)
+
+    def symbol(self, table: Table, place: str) -> str:
+        """The C symbol of the table, first used at place (part of a C identifier)."""
+        key = (table.ctype, np.ascontiguousarray(table.values).astype(_NUMPY[table.ctype]).tobytes())
+        if key not in self.found:
+            self.found[key] = (f"{self.prefix}_{place}_{table.name}", table)
+        return self.found[key][0]
+
+    @property
+    def bytes(self) -> int:
+        return sum(t.bytes for _, t in self.found.values())
+
+    def rows(self) -> list[dict[str, object]]:
+        """Template rows: ctype, symbol, length, initializer."""
+        return [{"ctype": t.ctype, "symbol": symbol, "length": max(1, int(t.values.size)), "initializer": literals(t.values)}
+                for symbol, t in self.found.values()]
+
+
+_NUMPY = {"int8_t": np.int8, "uint8_t": np.uint8, "int16_t": np.int16, "int32_t": np.int32}
+
+
+def literals(values: Array, per_line: int = 24) -> str:
+    """Decimal C initializers; INT32_MIN is written as an expression, having no literal of its type."""
+    text = ["(-2147483647 - 1)" if v == -(2**31) else str(v) for v in values.reshape(-1).tolist()] or ["0"]
+    return ",\n".join("    " + ", ".join(text[i:i + per_line]) for i in range(0, len(text), per_line))

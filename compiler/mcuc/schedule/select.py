@@ -1,0 +1,72 @@
+"""Kernel choice: for every call of a layer the first kernel of its family that applies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mcuc import kernels, ops
+from mcuc.errors import McucError
+from mcuc.ir import Graph, Node
+from mcuc.kernels._base import Call, Kernel, No, Rows
+from mcuc.ops._unary import table_call
+from mcuc.schedule import Layer, Tiling
+from mcuc.targets import Chip
+
+IDENTITY = bytes(range(256))
+
+
+def select(node: Node, graph: Graph, chip: Chip | None, tiling: Tiling, copy: bool = False) -> Layer:
+    """The layer of a node. copy: an aliasing node that must move its bytes after all (from input to output).
+
+    Raises McucError("unsupported") when the operator cannot be lowered.
+    """
+    operator = ops.get(node.op)
+    if operator.lower is None:
+        raise McucError("unsupported", f"{node.op} cannot run on the device: its inputs are not constants",
+                        where=f"{node.name}, tensor {node.outputs[0]!r}",
+                        try_this="export the model with fixed shapes, so that shape arithmetic folds away")
+    if operator.alias:
+        calls = (table_call(IDENTITY, graph.tensors[node.outputs[0]].shape),) if copy else ()
+    else:
+        calls = operator.lower(node, graph)
+    chosen, refused = [], []
+    for call in calls:
+        kernel, no = _first(call, chip)
+        chosen.append((call, kernel))
+        refused += no
+    macs = operator.cost(node, graph).macs
+    scratch = max((kernel.scratch(call) for call, kernel in chosen), default=0)
+    why = "output is the input's bytes" if not chosen else "first that applies"
+    return Layer(node, tuple(chosen), tiling, scratch, macs, why, tuple(dict.fromkeys(refused)))
+
+
+def _first(call: Call, chip: Chip | None) -> tuple[Kernel, list[str]]:
+    refused = []
+    for kernel in kernels.get(call.family).kernels:
+        verdict = kernel.applies(call, chip)
+        if not isinstance(verdict, No):
+            return kernel, refused
+        refused.append(f"{kernel.id}: {verdict.reason}")
+    raise McucError("internal", f"no kernel of family {call.family} applies: {'; '.join(refused)}")
+
+
+def in_place_inputs(layer: Layer, graph: Graph) -> tuple[str, ...]:
+    """Inputs over which the layer's output may be laid, when they die in it: same size, every kernel in place."""
+    if not layer.calls or not ops.get(layer.node.op).in_place or not all(k.in_place for _, k in layer.calls):
+        return ()
+    out = graph.tensors[layer.node.outputs[0]]
+    names = graph.runtime_inputs(layer.node)
+    whole = {rows.input for call, _ in layer.calls for rows in call.rows if _reads_itself(call, rows)}
+    return tuple(n for i, n in enumerate(names)
+                 if i in whole and graph.tensors[n].bytes == out.bytes and names.count(n) == 1)
+
+
+def _reads_itself(call: Call, rows: Rows) -> bool:
+    """The output row y reads exactly the input row at the same place (no broadcast, no window)."""
+    same_rows = call.height == 1 or (rows.row_bytes == call.out_row_bytes and rows.stride == 1)
+    return rows.count == 1 and rows.pad == 0 and rows.offset == 0 and not rows.index and same_rows
+
+
+def retile(layer: Layer, tiling: Tiling) -> Layer:
+    """The same layer cut otherwise."""
+    return replace(layer, tiling=tiling)
