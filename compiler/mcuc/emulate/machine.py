@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import unicorn
 from unicorn import arm_const as arm
 
@@ -24,7 +25,7 @@ MODELS = {
     "cortex-m7": arm.UC_CPU_ARM_CORTEX_M7,
     "cortex-m33": arm.UC_CPU_ARM_CORTEX_M33,
 }
-FILL = 0xA5  # RAM at reset and unused stack; not zero, so that memory read before it is written shows
+FILL = 0xA5  # RAM at reset; not zero, so that memory read before it is written shows
 PRIVATE_BUS = (0xE0000000, 0xE0100000)
 BKPT_SEMIHOST = b"\xab\xbe"
 APPLICATION_EXIT = 0x20026  # ADP_Stopped_ApplicationExit, Arm semihosting specification 2.0
@@ -200,7 +201,7 @@ class Machine:
                 raise self._error("emulated-marks", "the counted part begins twice", pc)
             if not self._stack_limit < sp <= self._stack_top:
                 raise self._error("emulated-stack", f"the stack pointer is {sp:#010x}, outside the stack", pc)
-            m.mem_write(self._stack_limit, bytes([FILL]) * (sp - self._stack_limit))
+            m.mem_write(self._stack_limit, self._paint(sp))
             self._opened_at = sp
             self.counter.open(pc + size)
         else:
@@ -208,13 +209,18 @@ class Machine:
                 raise self._error("emulated-marks", "the counted part ends without a beginning", pc)
             self.counter.close(pc)
             self._closed = True
-            below = self.read(self._stack_limit, self._opened_at - self._stack_limit)
-            untouched = len(below) - len(below.lstrip(bytes([FILL])))
-            self.stack_bytes = len(below) - untouched
-            if untouched == 0:
-                raise self._error(
-                    "emulated-stack", f"the stack overflowed its {self._stack_top - self._stack_limit} bytes", pc
-                )
+            paint = np.frombuffer(self._paint(self._opened_at), np.uint8)
+            below = np.frombuffer(self.read(self._stack_limit, paint.size), np.uint8)
+            touched = np.flatnonzero(below != paint)
+            self.stack_bytes = int(paint.size - touched[0]) if touched.size else 0
+            if touched.size and touched[0] == 0:
+                size = self._stack_top - self._stack_limit
+                raise self._error("emulated-stack", f"the stack overflowed its {size} bytes", pc)
+
+    def _paint(self, sp: int) -> bytes:
+        """What unused stack below sp holds: other words at every address, lest a pushed value look like it."""
+        words = np.arange(self._stack_limit, sp, 4, dtype=np.uint32) * np.uint32(2654435761)
+        return words.tobytes()[: sp - self._stack_limit]
 
     def _storing(self, address: int) -> tuple[int, int]:
         """(pc, size) of the store to address in the block that runs.
