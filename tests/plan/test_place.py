@@ -286,3 +286,18 @@ def test_csv_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_bytes(b"\xff\xfe\x00id")
     with pytest.raises(McucError, match="not a CSV"):
         read_csv(tmp_path / "bad.csv")
+
+
+HARD = ("A", "C", "E", "G", "K")
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", HARD)
+def test_hard_problems_fit_exactly_within_ten_seconds(shared_data: Path, name: str) -> None:
+    if _native.load() is None:
+        pytest.skip("no C compiler for the native search")
+    buffers = read_csv(shared_data / "memory" / f"{name}.1048576.csv")
+    begin = time.process_time()
+    placement = place(buffers, capacity=1_048_576, time_limit_s=30)
+    validate(buffers, placement.offsets, 1_048_576)
+    assert time.process_time() - begin < 10

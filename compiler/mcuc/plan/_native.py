@@ -22,7 +22,7 @@ from mcuc.plan._exact import Problem, Verdict
 
 FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC")
 # Below this many buffers times nodes, the Python search ends before a compiler would have started.
-SMALL = 40_000
+SMALL = 10_000
 # Beyond these the recursion is not safe: one frame a buffer.
 NATIVE_BUFFERS, PYTHON_BUFFERS = 4096, 400
 _VERDICTS = {0: Verdict.IMPOSSIBLE, 1: Verdict.FITS, 2: Verdict.UNDECIDED}

@@ -25,9 +25,13 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Part:
-    """Buffers that share no moment with those of any other part. Heights are multiples of step bytes."""
+    """Buffers that share no moment with those of any other part. Heights are multiples of step bytes.
+
+    lifetime: the buffers' steps, which the sections of the problem no longer tell.
+    """
 
     names: tuple[str, ...]
+    lifetime: tuple[int, ...]
     problem: Problem
     step: int
     bound: int
@@ -103,21 +107,38 @@ def parts(buffers: Sequence[Buffer], capped: frozenset[str] = frozenset()) -> li
         if any(step % a for a in problem.align):
             step = gcd(step, *problem.align)
         names = tuple(used[i].id for i in group)
-        found.append(Part(names, problem, step, section_load(problem), section_load(problem, only_capped=True)))
+        lifetime = tuple(used[i].upper - used[i].lower for i in group)
+        found.append(
+            Part(names, lifetime, problem, step, section_load(problem), section_load(problem, only_capped=True))
+        )
     return sorted(found, key=lambda part: (-part.bound, part.names))
 
 
 Key = Callable[[int], tuple[int, ...]]
 
 
-def orders(problem: Problem) -> list[list[int]]:
-    """Orders to place in, by falling size, area, lifetime, load and by time; ties by index."""
-    size, first, end = problem.size, problem.first, problem.end
+def _crowds(problem: Problem) -> list[int]:
+    """For each buffer, the most bytes that are live together with it, its own included."""
     load = [0] * problem.sections
-    for i in range(problem.count):
-        for k in range(first[i], end[i]):
-            load[k] += size[i]
-    crowd = [max(load[first[i] : end[i]]) for i in range(problem.count)]
+    for first, end, size in zip(problem.first, problem.end, problem.size, strict=True):
+        for k in range(first, end):
+            load[k] += size
+    return [max(load[first:end]) for first, end in zip(problem.first, problem.end, strict=True)]
+
+
+def _ranked(count: int, keys: Sequence[Key]) -> list[list[int]]:
+    """For each key, the indices by rising key; ties by index."""
+    ranked = []
+    for key in keys:
+        values = [(*key(i), i) for i in range(count)]
+        ranked.append([value[-1] for value in sorted(values)])
+    return ranked
+
+
+def orders(problem: Problem) -> list[list[int]]:
+    """Orders for the greedy placements: by falling size, area, lifetime, crowd, and by time."""
+    size, first, end = problem.size, problem.first, problem.end
+    crowd = _crowds(problem)
     keys: list[Key] = [
         lambda i: (-size[i], first[i] - end[i]),
         lambda i: (-size[i] * (end[i] - first[i]), -size[i]),
@@ -128,8 +149,22 @@ def orders(problem: Problem) -> list[list[int]]:
         lambda i: (-end[i], -size[i]),
         lambda i: (-crowd[i], -size[i] * (end[i] - first[i])),
     ]
-    everyone = range(problem.count)
-    return [sorted(everyone, key=lambda i, key=key: (*key(i), i)) for key in keys]  # type: ignore[misc]
+    return _ranked(problem.count, keys)
+
+
+def search_orders(part: Part) -> list[list[int]]:
+    """Preferences for the exact search, chosen by trial: no single one is good on all hard problems."""
+    problem, lifetime = part.problem, part.lifetime
+    size, first, end = problem.size, problem.first, problem.end
+    crowd = _crowds(problem)
+    keys: list[Key] = [
+        lambda i: (-crowd[i], -lifetime[i]),
+        lambda i: (first[i],),
+        lambda i: (-lifetime[i],),
+        lambda i: (-crowd[i], first[i] - end[i], -size[i] * (end[i] - first[i])),
+        lambda i: (-size[i] * (end[i] - first[i]),),
+    ]
+    return _ranked(problem.count, keys)
 
 
 def fit(problem: Problem, order: Sequence[int], tightest: bool) -> list[int]:

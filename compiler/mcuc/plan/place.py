@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 from mcuc.plan._exact import Problem, Verdict, permuted
 from mcuc.plan._native import decide
-from mcuc.plan._problem import Buffer, Part, check, fit, orders, parts
+from mcuc.plan._problem import Buffer, Part, check, fit, orders, parts, search_orders
 
 __all__ = ["Buffer", "Placement", "lower_bound", "place", "place_with_io"]
 
 NODE_LIMIT = 400_000
-FIRST_ROUND_NODES = 500
+FIRST_ROUND_NODES = 150
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _minimise(
     few preferences each, and allows four times the nodes of the last: which question is easy is not known beforehand.
     """
     best = start
-    variants = [(order, permuted(part.problem, order)) for order in orders(part.problem)[:4]]
+    variants = [(order, permuted(part.problem, order)) for order in search_orders(part)]
     allowance = FIRST_ROUND_NODES
     while best.height > max(best.bound, enough) and budget.nodes > 0 and time.monotonic() < budget.deadline:
         progress = False
