@@ -11,6 +11,7 @@ from mcuc.kernels._base import Family
 NAMES = (
     "depthwise",
     "dot",
+    "move",
     "unary",
 )
 

@@ -10,10 +10,24 @@ from mcuc.ops._base import Operator
 
 # keep sorted
 NAMES = (
+    "cast",
+    "concat",
     "conv_2d",
     "depthwise_conv_2d",
+    "dequantize",
+    "fill",
     "fully_connected",
+    "gather",
+    "integer_math",
+    "pack",
+    "pad",
     "quantize",
+    "reduce_prod",
+    "reshape",
+    "resize_nearest",
+    "shape",
+    "slice",
+    "transpose",
 )
 
 

@@ -53,12 +53,16 @@ class Imported:
 
 @dataclass(frozen=True, eq=False)
 class Built:
-    """What an operator makes of an imported node: its own name, inputs by tensor name, attributes, new constants."""
+    """What an operator makes of an imported node: its own name, inputs by tensor name, attributes, new constants.
+
+    notes: what the user should know about this node (they go into the report).
+    """
 
     op: str
     inputs: tuple[str, ...]
     attrs: Any
     constants: tuple[Tensor, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

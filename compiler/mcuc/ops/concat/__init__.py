@@ -1,0 +1,78 @@
+"""Concatenate along any axis; parts of other quantization copied (TFLite Micro) or rescaled by table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+
+from mcuc.ir import Array, Graph, Node, Tensor
+from mcuc.kernels._base import Call
+from mcuc.ops._base import Operator, Shape, int8_runtime, no_cost
+from mcuc.ops._move import copy_call
+from mcuc.ops._unary import table_call, table_lookup
+from mcuc.ops.concat.tflite import from_tflite, to_tflite
+
+
+@dataclass(frozen=True)
+class ConcatAttrs:
+    """axis: counted from the front. tables: for each input b"" (its bytes are copied) or 256 output bytes."""
+
+    axis: int
+    tables: tuple[bytes, ...]
+
+
+def infer(attrs: ConcatAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
+    """The axis' extents added up. Raises ValueError when the other axes differ."""
+    shape = list(inputs[0].shape)
+    shape[attrs.axis] = sum(t.shape[attrs.axis] for t in inputs)
+    for t in inputs:
+        if len(t.shape) != len(shape) or any(t.shape[i] != n for i, n in enumerate(shape) if i != attrs.axis):
+            raise ValueError(f"cannot concatenate {[x.shape for x in inputs]} along axis {attrs.axis}")
+    return (tuple(shape),)
+
+
+def reference(attrs: ConcatAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """Arrays of one type; int8 where tables are given."""
+    parts = [x if not t else table_lookup(t, x) for x, t in zip(arrays, attrs.tables, strict=True) if x is not None]
+    return (np.concatenate(parts, attrs.axis),)
+
+
+def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
+    """One call per input into its slice of the output: move, or unary where it has a table."""
+    shape = graph.tensors[node.outputs[0]].shape
+    axis = node.attrs.axis
+    inner = prod(shape[axis + 1:])
+    calls, at = [], 0
+    for i, (name, table) in enumerate(zip(node.inputs, node.attrs.tables, strict=True)):
+        part = graph.tensors[name].shape
+        call = _part(part, shape, axis, at * inner, i, table)
+        calls.append(call)
+        at += part[axis]
+    return tuple(calls)
+
+
+def _part(part: tuple[int, ...], whole: tuple[int, ...], axis: int, offset: int, source: int, table: bytes) -> Call:
+    """The axes before `axis` are pixels (rows and pixels of an image), the rest of a part is one run of bytes."""
+    run, out_run = prod(part[axis:]), prod(whole[axis:])
+    h, w = (part[1], part[2]) if len(part) == 4 and part[0] == 1 and axis == 3 else (1, prod(part[:axis]))
+    if axis == 2 and len(part) == 4 and part[0] == 1:
+        h, w = part[1], 1
+    call = copy_call(h, w, run, source=source, out_row_bytes=w * out_run, out_stride=out_run, out_offset=offset)
+    if not table:
+        return call
+    unary = table_call(table, (1, h, w, run))
+    return replace(call, family="unary", params=unary.params, tables=unary.tables)
+
+
+def run_time_inputs(node: Node, graph: Graph) -> str | None:
+    """Every part is computed at run time."""
+    constants = [n for n in node.inputs if graph.tensors[n].data is not None]
+    return f"part {constants[0]!r} is a constant" if constants else None
+
+
+OPERATOR = Operator(
+    name="concat", summary="concatenate", infer=infer, reference=reference, cost=no_cost, lower=lower,
+    limits=(int8_runtime, run_time_inputs), tflite=("CONCATENATION",), from_tflite=from_tflite, to_tflite=to_tflite)

@@ -1,0 +1,74 @@
+"""Slice and strided slice: a box of the input, every step-th element along each axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mcuc.ir import Array, Graph, Node, Tensor
+from mcuc.kernels._base import Call, Rows
+from mcuc.ops._base import Operator, Shape, int8_runtime, no_cost
+from mcuc.ops._move import Axis, gather_call, image, strides, three_axes
+from mcuc.ops.slice.tflite import from_tflite, to_tflite
+
+
+@dataclass(frozen=True)
+class SliceAttrs:
+    """Along axis i: size[i] elements from begin[i], step[i] apart (negative: backwards). squeeze: axes dropped after."""
+
+    begin: tuple[int, ...]
+    size: tuple[int, ...]
+    step: tuple[int, ...]
+    squeeze: tuple[int, ...] = ()
+
+
+def infer(attrs: SliceAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
+    """size without the squeezed axes."""
+    return (tuple(n for i, n in enumerate(attrs.size) if i not in attrs.squeeze),)
+
+
+def reference(attrs: SliceAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """x of any type at the listed indices."""
+    x = arrays[0]
+    assert x is not None
+    picked = [b + s * np.arange(n) for b, n, s in zip(attrs.begin, attrs.size, attrs.step, strict=True)]
+    return (x[np.ix_(*picked)].reshape(infer(attrs, ())[0]),)
+
+
+def _axes(attrs: SliceAttrs, shape: tuple[int, ...]) -> tuple[list[Axis], int]:
+    steps = strides(shape)
+    offset = sum(b * s for b, s in zip(attrs.begin, steps, strict=True))
+    return [(n, s * d) for n, s, d in zip(attrs.size, steps, attrs.step, strict=True)], offset
+
+
+def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
+    """One gather of the move family; over an image the rows keep their numbers, so that rings of rows can feed it."""
+    attrs: SliceAttrs = node.attrs
+    shape = graph.tensors[node.inputs[0]].shape
+    whole = image(shape)
+    if whole is None or len(shape) < 3:
+        axes, offset = _axes(attrs, shape)
+        three = three_axes(axes)
+        assert three is not None  # at_most_three_axes
+        return (gather_call(three, offset),)
+    h, w, c = whole
+    (by, bx, bc), (ny, nx, nc), (sy, sx, sc) = attrs.begin[-3:], attrs.size[-3:], attrs.step[-3:]
+    index = () if sy > 0 else tuple(by + sy * y for y in range(ny))
+    rows = Rows(0, w * c, h, stride=max(sy, 1), pad=-by if sy > 0 else 0, offset=bx * c + bc, index=index)
+    return (Call("move", {"kind": "gather", "sx": sx * c, "sc": sc}, (), (rows,), ny, nx, nc, nx * nc, nc),)
+
+
+def at_most_three_axes(node: Node, graph: Graph) -> str | None:
+    """At most three axes remain once unit axes are dropped and neighbours merged."""
+    shape = graph.tensors[node.inputs[0]].shape
+    if image(shape) is None and three_axes(_axes(node.attrs, shape)[0]) is None:
+        return f"the slice {node.attrs.size} of {shape} has four or more axes"
+    return None
+
+
+OPERATOR = Operator(
+    name="slice", summary="slice, strided slice", infer=infer, reference=reference, cost=no_cost, lower=lower,
+    limits=(int8_runtime, at_most_three_axes), tflite=("SLICE", "STRIDED_SLICE"), from_tflite=from_tflite,
+    to_tflite=to_tflite)
