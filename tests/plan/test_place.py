@@ -301,3 +301,18 @@ def test_hard_problems_fit_exactly_within_ten_seconds(shared_data: Path, name: s
     placement = place(buffers, capacity=1_048_576, time_limit_s=30)
     validate(buffers, placement.offsets, 1_048_576)
     assert time.process_time() - begin < 10
+
+
+@pytest.mark.parametrize("count", [_native.PYTHON_BUFFERS, _native.NATIVE_BUFFERS])
+def test_the_search_reaches_the_depth_that_it_is_allowed(count: int) -> None:
+    (part,) = parts([Buffer(f"b{i}", 0, 1, 4) for i in range(count)])
+    library = _native.load()
+    deadline = time.monotonic() + 60
+    if count <= _native.PYTHON_BUFFERS:
+        verdict, offsets, nodes = _exact.decide(part.problem, 4 * count, 4 * count, count, deadline)
+    elif library is not None:
+        verdict, offsets, nodes = _native.decide_compiled(library, part.problem, 4 * count, 4 * count, count, deadline)
+    else:
+        pytest.skip("no C compiler for the native search")
+    assert verdict is _exact.Verdict.FITS and nodes == count
+    assert sorted(offsets) == [4 * i for i in range(count)]

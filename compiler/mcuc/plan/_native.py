@@ -23,8 +23,8 @@ from mcuc.plan._exact import Problem, Verdict
 FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC")
 # Below this many buffers times nodes, the Python search ends before a compiler would have started.
 SMALL = 10_000
-# Beyond these the recursion is not safe: one frame a buffer.
-NATIVE_BUFFERS, PYTHON_BUFFERS = 4096, 400
+# Both recurse once a buffer: beyond these, memory (4 words per pair of buffers) or Python's 1000 frames run short.
+NATIVE_BUFFERS, PYTHON_BUFFERS = 1500, 250
 _VERDICTS = {0: Verdict.IMPOSSIBLE, 1: Verdict.FITS, 2: Verdict.UNDECIDED}
 
 
