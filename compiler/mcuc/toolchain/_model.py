@@ -21,6 +21,7 @@ C_FLAGS = (
     "-fno-asynchronous-unwind-tables",
     "-fno-common",
     "-fomit-frame-pointer",
+    "-g0",
 )
 
 

@@ -17,7 +17,7 @@ OPTIMIZE_FLAGS: dict[Optimize, tuple[str, ...]] = {
 }
 COMPILE_FLAGS: tuple[str, ...] = ()
 # No C library: the startup has memcpy and its like, libgcc the arithmetic that a core lacks.
-LINK_FLAGS = ("-nostdlib", "-nostartfiles", "-Wl,--gc-sections", "-Wl,--strip-debug", "-Wl,--no-warn-rwx-segments")
+LINK_FLAGS = ("-nostdlib", "-nostartfiles", "-Wl,--gc-sections", "-Wl,-z,max-page-size=4096")
 LIBRARY_CHOICES = (("-lgcc",),)
 
 

@@ -12,7 +12,7 @@ from mcuc.errors import McucError
 
 from ._model import Sizes
 
-_HARNESS = (".vectors", ".mcuc_harness")
+_HARNESS = (".vectors", ".mcuc_harness", ".mcuc_harness_rodata")
 _WEIGHTS = ".mcuc_weights"
 _ALLOC = 0x2  # SHF_ALLOC
 

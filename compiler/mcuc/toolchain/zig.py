@@ -49,7 +49,7 @@ OPTIMIZE_FLAGS: dict[Optimize, tuple[str, ...]] = {
 }
 # zig cc turns the sanitizer for undefined behaviour on in some modes; firmware has no run-time for it.
 COMPILE_FLAGS = ("-fno-sanitize=undefined",)
-LINK_FLAGS = ("-nostartfiles", "-Wl,--gc-sections", "-Wl,--strip-debug")
+LINK_FLAGS = ("-nostartfiles", "-Wl,--gc-sections", "-Wl,-z,max-page-size=4096")
 # Tried first without zig's compiler-rt: most models on a core with an FPU need none of it, and zig takes seconds to
 # build it once for every core.
 LIBRARY_CHOICES = (("-nostdlib",), ())
