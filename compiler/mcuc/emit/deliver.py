@@ -1,0 +1,75 @@
+"""The output folder: written aside and put in place in one step, never over a folder that is not ours."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mcuc.errors import McucError
+
+GENERATOR = "mcuc"
+
+
+def check_ours(out: Path) -> None:
+    """Raises McucError("foreign-folder") when out exists and mcuc did not write it."""
+    if not out.exists() and not out.is_symlink():
+        return
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    try:
+        manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+        ours = isinstance(manifest, dict) and manifest.get("generator") == GENERATOR
+    except (OSError, ValueError):
+        ours = False
+    if not ours:
+        raise McucError("foreign-folder", f"{out} exists and was not written by mcuc", where=str(out),
+                        try_this="name another folder with -o, or remove this one")
+
+
+@contextmanager
+def staging(out: Path) -> Iterator[Path]:
+    """A folder beside out to write into; it replaces out when the block ends well and vanishes when it does not.
+
+    Raises McucError: foreign-folder; disk-full and write-failed for what the system refuses.
+    """
+    check_ours(out)
+    with os_errors(out):
+        parent = out.absolute().parent
+        parent.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=parent))
+    try:
+        with os_errors(out):
+            yield stage
+            stage.chmod(0o755)
+            _replace(stage, out.absolute())
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _replace(stage: Path, out: Path) -> None:
+    if out.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent))
+        os.replace(out, old / "old")
+        os.replace(stage, out)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.replace(stage, out)
+
+
+@contextmanager
+def os_errors(where: Path) -> Iterator[None]:
+    """Turns errors of the file system into McucError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise McucError("disk-full", f"the disk is full ({error.strerror})", where=str(error.filename or where),
+                            try_this="free some space, or write to another disk with -o") from error
+        raise McucError("write-failed", f"cannot write: {error.strerror or error}", where=str(error.filename or where),
+                        try_this="check the path and its permissions, or name another folder with -o") from error

@@ -1,0 +1,133 @@
+"""The road from a model file to verified firmware, top to bottom."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mcuc import passes
+from mcuc.emit.deliver import check_ours, os_errors
+from mcuc.emit.model import Emitted, emit
+from mcuc.emit.names import checked_identifier, identifier
+from mcuc.emulate import host
+from mcuc.emulate.cortex_m import CortexM
+from mcuc.emulate.stack import stack_bound
+from mcuc.importers import load
+from mcuc.ir import Graph
+from mcuc.plan import Plan
+from mcuc.report.make import deliver, make_report
+from mcuc.report.types import Accuracy, ParetoPoint, Report
+from mcuc.schedule import Schedule
+from mcuc.schedule.fit import fit
+from mcuc.targets import Board, load_board
+from mcuc.toolchain import Firmware, Optimize, build_firmware
+from mcuc.verify.answers import Answers, check_answers, host_samples
+
+DEFAULT_BOARD = "nucleo-f746zg"
+DEFAULT_STACK = 1024  # bytes, what the first header says until the stack is measured
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for. budget, flash: bytes, None for all that the board has; name: C prefix; profile: None
+    for the file format's own; seed: of the random verification inputs."""
+
+    board: str = DEFAULT_BOARD
+    budget: int | None = None
+    flash: int | None = None
+    optimize: Optimize = "balanced"
+    toolchain: str = "auto"
+    profile: str | None = None
+    name: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """Everything on the road, for callers that go on from here. out: the folder delivered."""
+
+    graph: Graph
+    schedule: Schedule
+    plan: Plan
+    emitted: Emitted
+    firmware: Firmware
+    answers: Answers
+    report: Report
+    out: Path
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What a search adds to the report of its winner."""
+
+    accuracy: Accuracy | None = None
+    pareto: tuple[ParetoPoint, ...] = ()
+    notes: tuple[str, ...] = ()
+    files: tuple[tuple[str, bytes], ...] = ()
+
+
+def quiet(stage: str) -> None:
+    """Progress to nobody."""
+
+
+def compile_file(model: Path, request: Request, out: Path | None = None, progress: Progress = quiet) -> Compiled:
+    """A .tflite or .onnx file to verified firmware in a folder. Raises McucError where anything does not hold."""
+    progress("reading the model")
+    with os_errors(model):
+        graph = load(model, request.profile)
+    return compile_graph(graph, request, model.name, out, progress)
+
+
+def compile_graph(graph: Graph, request: Request, source: str, out: Path | None = None, progress: Progress = quiet,
+                  extra: Extra = Extra()) -> Compiled:  # noqa: B008 - frozen and empty
+    """The road: passes, schedule and plan, C, firmware, emulation, verification, report, folder."""
+    name = identifier(graph.name) if request.name is None else checked_identifier(request.name)
+    folder = out or Path(f"{name}_mcuc")
+    check_ours(folder)
+    board = load_board(request.board)
+    budget = board.sram_bytes if request.budget is None else request.budget
+
+    progress("optimizing the graph")
+    graph = passes.check_supported(passes.optimize(graph))
+
+    progress("planning memory")
+    schedule, plan = fit(graph, board, request.optimize, budget)
+
+    progress("writing C")
+    emitted = emit(graph, schedule, plan, name, source, board.chip.arena_align, DEFAULT_STACK)
+
+    with os_errors(folder), tempfile.TemporaryDirectory(prefix="mcuc-") as scratch:
+        work = Path(scratch)
+        progress("compiling for the board and the host")
+        with ThreadPoolExecutor(2) as pool:
+            image = pool.submit(build_image, emitted, board, request, work / "device")
+            program = pool.submit(host.build, emitted, graph, work / "host")
+            samples, wanted = host_samples(graph, schedule, request.seed)
+            firmware, program_built = image.result(), program.result()
+
+        progress("verifying on the host and the emulated core")
+        core = CortexM(firmware.elf, board.chip, emitted.symbols)
+        answers = check_answers(graph, schedule, plan, emitted, program_built, core, samples, wanted,
+                                lambda: CortexM(build_image(emitted, board, request, work / "traced", trace=True).elf,
+                                                board.chip, emitted.symbols), work)
+        stack = max(answers.run.stack_bytes, stack_bound(core.image, f"{name}_run").bytes)
+        emitted = emit(graph, schedule, plan, name, source, board.chip.arena_align, stack)
+
+        progress("writing the report")
+        report = make_report(graph, schedule, plan, emitted, board, firmware, answers, request, stack, budget, extra)
+        deliver(folder, emitted, firmware, report, schedule, extra.files)
+    return Compiled(graph, schedule, plan, emitted, replace(firmware, elf=folder / "firmware.elf"), answers, report, folder)
+
+
+def build_image(emitted: Emitted, board: Board, request: Request, folder: Path, trace: bool = False) -> Firmware:
+    """The test firmware of the model for the board. trace: with a hash of every layer's output."""
+    sources = host.write_sources(emitted, folder)
+    main = folder / f"{emitted.name}_harness.c"
+    main.write_text(emitted.harness, encoding="utf-8")
+    defines = {"MCUC_WEIGHTS_SECTION": "1", **({"MCUC_TRACE": "1"} if trace else {})}
+    return build_firmware(sources, [folder], board, folder / "firmware.elf", request.toolchain, request.optimize, defines,
+                          harness_sources=[main])

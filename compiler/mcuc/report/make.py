@@ -1,0 +1,97 @@
+"""The report of one compiled model, and its output folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from mcuc import __version__
+from mcuc.emit.deliver import GENERATOR, staging
+from mcuc.emit.model import RUNTIME_HEADERS, Emitted
+from mcuc.ir import Graph
+from mcuc.plan import Plan
+from mcuc.report.html import to_html
+from mcuc.report.json import to_json
+from mcuc.report.types import BufferReport, Flash, LayerReport, PlanReport, Report, Sram
+from mcuc.schedule import Schedule
+from mcuc.targets import Board
+from mcuc.toolchain import Firmware, runtime_folder
+from mcuc.verify.answers import Answers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mcuc.pipeline import Extra, Request
+
+EVIDENCE = {"sram": "planned; stack emulated and bounded statically", "flash": "linked ELF", "instructions": "emulated",
+            "cycles": "estimated", "latency_ms": "estimated"}
+
+
+def make_report(graph: Graph, schedule: Schedule, plan: Plan, emitted: Emitted, board: Board, firmware: Firmware,
+                answers: Answers, request: Request, stack: int, budget: int, extra: Extra) -> Report:
+    """All figures of one model. stack: bytes, the larger of measured and bounded; budget: SRAM bytes allowed."""
+    run, sizes = answers.run, firmware.sizes
+    static = sizes.data + sizes.bss
+    cycles = run.cycles
+    return Report(
+        model=emitted.name, board=board.name, core=board.chip.core, clock_hz=board.chip.clock_hz,
+        toolchain=firmware.toolchain, profile=graph.profile, optimize=request.optimize,
+        sram=Sram(plan.arena, plan.work, static, stack, plan.arena + static + stack, budget),
+        flash=Flash(sizes.weights, sizes.code, sizes.flash, request.flash or board.flash_bytes),
+        macs=sum(layer.macs for layer in schedule.layers), instructions=run.instructions, cycles=cycles,
+        cycles_band=run.cycles_band, latency_ms=round(1000 * cycles / board.chip.clock_hz, 4), evidence=EVIDENCE,
+        verify=answers.verify, layers=_layers(schedule, plan, answers), accuracy=extra.accuracy,
+        plan=PlanReport(plan.lower_bound, plan.arena, plan.optimal), memory_map=_memory_map(plan),
+        notes=(*graph.notes, *extra.notes), pareto=extra.pareto, mix=dict(run.mix))
+
+
+def _layers(schedule: Schedule, plan: Plan, answers: Answers) -> tuple[LayerReport, ...]:
+    counts = iter(answers.run.layers[1:])
+    found = []
+    for layer, live in zip(schedule.layers, plan.live, strict=True):
+        count = next(counts) if layer.calls else None
+        kernel = "+".join(dict.fromkeys(k.id for _, k in layer.calls)) or "none"
+        found.append(LayerReport(layer.node.name, layer.node.op, kernel, layer.why, layer.macs,
+                                 0 if count is None else count.instructions, 0 if count is None else count.cycles, live))
+    return tuple(found)
+
+
+def _memory_map(plan: Plan) -> tuple[BufferReport, ...]:
+    scratch = set(plan.scratch)
+    return tuple(BufferReport(b.id, _kind(b.id, plan, scratch), b.lower, b.upper, plan.offsets[b.id], b.size)
+                 for b in sorted(plan.buffers, key=lambda b: (b.lower, plan.offsets[b.id], b.id)))
+
+
+def _kind(buffer: str, plan: Plan, scratch: set[str]) -> str:
+    if buffer in plan.io:
+        return "input or output"
+    return "scratch" if buffer.endswith("/scratch") and buffer[:-8] in scratch else "activation"
+
+
+def deliver(folder: Path, emitted: Emitted, firmware: Firmware, report: Report, schedule: Schedule,
+            files: tuple[tuple[str, bytes], ...]) -> None:
+    """The output folder in one step. Raises McucError where it is not ours or cannot be written."""
+    with staging(folder) as stage:
+        for name, text in emitted.files.items():
+            (stage / name).write_text(text, encoding="utf-8")
+        for header in RUNTIME_HEADERS:
+            (stage / header).write_bytes((runtime_folder() / header).read_bytes())
+        shutil.copyfile(firmware.elf, stage / "firmware.elf")
+        (stage / "report.json").write_text(to_json(report), encoding="utf-8")
+        (stage / "report.html").write_text(to_html(report), encoding="utf-8")
+        for name, data in files:
+            (stage / name).write_bytes(data)
+        names = sorted(p.name for p in stage.iterdir())
+        (stage / "manifest.json").write_text(_manifest(emitted, report, schedule, names), encoding="utf-8")
+
+
+def _manifest(emitted: Emitted, report: Report, schedule: Schedule, names: list[str]) -> str:
+    """What was generated and why: files, and the kernel choice of every layer with what was refused."""
+    content: dict[str, Any] = {
+        "generator": GENERATOR, "version": __version__, "model": emitted.name, "board": report.board,
+        "toolchain": report.toolchain, "profile": report.profile, "files": names,
+        "layers": [{"name": layer.node.name, "op": layer.node.op, "kernels": [k.id for _, k in layer.calls],
+                    "scratch": layer.scratch, "why": layer.why, "refused": list(layer.refused)}
+                   for layer in schedule.layers]}
+    return json.dumps(content, indent=1, sort_keys=True) + "\n"

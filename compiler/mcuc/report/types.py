@@ -1,0 +1,135 @@
+"""What mcuc reports about a compiled model: the typed form of report.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sram:
+    """Bytes. arena: input and output included; work: without them; static: .data and .bss; stack: the larger of the
+    measured high-water mark and the static bound; total = arena + static + stack; budget: what was allowed."""
+
+    arena: int
+    work: int
+    static: int
+    stack: int
+    total: int
+    budget: int
+
+
+@dataclass(frozen=True)
+class Flash:
+    """Bytes of the linked ELF, the test harness excluded."""
+
+    weights: int
+    code: int
+    total: int
+    budget: int
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Answers compared. oracle: what the outputs were compared with; inputs: "n random (seed s)" and the like.
+
+    max_abs_diff, differing: over all compared output elements. first_diff_layer: None when all agree. host, emulated:
+    samples that ran there. audit: findings of the instruction, alignment and flash-write audit; None when not run.
+    """
+
+    oracle: str
+    inputs: str
+    bit_exact: bool
+    max_abs_diff: int
+    differing: int
+    first_diff_layer: str | None
+    host: int
+    emulated: int
+    audit: int | None
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One layer: sram_live is the bytes of the arena alive while it runs."""
+
+    name: str
+    op: str
+    kernel: str
+    why: str
+    macs: int
+    instructions: int
+    cycles: int
+    sram_live: int
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Fractions of 1; negative_flips: samples that the float model had right and the int8 model has wrong."""
+
+    float: float | None
+    int8: float
+    negative_flips: int | None
+    samples: int
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """lower_bound: proven for layer-by-layer schedules in this order; peak: the arena; optimal: peak meets it."""
+
+    lower_bound: int
+    peak: int
+    optimal: bool
+
+
+@dataclass(frozen=True)
+class BufferReport:
+    """One rectangle of the memory map: bytes [offset, offset + size) during steps [lower, upper)."""
+
+    name: str
+    kind: str
+    lower: int
+    upper: int
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class ParetoPoint:
+    """A candidate of the search: accuracy on the validation split (fraction), costs as planned; chosen: the winner."""
+
+    name: str
+    accuracy: float
+    sram: int
+    flash: int
+    latency_ms: float
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """report.json. cycles_band: the estimate's relative error band (0.25 means +-25 %); evidence: class of the figures
+    ("emulated" counts, "estimated" cycles); build: facts of a search, empty for a compiled file."""
+
+    model: str
+    board: str
+    core: str
+    clock_hz: int
+    toolchain: str
+    profile: str
+    optimize: str
+    sram: Sram
+    flash: Flash
+    macs: int
+    instructions: int
+    cycles: int
+    cycles_band: float
+    latency_ms: float
+    evidence: Mapping[str, str]
+    verify: Verify
+    layers: tuple[LayerReport, ...]
+    accuracy: Accuracy | None
+    plan: PlanReport
+    memory_map: tuple[BufferReport, ...]
+    notes: tuple[str, ...]
+    pareto: tuple[ParetoPoint, ...] = ()
+    mix: Mapping[str, int] | None = None

@@ -1,0 +1,92 @@
+"""The answers compared: NumPy reference, C on the host, C on the emulated core; the first layer that differs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mcuc.emit.model import Emitted
+from mcuc.emulate import host
+from mcuc.emulate.cortex_m import CortexM, Dump, EmulatedRun, Poke
+from mcuc.errors import McucError
+from mcuc.ir import Array, Graph
+from mcuc.plan import Plan
+from mcuc.schedule import Schedule
+from mcuc.verify import reference
+
+Outputs = tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of one comparison over all samples: elements that differ and the largest difference in steps."""
+
+    differing: int
+    max_abs: int
+
+
+def expected(graph: Graph, samples: Sequence[Sequence[Array]]) -> Outputs:
+    """The reference's outputs, stacked per model output."""
+    found = [reference.run(graph, dict(zip(graph.inputs, s, strict=True))) for s in samples]
+    return tuple(np.stack([f[n] for f in found]) for n in graph.outputs)
+
+
+def difference(a: Outputs, b: Outputs) -> Difference:
+    """Elements that differ between two sets of outputs."""
+    gaps = [np.abs(x.astype(np.int64) - y.astype(np.int64)) for x, y in zip(a, b, strict=True)]
+    return Difference(sum(int((g != 0).sum()) for g in gaps), max((int(g.max()) for g in gaps if g.size), default=0))
+
+
+def emulated(core: CortexM, graph: Graph, plan: Plan, sample: Sequence[Array], audit: bool = False,
+             timeout_s: float = 300) -> tuple[Outputs, EmulatedRun]:
+    """One sample on the emulated core, input and output inside the arena.
+
+    Raises McucError("emulated-result") when the program ends with an error, and what CortexM.run raises.
+    """
+    pokes = [Poke("mcuc_arena", plan.tensors[n], np.ascontiguousarray(a, graph.tensors[n].dtype.value).tobytes())
+             for n, a in zip(graph.inputs, sample, strict=True)]
+    dumps = [Dump("mcuc_arena", plan.tensors[n], graph.tensors[n].bytes) for n in graph.outputs]
+    run = core.run(pokes, dumps, timeout_s=timeout_s, audit=audit)
+    if run.exit_code != 0:
+        raise McucError("emulated-result", f"the firmware ended with exit code {run.exit_code}", where=core.image.path.name,
+                        try_this="report this as a bug, with the model")
+    outs = tuple(np.frombuffer(data, graph.tensors[n].dtype.value).reshape(1, *graph.tensors[n].shape)
+                 for n, data in zip(graph.outputs, run.dumps, strict=True))
+    return outs, run
+
+
+def first_difference_host(graph: Graph, schedule: Schedule, emitted: Emitted, sample: Sequence[Array], folder: Path) -> str:
+    """The first layer whose output on the host differs from the reference (built again with layer hashes)."""
+    model = host.build(emitted, graph, folder, trace=True)
+    hashes = host.run(model, [sample]).hashes[0]
+    return _first(graph, schedule, sample, [int(h) for h in hashes])
+
+
+def first_difference_emulated(graph: Graph, schedule: Schedule, plan: Plan, traced: CortexM, sample: Sequence[Array]) -> str:
+    """The first layer whose output on the emulated core differs; traced is the firmware built with MCUC_TRACE."""
+    layers = [layer for layer in schedule.layers if layer.calls]
+    pokes = [Poke("mcuc_arena", plan.tensors[n], np.ascontiguousarray(a).tobytes())
+             for n, a in zip(graph.inputs, sample, strict=True)]
+    run = traced.run(pokes, [Dump("mcuc_trace_hash", 0, 4 * len(layers))])
+    return _first(graph, schedule, sample, np.frombuffer(run.dumps[0], np.uint32).tolist())
+
+
+def _first(graph: Graph, schedule: Schedule, sample: Sequence[Array], hashes: Sequence[int]) -> str:
+    values = reference.run(graph, dict(zip(graph.inputs, sample, strict=True)))
+    layers = [layer for layer in schedule.layers if layer.calls]
+    for layer, found in zip(layers, hashes, strict=True):
+        name = layer.node.outputs[0]
+        if fnv1a(values[name].tobytes()) != found:
+            return f"{layer.node.name}, tensor {name!r}"
+    return "no layer: the outputs are overwritten after they are computed"
+
+
+def fnv1a(data: bytes) -> int:
+    """The hash that the test programs compute over a layer's output (FNV-1a, 32 bits)."""
+    value = 2166136261
+    for byte in data:
+        value = ((value ^ byte) * 16777619) & 0xFFFFFFFF
+    return value

@@ -1,0 +1,47 @@
+"""Inputs to verify on: seeded random ones, and the corners where rounding and saturation show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mcuc.ir import Array, Graph, Tensor
+
+
+def random_samples(graph: Graph, count: int, seed: int = 0) -> list[list[Array]]:
+    """count samples, one array per model input: first all lowest, all highest, all zero point, then uniform ones."""
+    rng = np.random.default_rng(seed)
+    tensors = [graph.tensors[n] for n in graph.inputs]
+    corners = [[_constant(t, v) for t in tensors] for v in ("low", "high", "zero")]
+    uniform = [[_uniform(t, rng) for t in tensors] for _ in range(max(0, count - len(corners)))]
+    # a uniform sample first: with a count of one it is the more telling one
+    return (uniform[:1] + corners + uniform[1:])[:count]
+
+
+def _uniform(tensor: Tensor, rng: np.random.Generator) -> Array:
+    info = np.iinfo(tensor.dtype.value)
+    return rng.integers(info.min, int(info.max) + 1, tensor.shape, dtype=tensor.dtype.value)
+
+
+def _constant(tensor: Tensor, which: str) -> Array:
+    info = np.iinfo(tensor.dtype.value)
+    zero = 0 if tensor.quant is None else tensor.quant.zero_point[0]
+    return np.full(tensor.shape, {"low": info.min, "high": info.max, "zero": zero}[which], tensor.dtype.value)
+
+
+def quantized(tensor: Tensor, x: Array) -> Array:
+    """A float sample in the input's integers (round half to even); integers of its own type pass through."""
+    from mcuc.numerics import quantize_float
+
+    if x.dtype.kind != "f":
+        return x.astype(tensor.dtype.value)
+    assert tensor.quant is not None
+    info = np.iinfo(tensor.dtype.value)
+    return quantize_float(x, tensor.quant.scale[0], tensor.quant.zero_point[0], int(info.min), int(info.max)).astype(
+        tensor.dtype.value)
+
+
+def batches(samples: Sequence[Sequence[Array]]) -> list[Array]:
+    """Samples stacked per input."""
+    return [np.stack([s[i] for s in samples]) for i in range(len(samples[0]))]
