@@ -1,122 +1,147 @@
-"""TFLite files -> Graph. Reads the flatbuffer through the schema module of ai-edge-litert; nothing is executed."""
+"""TFLite files -> Graph. Nothing of the file is executed; every kind of damage ends in a McucError."""
 
 from __future__ import annotations
 
-import re
+import struct
+from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mcuc import ops
 from mcuc.errors import McucError
+from mcuc.importers._flatbuffer import ModelFile, OperatorEntry, TensorEntry, corrupt, read
 from mcuc.ir import Array, DType, Graph, Node, Quant, Tensor, check
-from mcuc.ops._base import Imported
+from mcuc.ops._base import Imported, Operator
+from mcuc.ops.integer_math import KINDS as INTEGER_KINDS
 
-MAX_BYTES = 512 << 20
-MAX_TENSORS = 20_000
 MAX_ELEMENTS = 1 << 28
 
 # TensorType of the schema -> our types; others are refused where a node touches them.
 _DTYPES = {0: DType.FLOAT32, 2: DType.INT32, 3: DType.UINT8, 4: DType.INT64, 6: DType.BOOL, 7: DType.INT16, 9: DType.INT8}
-_TYPE_NAMES = {1: "float16", 5: "string", 8: "complex64", 10: "float64", 13: "resource", 14: "variant", 17: "int4"}
+_TYPE_NAMES = {1: "float16", 5: "string", 8: "complex64", 10: "float64", 11: "complex128", 12: "uint64", 13: "resource",
+               14: "variant", 15: "uint32", 16: "uint16", 17: "int4", 18: "bfloat16"}
+_STATE = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE", "UNIDIRECTIONAL_SEQUENCE_LSTM", "LSTM",
+          "BIDIRECTIONAL_SEQUENCE_LSTM", "RNN", "UNIDIRECTIONAL_SEQUENCE_RNN", "SVDF"}
+# What reading tables that do not fit together can raise; the file is at fault.
+_MISFITS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NotImplementedError, RecursionError,
+            TypeError, ValueError, struct.error)
+
+
+@dataclass
+class _Reading:
+    """What grows while the operators are read in file order."""
+
+    file: ModelFile
+    where: str
+    names: list[str]
+    tensors: dict[int, Tensor] = field(default_factory=dict)
+    unsigned: set[int] = field(default_factory=set)
+    nodes: list[Node] = field(default_factory=list)
+    constants: dict[str, Tensor] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    constant_bytes: int = 0
 
 
 def load(path: Path) -> Graph:
     """The graph of a .tflite file: uint8 shifted to int8, batch -1 read as 1, profile "tflite".
 
-    Raises McucError: corrupt-model, unsupported-operator, not-quantized and what the operators raise.
+    Raises McucError: unreadable-file, corrupt-model, unsupported-operator, not-quantized and what the operators raise.
     """
-    return parse(path.read_bytes(), str(path), path.stem)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise McucError("unreadable-file", f"cannot read the model ({error.strerror or error})", where=str(path),
+                        try_this="check the path and its permissions") from error
+    return parse(raw, str(path), path.stem)
 
 
 def parse(raw: bytes, where: str, name: str) -> Graph:
     """As load, from bytes; where names the file in messages, name the graph."""
-    model = _unpack(raw, where)
-    if not model.subgraphs:
-        raise _corrupt(where, "the file holds no subgraph")
-    subgraph = model.subgraphs[0]
+    file = read(raw, where)
+    try:
+        return _graph(file, where, name)
+    except _MISFITS as error:
+        raise corrupt(where, f"the model's tables do not fit together ({type(error).__name__}: {error})") from error
+
+
+def _graph(file: ModelFile, where: str, name: str) -> Graph:
+    if any(not 0 <= i < len(file.tensors) for i in (*file.inputs, *file.outputs)) or not file.inputs or not file.outputs:
+        raise corrupt(where, "the graph's inputs or outputs are missing or out of range")
+    if len(set(file.inputs)) < len(file.inputs) or len(set(file.outputs)) < len(file.outputs):
+        raise corrupt(where, "one tensor is listed twice among the graph's inputs or outputs")
+    reading = _Reading(file, where, _unique_names([t.name for t in file.tensors]))
+    reading.notes.extend(_file_notes(file))
+    for index in file.inputs:
+        _tensor_at(reading, index, where)
+    for position, operator in enumerate(file.operators):
+        _node(reading, position, operator)
+    for index in file.outputs:
+        _tensor_at(reading, index, where)
+    table = {t.name: t for t in reading.tensors.values()} | reading.constants
+    unsigned = {reading.names[i] for i in reading.unsigned}
+    inputs, head = _boundary(table, [reading.names[i] for i in file.inputs], unsigned, "input")
+    outputs, tail = _boundary(table, [reading.names[i] for i in file.outputs], unsigned, "output")
+    if any(table[n].data is not None for n in inputs):
+        raise corrupt(where, "a graph input is a constant")
+    nodes = (*head, *reading.nodes, *tail)
+    used = {n for node in nodes for n in (*node.inputs, *node.outputs) if n} | {*inputs, *outputs}
+    return check(Graph(name, "tflite", {k: v for k, v in table.items() if k in used}, nodes, tuple(inputs), tuple(outputs),
+                       tuple(reading.notes)))
+
+
+def _file_notes(file: ModelFile) -> list[str]:
     notes = []
-    if len(model.subgraphs) > 1:
-        notes.append(f"{len(model.subgraphs)} subgraphs found, the first one is compiled")
-    if len(model.signatureDefs or ()) > 1:
-        notes.append(f"{len(model.signatureDefs)} signatures found, the first subgraph is compiled")
-    try:
-        return _graph(model, subgraph, raw, where, name, notes)
-    except (IndexError, TypeError, ValueError, AttributeError, OverflowError, KeyError) as error:
-        raise _corrupt(where, f"the model's tables do not fit together ({error})") from error
-
-
-def _corrupt(where: str, found: str) -> McucError:
-    return McucError("corrupt-model", found, where=where, try_this="export the model again; check that the download is complete")
-
-
-def _unpack(raw: bytes, where: str) -> Any:
-    if len(raw) < 16 or raw[4:8] != b"TFL3":
-        raise _corrupt(where, f"not a TFLite file ({len(raw)} bytes, identifier {raw[4:8]!r}, expected b'TFL3')")
-    if len(raw) > MAX_BYTES:
-        raise _corrupt(where, f"the file has {len(raw)} bytes, more than {MAX_BYTES}")
-    from ai_edge_litert import schema_py_generated as schema
-
-    try:
-        return schema.ModelT.InitFromObj(schema.Model.GetRootAs(raw, 0))
-    except Exception as error:  # a hostile buffer can fail anywhere inside the flatbuffer reader
-        raise _corrupt(where, f"the flatbuffer is damaged ({type(error).__name__})") from error
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
-
-
-def _graph(model: Any, subgraph: Any, raw: bytes, where: str, name: str, notes: list[str]) -> Graph:
-    if len(subgraph.tensors or ()) > MAX_TENSORS or len(subgraph.operators or ()) > MAX_TENSORS:
-        raise _corrupt(where, f"{len(subgraph.tensors)} tensors, more than {MAX_TENSORS}")
-    names = _unique_names([_text(t.name) for t in subgraph.tensors or ()])
-    inputs = [int(i) for i in subgraph.inputs]
-    outputs = [int(i) for i in subgraph.outputs]
-    if any(not 0 <= i < len(names) for i in (*inputs, *outputs)) or not inputs or not outputs:
-        raise _corrupt(where, "the graph's inputs or outputs are missing or out of range")
-    tensors: dict[int, Tensor] = {}
-    unsigned: set[int] = set()
-    batch_free = False
-
-    def tensor(index: int, operator: str) -> Tensor:
-        if not 0 <= index < len(names):
-            raise _corrupt(operator, f"tensor index {index} is out of range")
-        if index not in tensors:
-            tensors[index], was_unsigned = _tensor(model, subgraph.tensors[index], names[index], raw, operator)
-            if was_unsigned:
-                unsigned.add(index)
-        return tensors[index]
-
-    nodes: list[Node] = []
-    constants: dict[str, Tensor] = {}
-    for i in inputs:
-        signature = subgraph.tensors[i].shapeSignature
-        batch_free = batch_free or (signature is not None and len(signature) > 0 and int(signature[0]) == -1)
-        tensor(i, where)
-    for position, operator in enumerate(subgraph.operators or ()):
-        kind, options = _kind(model, operator, where)
-        place = f"{kind} #{position}"
-        node_inputs = tuple(None if i == -1 else tensor(int(i), place) for i in _indices(operator.inputs))
-        node_outputs = tuple(tensor(int(i), place) for i in _indices(operator.outputs))
-        if node_outputs:
-            place = f"{kind} #{position}, output tensor {node_outputs[0].name!r}"
-        is_unsigned = any(int(i) in unsigned for i in (*_indices(operator.inputs), *_indices(operator.outputs)))
-        imported = Imported(kind, options, node_inputs, node_outputs, place, is_unsigned)
-        built = ops.find_tflite(kind, place).from_tflite(imported)  # type: ignore[misc]
-        constants.update((t.name, t) for t in built.constants)
-        nodes.append(Node(f"{position}:{kind}", built.op, built.inputs, tuple(t.name for t in node_outputs), built.attrs))
-    table = {t.name: t for t in tensors.values()}
-    table.update(constants)
-    if batch_free:
+    if file.subgraphs > 1:
+        notes.append(f"{file.subgraphs} subgraphs found, the first one is compiled")
+    if file.signatures > 1:
+        notes.append(f"{file.signatures} signatures found, the first subgraph is compiled")
+    if any(-1 in file.tensors[i].signature[:1] for i in file.inputs):
         notes.append("batch -1 in the file is read as 1")
-    graph_inputs, head = _boundary(table, [names[i] for i in inputs], {names[i] for i in unsigned}, "input")
-    graph_outputs, tail = _boundary(table, [names[i] for i in outputs], {names[i] for i in unsigned}, "output")
-    used = {n for node in (*head, *nodes, *tail) for n in (*node.inputs, *node.outputs) if n}
-    used |= {*graph_inputs, *graph_outputs}
-    return check(Graph(name, "tflite", {k: v for k, v in table.items() if k in used}, (*head, *nodes, *tail),
-                       tuple(graph_inputs), tuple(graph_outputs), tuple(notes)))
+    return notes
+
+
+def _node(reading: _Reading, position: int, entry: OperatorEntry) -> None:
+    """Reads one operator: its tensors, the operator's own import, and a check of the shapes that the file declares."""
+    place = f"{entry.kind} #{position}"
+    _refuse_state(entry, place)
+    known = entry.kind in INTEGER_KINDS or ops.find_tflite(entry.kind, place)  # refused before its tensors are looked at
+    inputs = tuple(None if i == -1 else _tensor_at(reading, i, place) for i in entry.inputs)
+    outputs = tuple(_tensor_at(reading, i, place) for i in entry.outputs)
+    if not outputs:
+        raise corrupt(place, f"{entry.kind} has no output")
+    place = f"{place}, output tensor {outputs[0].name!r}"
+    operator = ops.get("integer_math") if _is_integer_math(entry.kind, inputs) else ops.find_tflite(entry.kind, place)
+    assert known and operator.from_tflite is not None
+    unsigned = any(i in reading.unsigned for i in (*entry.inputs, *entry.outputs))
+    built = operator.from_tflite(Imported(entry.kind, entry.options, inputs, outputs, place, unsigned))
+    reading.constants.update((t.name, t) for t in built.constants)
+    reading.notes.extend(built.notes)
+    node = Node(f"{position}:{entry.kind}", built.op, built.inputs, tuple(t.name for t in outputs), built.attrs)
+    by_name = {t.name: t for t in inputs if t is not None} | {t.name: t for t in built.constants}
+    _check_shapes(ops.get(built.op), node, [by_name[n] for n in built.inputs if n], outputs, place)
+    reading.nodes.append(node)
+
+
+def _refuse_state(entry: OperatorEntry, place: str) -> None:
+    if entry.kind in _STATE:
+        raise McucError("unsupported-operator", f"TFLite operator {entry.kind} keeps state between runs, which is not supported",
+                        where=place, try_this="export a model without variables and recurrent layers")
+
+
+def _is_integer_math(kind: str, inputs: tuple[Tensor | None, ...]) -> bool:
+    return kind in INTEGER_KINDS and all(t is not None and t.dtype in (DType.INT32, DType.INT64) for t in inputs)
+
+
+def _check_shapes(operator: Operator, node: Node, inputs: list[Tensor], outputs: tuple[Tensor, ...], place: str) -> None:
+    """The declared output shapes are what the operator computes; a dense layer may keep leading axes."""
+    shapes = operator.infer(node.attrs, inputs)
+    for shape, out in zip(shapes, outputs, strict=True):
+        dense = node.op == "fully_connected" and (prod(shape), shape[-1:]) == (out.elements, out.shape[-1:])
+        if tuple(shape) != out.shape and not dense:
+            raise McucError("broken-model", f"{node.op} computes shape {tuple(shape)}, the file declares {out.shape}",
+                            where=place, try_this="export the model with batch size 1; check that the file is complete")
 
 
 def _boundary(table: dict[str, Tensor], names: list[str], unsigned: set[str], side: str) -> tuple[list[str], list[Node]]:
@@ -139,94 +164,91 @@ def _boundary(table: dict[str, Tensor], names: list[str], unsigned: set[str], si
     return found, nodes
 
 
-def _indices(vector: Any) -> list[int]:
-    return [] if vector is None else [int(i) for i in vector]
-
-
 def _unique_names(names: list[str]) -> list[str]:
-    seen: dict[str, int] = {}
+    taken: set[str] = set()
     unique = []
     for position, name in enumerate(names):
-        clean = re.sub(r"[^\x20-\x7e]", "?", name)[:200] or f"tensor_{position}"
-        if clean in seen:
-            clean = f"{clean}#{position}"
-        seen[clean] = position
-        unique.append(clean)
+        candidate = name or f"tensor_{position}"
+        while candidate in taken:
+            candidate = f"{candidate}#{position}"
+        taken.add(candidate)
+        unique.append(candidate)
     return unique
 
 
-def _kind(model: Any, operator: Any, where: str) -> tuple[str, Any]:
-    from ai_edge_litert import schema_py_generated as schema
+def _tensor_at(reading: _Reading, index: int, place: str) -> Tensor:
+    """The tensor of that index, as int8 where the file says uint8."""
+    if not 0 <= index < len(reading.names):
+        raise corrupt(place, f"tensor index {index} is out of range")
+    if index not in reading.tensors:
+        entry, name = reading.file.tensors[index], reading.names[index]
+        tensor = _tensor(reading, entry, name, place)
+        if tensor.dtype is DType.UINT8 and tensor.quant is not None:
+            reading.unsigned.add(index)
+            tensor = _shifted(tensor, tensor.quant)
+        reading.tensors[index] = tensor
+    return reading.tensors[index]
 
-    index = int(operator.opcodeIndex)
-    if not 0 <= index < len(model.operatorCodes or ()):
-        raise _corrupt(where, f"operator code {index} is out of range")
-    code = model.operatorCodes[index]
-    number = max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
-    if number == schema.BuiltinOperator.CUSTOM:
-        return f"CUSTOM({_text(code.customCode)[:60]})", None
-    names = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
-    kind = names.get(number, f"BUILTIN_{number}")
-    return kind, operator.builtinOptions if operator.builtinOptions is not None else operator.builtinOptions2
+
+def _shifted(tensor: Tensor, quant: Quant) -> Tensor:
+    data = None if tensor.data is None else (tensor.data ^ 0x80).view(np.int8)
+    shifted = Quant(quant.scale, tuple(z - 128 for z in quant.zero_point), quant.axis)
+    return Tensor(tensor.name, tensor.shape, DType.INT8, shifted, data)
 
 
-def _tensor(model: Any, entry: Any, name: str, raw: bytes, where: str) -> tuple[Tensor, bool]:
-    """The tensor as int8 where the file says uint8, and whether it was uint8."""
+def _tensor(reading: _Reading, entry: TensorEntry, name: str, where: str) -> Tensor:
     if entry.type not in _DTYPES:
         kind = _TYPE_NAMES.get(entry.type, f"type {entry.type}")
         raise McucError("unsupported-type", f"tensor {name!r} is {kind}", where=where,
-                        try_this="convert with full integer quantization to int8")
-    if entry.sparsity is not None:
+                        try_this="convert with full integer quantization to int8, without state")
+    if entry.sparse:
         raise McucError("unsupported-sparse", f"tensor {name!r} is stored sparse", where=where,
                         try_this="export the model with dense weights")
+    if entry.variable:
+        raise McucError("unsupported-state", f"tensor {name!r} is a variable, which keeps state between runs", where=where,
+                        try_this="export a model without variables and recurrent layers")
     dtype = _DTYPES[entry.type]
-    shape = tuple(1 if int(d) == -1 else int(d) for d in ([] if entry.shape is None else entry.shape))
-    if any(d < 0 for d in shape) or int(np.prod(shape, dtype=np.float64)) > MAX_ELEMENTS:
-        raise _corrupt(where, f"tensor {name!r} has shape {shape}")
-    quant = _quant(entry.quantization, name, where)
-    data = _data(model, entry, shape, dtype, name, raw, where)
-    unsigned = dtype is DType.UINT8 and quant is not None
-    if unsigned:
-        assert quant is not None
-        dtype, quant = DType.INT8, Quant(quant.scale, tuple(z - 128 for z in quant.zero_point), quant.axis)
-        data = None if data is None else (data ^ 0x80).view(np.int8)
-    return Tensor(name, shape, dtype, quant, data), unsigned
+    shape = tuple(1 if d == -1 else d for d in entry.shape)
+    if any(d < 0 for d in shape) or prod(shape) > MAX_ELEMENTS:
+        raise corrupt(where, f"tensor {name!r} has shape {shape}")
+    quant = _quant(entry, dtype, name, where)
+    data = _data(reading, entry, shape, dtype, name, where)
+    if data is None and prod(shape) == 0:
+        raise corrupt(where, f"tensor {name!r} of shape {shape} is empty")
+    if quant is not None and quant.axis is not None and (
+            not 0 <= quant.axis < len(shape) or shape[quant.axis] != len(quant.scale)):
+        raise corrupt(where, f"tensor {name!r} of shape {shape} has {len(quant.scale)} scales along axis {quant.axis}")
+    return Tensor(name, shape, dtype, quant, data)
 
 
-def _quant(entry: Any, name: str, where: str) -> Quant | None:
-    if entry is None or entry.scale is None or len(entry.scale) == 0:
+def _quant(entry: TensorEntry, dtype: DType, name: str, where: str) -> Quant | None:
+    if len(entry.scale) == 0 or dtype in (DType.FLOAT32, DType.INT64, DType.BOOL):
         return None
     scale = tuple(float(s) for s in entry.scale)
-    zero = tuple(int(z) for z in entry.zeroPoint) if entry.zeroPoint is not None and len(entry.zeroPoint) else (0,)
-    if any(not (0.0 < s < float("inf")) for s in scale):
-        if scale == (0.0,):
-            return None
-        raise _corrupt(where, f"tensor {name!r} has a scale that is not positive and finite")
+    zero = tuple(int(z) for z in entry.zero_point) or (0,)
+    if scale == (0.0,):  # some converters write it for "not quantized"
+        return None
+    if any(not 0.0 < s < float("inf") for s in scale):
+        raise corrupt(where, f"tensor {name!r} has a scale that is not positive and finite")
     if len(zero) not in (1, len(scale)):
-        raise _corrupt(where, f"tensor {name!r} has {len(scale)} scales and {len(zero)} zero points")
-    if any(not -128 <= z <= 255 for z in zero):
-        raise _corrupt(where, f"tensor {name!r} has zero point {max(zero, key=abs)}, outside its type")
+        raise corrupt(where, f"tensor {name!r} has {len(scale)} scales and {len(zero)} zero points")
+    info = np.iinfo(dtype.value)
+    if any(not info.min <= z <= info.max for z in zero):
+        raise corrupt(where, f"tensor {name!r} has a zero point outside {dtype.value}")
     if len(set(zero)) == 1:
         zero = zero[:1]
-    return Quant(scale, zero, int(entry.quantizedDimension) if len(scale) > 1 else None)
+    return Quant(scale, zero, entry.axis if len(scale) > 1 else None)
 
 
-def _data(model: Any, entry: Any, shape: tuple[int, ...], dtype: DType, name: str, raw: bytes, where: str) -> Array | None:
-    index = int(entry.buffer)
-    if not 0 <= index < len(model.buffers or ()):
-        raise _corrupt(where, f"tensor {name!r} names buffer {index}, which does not exist")
-    buffer = model.buffers[index]
-    blob: bytes
-    if buffer.data is not None and len(buffer.data):
-        blob = np.asarray(buffer.data, np.uint8).tobytes()
-    elif int(buffer.offset or 0) > 1 and int(buffer.size or 0) > 0:  # data behind the flatbuffer (large models)
-        start, size = int(buffer.offset), int(buffer.size)
-        if start + size > len(raw):
-            raise _corrupt(where, f"tensor {name!r} lies behind the end of the file")
-        blob = raw[start:start + size]
-    else:
+def _data(reading: _Reading, entry: TensorEntry, shape: tuple[int, ...], dtype: DType, name: str, where: str) -> Array | None:
+    """The constant as a view into the file. Shared buffers are fine, but not to describe more than the file holds."""
+    blob = reading.file.buffer(entry.buffer)
+    if blob is None:
         return None
-    wanted = int(np.prod(shape, dtype=np.int64)) * dtype.bytes
+    wanted = prod(shape) * dtype.bytes
     if len(blob) < wanted:
-        raise _corrupt(where, f"tensor {name!r} needs {wanted} bytes, its buffer has {len(blob)}")
-    return np.frombuffer(blob[:wanted], np.dtype(dtype.value).newbyteorder("<")).astype(dtype.value).reshape(shape)
+        raise corrupt(where, f"tensor {name!r} needs {wanted} bytes, its buffer has {len(blob)}")
+    reading.constant_bytes += wanted
+    if reading.constant_bytes > 1 << 30:
+        raise corrupt(where, "its constants share buffers that add up to more than 1 GiB")
+    return blob[:wanted].view(np.dtype(dtype.value).newbyteorder("<")).astype(dtype.value, copy=False).reshape(shape)

@@ -1,4 +1,4 @@
-"""Concatenate along any axis; parts of other quantization copied (TFLite Micro) or rescaled by table."""
+"""Concatenate along any axis; parts of another quantization than the output are rescaled by table."""
 
 from __future__ import annotations
 

@@ -6,11 +6,17 @@ import numpy as np
 
 from mcuc.errors import McucError
 from mcuc.ir import DType, Graph, Node, Tensor
+from mcuc.ops import quantize
 from mcuc.ops._base import Built, Exported, Imported, scale_of, zero_point_of
+from mcuc.ops.quantize import QuantizeAttrs
 
 
 def from_tflite(node: Imported) -> Built:
-    """int8: TFLite Micro copies the bytes, whatever the scales say, and so do we, with a note. uint8: TFLite rescales."""
+    """Parts of another scale or zero point than the output are rescaled, with a note.
+
+    uint8: as TFLite does it. int8: TFLite and TFLite Micro refuse such a node; here it computes what they compute
+    with a QUANTIZE put before each differing part.
+    """
     from mcuc.ops.concat import ConcatAttrs
 
     parts = [node.input(i) for i in range(len(node.inputs))]
@@ -25,12 +31,22 @@ def from_tflite(node: Imported) -> Built:
                         try_this="put the activation behind the concatenation (TFLite Micro refuses it as well)")
     tables, notes = [], []
     for part in parts:
-        same = out.dtype is not DType.INT8 or (part.quant, part.dtype) == (out.quant, out.dtype)
-        tables.append(b"" if same or not node.unsigned else _rescale(part, out, node.where))
-        if not same and not node.unsigned:
-            notes.append(f"{node.where}: input {part.name!r} has another scale or zero point than the output; "
-                         "its bytes are copied unchanged, as TFLite Micro does")
+        if part.dtype is not out.dtype:
+            raise McucError("broken-model", f"CONCATENATION of {part.dtype.value} into {out.dtype.value}", where=node.where,
+                            try_this="check that the model file is complete")
+        if out.dtype is not DType.INT8 or part.quant == out.quant:
+            tables.append(b"")
+            continue
+        tables.append(_rescale(part, out, node.where) if node.unsigned else _requantize(part, out, node.where))
+        notes.append(f"{node.where}: part {part.name!r} has another scale or zero point than the output and is rescaled"
+                     + ("" if node.unsigned else " (TFLite Micro refuses such a node)"))
     return Built("concat", tuple(p.name for p in parts), ConcatAttrs(axis, tuple(tables)), notes=tuple(notes))
+
+
+def _requantize(part: Tensor, out: Tensor, where: str) -> bytes:
+    """The table of a QUANTIZE from the part to the output."""
+    attrs: QuantizeAttrs = quantize.from_tflite(Imported("QUANTIZE", None, (part,), (out,), where)).attrs
+    return attrs.table
 
 
 def _rescale(part: Tensor, out: Tensor, where: str) -> bytes:
