@@ -35,6 +35,12 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     return q, exponent
 
 
+def divide_multiplier(multiplier: int, shift: int, count: int) -> tuple[int, int]:
+    """A quantized multiplier divided by count, as TFLite's QuantizedMeanOrSum folds 1 / count into the requantization."""
+    up = min(max(count, 1).bit_length() - 1, 32, 31 + shift)
+    return (multiplier << up) // max(count, 1), shift - up
+
+
 def srdhm(a: Array, b: Array | int) -> I64:
     """gemmlowp SaturatingRoundingDoublingHighMul on int32 values held in int64."""
     a64 = np.asarray(a, np.int64)
@@ -144,7 +150,7 @@ def one_over_one_plus_x(a: I64) -> I64:
 
 
 def logistic_table(input_scale: float, input_zero_point: int) -> bytes:
-    """256 int8 results of TFLite Micro's int8 LOGISTIC (output scale 1/256, zero point -128)."""
+    """256 int8 results of TFLite Micro's int8 LOGISTIC (output scale 1/256, zero point -128), by unsigned byte."""
     fraction = 31 - 4
     multiplier, shift = quantize_multiplier(input_scale * (1 << fraction))
     radius = math.floor((((1 << 4) - 1) * 2.0 ** (31 - 4)) / 2.0**shift)
@@ -158,7 +164,7 @@ def logistic_table(input_scale: float, input_zero_point: int) -> bytes:
     out = rounding_shift_right(value, 23)
     out = np.where(out == 256, 255, out) - 128
     out = np.where(centred <= -radius, -128, np.where(centred >= radius, 127, out))
-    return np.clip(out, -128, 127).astype(np.int8).tobytes()
+    return np.roll(np.clip(out, -128, 127), -128).astype(np.int8).tobytes()
 
 
 def softmax_exp_table(input_scale: float, beta: float) -> tuple[int, ...]:

@@ -10,7 +10,10 @@ from mcuc.ops._base import Operator
 
 # keep sorted
 NAMES = (
+    "add",
+    "average_pool_2d",
     "cast",
+    "clip",
     "concat",
     "conv_2d",
     "depthwise_conv_2d",
@@ -19,6 +22,10 @@ NAMES = (
     "fully_connected",
     "gather",
     "integer_math",
+    "logistic",
+    "max_pool_2d",
+    "mean",
+    "mul",
     "pack",
     "pad",
     "quantize",
@@ -27,6 +34,7 @@ NAMES = (
     "resize_nearest",
     "shape",
     "slice",
+    "softmax",
     "transpose",
 )
 

@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
-from mcuc.ir import Array
+from mcuc.ir import Array, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Rows, Table
+from mcuc.ops._base import Shape
+
+
+@dataclass(frozen=True)
+class TableAttrs:
+    """table: the output byte for each input byte (index: the input as unsigned byte)."""
+
+    table: bytes
+
+
+def make_table(values: Array) -> bytes:
+    """The table of 256 results for the inputs -128..127 in order; saturated to int8."""
+    return np.roll(np.clip(values, -128, 127), -128).astype(np.int8).tobytes()
+
+
+def infer(attrs: TableAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
+    """The input's shape."""
+    return (inputs[0].shape,)
+
+
+def reference(attrs: TableAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """Integer reference: x int8 of any shape."""
+    x = arrays[0]
+    assert x is not None
+    return (table_lookup(attrs.table, x),)
+
+
+def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
+    """One call of the unary family."""
+    return (table_call(node.attrs.table, graph.tensors[node.outputs[0]].shape),)
 
 
 def table_lookup(table: bytes, x: Array) -> Array:

@@ -1,0 +1,43 @@
+"""Average pooling over the taps that lie inside the input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mcuc.ir import Array, Graph, Node
+from mcuc.kernels._base import Call
+from mcuc.ops._base import Operator, int8_runtime
+from mcuc.ops._pool import PoolAttrs, cost, infer, pool_call, window_fits
+from mcuc.ops._spatial import taps
+from mcuc.ops.average_pool_2d.tflite import from_tflite, to_tflite
+
+
+def reference(attrs: PoolAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """Integer reference: x int8 [1, h, w, c]."""
+    x = arrays[0]
+    assert x is not None
+    values = x[0].astype(np.int64)
+    if attrs.count_include_pad:
+        count = np.int64(attrs.window.kernel[0] * attrs.window.kernel[1])
+        total = sum(patch for _, _, patch in taps(values, attrs.window, attrs.pad_value))
+    else:
+        count = sum(patch for _, _, patch in taps(np.ones_like(values), attrs.window, 0))
+        total = sum(patch for _, _, patch in taps(values, attrs.window, 0))
+    offset = 128 * count if attrs.rounding == "half_up_uint8" else 0 * count
+    shifted = total + offset
+    half = count // 2
+    # C division truncates, so half is added on the side of the sign.
+    mean = np.where(shifted > 0, (shifted + half) // count, -((half - shifted) // count)) - offset // count
+    return (np.clip(mean, *attrs.clamp).astype(np.int8)[None],)
+
+
+def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
+    """One call of the pool family."""
+    return (pool_call("average", node, graph),)
+
+
+OPERATOR = Operator(
+    name="average_pool_2d", summary="average pooling", infer=infer, reference=reference, cost=cost, lower=lower,
+    limits=(int8_runtime, window_fits), tflite=("AVERAGE_POOL_2D",), from_tflite=from_tflite, to_tflite=to_tflite)

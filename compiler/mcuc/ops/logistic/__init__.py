@@ -1,0 +1,11 @@
+"""The logistic function (sigmoid) as a table."""
+
+from __future__ import annotations
+
+from mcuc.ops._base import Operator, int8_runtime, no_cost
+from mcuc.ops._unary import infer, lower, reference
+from mcuc.ops.logistic.tflite import from_tflite, to_tflite
+
+OPERATOR = Operator(
+    name="logistic", summary="logistic function", infer=infer, reference=reference, cost=no_cost, lower=lower,
+    limits=(int8_runtime,), tflite=("LOGISTIC",), from_tflite=from_tflite, to_tflite=to_tflite, in_place=True)

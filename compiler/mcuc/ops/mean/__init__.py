@@ -1,0 +1,85 @@
+"""Mean over any set of axes, requantized."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from mcuc.ir import Array, Graph, Node, Tensor
+from mcuc.kernels._base import Call, Rows
+from mcuc.numerics import requantize, wrap32
+from mcuc.ops._base import Cost, Operator, Shape, int8_runtime
+from mcuc.ops._conv import requant_tables
+from mcuc.ops.mean.attrs import MeanAttrs
+from mcuc.ops.mean.tflite import from_tflite, to_tflite
+
+
+def infer(attrs: MeanAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
+    """The input's shape without the axes, or with 1 in their places."""
+    shape = inputs[0].shape
+    if attrs.keep_dims:
+        return (tuple(1 if i in attrs.axes else d for i, d in enumerate(shape)),)
+    return (tuple(d for i, d in enumerate(shape) if i not in attrs.axes),)
+
+
+def reference(attrs: MeanAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """Integer reference: x int8 of any rank."""
+    x = arrays[0]
+    assert x is not None
+    total = (x.astype(np.int64) - attrs.input_zero_point).sum(axis=attrs.axes, keepdims=attrs.keep_dims)
+    flat = requantize(wrap32(total).reshape(-1, 1), attrs.requant, attrs.output_zero_point, *attrs.clamp)
+    return (flat.reshape(total.shape),)
+
+
+def cost(node: Node, graph: Graph) -> Cost:
+    """One operation per input element."""
+    return Cost(graph.tensors[node.inputs[0]].elements)
+
+
+def groups(shape: tuple[int, ...], axes: tuple[int, ...]) -> list[tuple[int, bool]]:
+    """The dimensions as (size, reduced), neighbours of one kind merged, dimensions of 1 dropped."""
+    merged: list[tuple[int, bool]] = []
+    for axis, size in enumerate(shape):
+        if size == 1:
+            continue
+        if merged and merged[-1][1] == (axis in axes):
+            merged[-1] = (merged[-1][0] * size, merged[-1][1])
+        else:
+            merged.append((size, axis in axes))
+    return merged
+
+
+def few_groups(node: Node, graph: Graph) -> str | None:
+    """Kept and averaged dimensions alternate at most twice (any choice of axes for batch 1 and rank 4 does)."""
+    shape = graph.tensors[node.inputs[0]].shape
+    return None if len(groups(shape, node.attrs.axes)) <= 3 else f"axes {node.attrs.axes} of shape {shape}"
+
+
+def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
+    """One call of the mean family: each output element sums two nested strides of one input row."""
+    attrs: MeanAttrs = node.attrs
+    dims = groups(graph.tensors[node.inputs[0]].shape, attrs.axes)
+    dims = [(1, False)] * (3 - len(dims)) + dims
+    strides = [prod(size for size, _ in dims[i + 1:]) for i in range(3)]
+    kept = [1 if reduced else size for size, reduced in dims]
+    loops = [(size, stride) for (size, reduced), stride in zip(dims, strides, strict=True) if reduced]
+    loops = [(1, 0)] * (2 - len(loops)) + loops
+    count = loops[0][0] * loops[1][0]
+    rows_kept = not dims[0][1]
+    rows = Rows(0, strides[0] if rows_kept else strides[0] * dims[0][0], kept[0])
+    r = attrs.requant
+    params: dict[str, Any] = {
+        "n0": loops[0][0], "stride0": loops[0][1], "n1": loops[1][0], "stride1": loops[1][1],
+        "x_stride": 0 if dims[1][1] else strides[1], "c_stride": 0 if dims[2][1] else 1,
+        "start": -attrs.input_zero_point * count, "rule": r.rule, "per_channel": False,
+        "out_zp": attrs.output_zero_point, "act_min": attrs.clamp[0], "act_max": attrs.clamp[1]}
+    h, w, c = kept
+    return (Call("mean", params, requant_tables(r, 1), (rows,), h, w, c, w * c, c),)
+
+
+OPERATOR = Operator(
+    name="mean", summary="mean over axes, global average pooling", infer=infer, reference=reference, cost=cost,
+    lower=lower, limits=(int8_runtime, few_groups), tflite=("MEAN",), from_tflite=from_tflite, to_tflite=to_tflite)

@@ -1,0 +1,51 @@
+"""Multiplication with broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mcuc.ir import Array, Graph, Node
+from mcuc.kernels._base import Call
+from mcuc.numerics import requantize
+from mcuc.ops._base import Cost, Operator, int8_runtime
+from mcuc.ops._binary import binary_call, infer, scalar_constant, viewable
+from mcuc.ops._conv import requant_tables
+from mcuc.ops._unary import make_table, table_call
+from mcuc.ops.mul.attrs import MulAttrs
+from mcuc.ops.mul.tflite import from_tflite, to_tflite
+
+
+def reference(attrs: MulAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """Integer reference: a and b int8, broadcast against each other."""
+    a, b = arrays[0], arrays[1]
+    assert a is not None and b is not None
+    product = (a.astype(np.int64) - attrs.zero_points[0]) * (b.astype(np.int64) - attrs.zero_points[1])
+    out = requantize(product.reshape(-1, 1), attrs.requant, attrs.output_zero_point, *attrs.clamp)
+    return (out.reshape(product.shape),)
+
+
+def cost(node: Node, graph: Graph) -> Cost:
+    """One multiplication per output element."""
+    return Cost(graph.tensors[node.outputs[0]].elements)
+
+
+def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
+    """A table where one operand is a constant scalar, else one call of the binary family."""
+    attrs: MulAttrs = node.attrs
+    scalar = scalar_constant(node, graph)
+    if scalar is not None:
+        every, one = np.arange(-128, 128).astype(np.int8), graph.const(node.inputs[scalar]).reshape(1)
+        (values,) = reference(attrs, (one, every) if scalar == 0 else (every, one))
+        return (table_call(make_table(values), graph.tensors[node.outputs[0]].shape),)
+    params: dict[str, Any] = {
+        "za": attrs.zero_points[0], "zb": attrs.zero_points[1], "rule": attrs.requant.rule, "per_channel": False,
+        "out_zp": attrs.output_zero_point, "act_min": attrs.clamp[0], "act_max": attrs.clamp[1]}
+    return (binary_call("mul", node, graph, params, requant_tables(attrs.requant, 1)),)
+
+
+OPERATOR = Operator(
+    name="mul", summary="multiplication", infer=infer, reference=reference, cost=cost, lower=lower,
+    limits=(int8_runtime, viewable), tflite=("MUL",), from_tflite=from_tflite, to_tflite=to_tflite, in_place=True)

@@ -1,0 +1,49 @@
+"""Average and max pooling agree with TFLite Micro, uint8 ones with LiteRT's reference kernels."""
+
+from __future__ import annotations
+
+import pytest
+from harness import activation, check_tflite, check_uint8, tflite_graph
+
+from mcuc.ir import Graph
+
+SAME, VALID = 0, 1
+# input h, w, c; kernel h, w; stride h, w; padding; fused activation
+CASES = [
+    ((8, 8, 4), (2, 2), (2, 2), VALID, 0),
+    ((7, 9, 3), (3, 3), (2, 2), SAME, 0),
+    ((8, 6, 5), (3, 3), (2, 2), SAME, 1),
+    ((5, 5, 1), (3, 2), (1, 1), SAME, 3),
+    ((25, 5, 6), (25, 5), (25, 5), VALID, 0),
+    ((3, 3, 2), (5, 5), (1, 1), SAME, 2),
+    ((1, 1, 7), (1, 1), (1, 1), VALID, 0),
+    ((6, 1, 2), (4, 1), (3, 1), SAME, 0),
+    ((9, 4, 3), (2, 3), (3, 2), SAME, 0),
+]
+
+
+def _graph(kind: str, case: tuple, zero_point: int = -3, scale: float = 0.05) -> Graph:
+    (h, w, c), kernel, stride, padding, fused = case
+    oh, ow = ((-(-n // s) if padding == SAME else (n - k) // s + 1)
+              for n, k, s in zip((h, w), kernel, stride, strict=True))
+    return tflite_graph(kind, [activation("x", (1, h, w, c), scale, zero_point)],
+                        activation("y", (1, oh, ow, c), scale, zero_point), filterHeight=kernel[0],
+                        filterWidth=kernel[1], strideH=stride[0], strideW=stride[1], padding=padding,
+                        fusedActivationFunction=fused)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("kind", ["AVERAGE_POOL_2D", "MAX_POOL_2D"])
+def test_pool(kind: str, case: tuple) -> None:
+    check_tflite(_graph(kind, case))
+
+
+@pytest.mark.parametrize("case", CASES[:6], ids=str)
+@pytest.mark.parametrize("kind", ["AVERAGE_POOL_2D", "MAX_POOL_2D"])
+def test_uint8_pool_rounds_in_its_own_domain(kind: str, case: tuple) -> None:
+    check_uint8(_graph(kind, case))
+
+
+@pytest.mark.parametrize("zero_point", [-128, 127])
+def test_extreme_zero_points(zero_point: int) -> None:
+    check_tflite(_graph("AVERAGE_POOL_2D", CASES[1], zero_point))
