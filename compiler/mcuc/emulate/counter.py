@@ -257,22 +257,30 @@ class PythonCounter:
         self._table.setdefault(key, [0, 0])[0] += 1
         self._last = key
 
+    def _part(self, begin: int, end: int) -> None:
+        self._last = None
+        if end > begin:
+            self._add((begin, end - begin, self._layer | self._flags))
+
+    def _cut(self, pc: int) -> None:
+        if self._last is None:
+            return
+        begin = self._last[0]
+        self._table[self._last][0] -= 1
+        self._part(begin, pc)
+        if self._last is not None:
+            self._table[self._last][1] += 1
+
     def open(self, after: int) -> None:
-        rest = self._address + self._size - after
+        self._cut(after)
         self._flags &= ~OUTSIDE
-        self._layer, self._last = 0, None
-        if rest:
-            self._add((after, rest, self._flags))
+        self._layer = 0
+        self._part(after, self._address + self._size)
 
     def close(self, pc: int) -> None:
-        if self._last is not None:
-            begin, _, region = self._last
-            self._table[self._last][0] -= 1
-            if pc > begin:
-                self._add((begin, pc - begin, region))
-                self._table[begin, pc - begin, region][1] += 1
+        self._cut(pc)
         self._flags |= OUTSIDE
-        self._last = None
+        self._part(pc, self._address + self._size)
 
     def flag(self, bit: int, on: bool) -> None:
         self._flags = self._flags | bit if on else self._flags & ~bit

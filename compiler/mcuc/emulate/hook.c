@@ -163,30 +163,42 @@ void mcuc_block(void *uc, uint64_t where, uint32_t size, void *user)
     c->last = k;
 }
 
-/* Start counting behind the instruction that ends at `after` in the block that runs. */
-void mcuc_counter_open(counter_t *c, uint32_t after)
+/* Count a part of a block once, in the current region; it becomes the block that runs. */
+static void part(counter_t *c, uint32_t begin, uint32_t end)
 {
-    uint32_t rest = c->address + c->size - after;
-    c->flags &= ~OUTSIDE;
-    c->layer = 0;
     c->last = NONE;
-    if (rest != 0u && (c->last = slot(c, after, rest, c->flags)) != NONE)
+    if (end > begin && (c->last = slot(c, begin, end - begin, c->layer | c->flags)) != NONE)
         c->table[c->last].count++;
 }
 
-/* Stop counting before the instruction at pc in the block that runs: only what lies before it has been executed. */
+/* The block that runs was counted whole, from `begin` (see part): count just what lies before pc. */
+static void cut(counter_t *c, uint32_t pc)
+{
+    uint32_t begin;
+    if (c->last == NONE)
+        return;
+    begin = c->table[c->last].address;
+    c->table[c->last].count--;
+    part(c, begin, pc);
+    if (c->last != NONE)
+        c->table[c->last].fell++;
+}
+
+/* Start counting behind the instruction that ends at `after` in the block that runs. */
+void mcuc_counter_open(counter_t *c, uint32_t after)
+{
+    cut(c, after);
+    c->flags &= ~OUTSIDE;
+    c->layer = 0;
+    part(c, after, c->address + c->size);
+}
+
+/* Stop counting before the instruction at pc in the block that runs. */
 void mcuc_counter_close(counter_t *c, uint32_t pc)
 {
-    if (c->last != NONE) {
-        uint32_t begin = c->table[c->last].address, region = c->table[c->last].region, k;
-        c->table[c->last].count--;
-        if (pc > begin && (k = slot(c, begin, pc - begin, region)) != NONE) {
-            c->table[k].count++;
-            c->table[k].fell++;
-        }
-    }
+    cut(c, pc);
     c->flags |= OUTSIDE;
-    c->last = NONE;
+    part(c, pc, c->address + c->size);
 }
 
 void mcuc_counter_flag(counter_t *c, uint32_t bit, uint32_t on)

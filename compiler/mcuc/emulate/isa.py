@@ -30,7 +30,7 @@ def _rows(*rows: tuple[int, int, str, str]) -> tuple[Row, ...]:
 _16 = _rows(
     (0xFF07, 0x4704, "v8", "BXNS, BLXNS"),
     (0xF500, 0xB100, "v7", "CBZ, CBNZ"),
-    (0xFFF0, 0xBF00, "", "hints"),
+    (0xFF0F, 0xBF00, "", "hints"),
     (0xFF00, 0xBF00, "v7", "IT"),
     (0xFFF7, 0xB650, "never", "SETEND"),
     (0xFFE1, 0xB661, "v7", "CPS of FAULTMASK"),

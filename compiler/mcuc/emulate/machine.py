@@ -29,6 +29,7 @@ FILL = 0xA5  # RAM at reset; not zero, so that memory read before it is written 
 PRIVATE_BUS = (0xE0000000, 0xE0100000)
 BKPT_SEMIHOST = b"\xab\xbe"
 APPLICATION_EXIT = 0x20026  # ADP_Stopped_ApplicationExit, Arm semihosting specification 2.0
+XPSR_T = 1 << 24  # Thumb state
 OUTPUT_LIMIT = 1 << 20
 EXCEPTIONS = {1: "undefined instruction", 2: "supervisor call", 3: "instruction access", 4: "data access", 18: "ARM state"}
 
@@ -150,7 +151,11 @@ class Machine:
             m.emu_start(self._start | 1, 0xFFFFFFFE, timeout=max(1, int(timeout_s * 1e6)))
         except unicorn.UcError as e:
             if self._failure is None:
-                self._failure = self._error("emulated-fault", str(e), m.reg_read(arm.UC_ARM_REG_PC))
+                what = str(e)
+                if e.errno == unicorn.UC_ERR_INSN_INVALID:
+                    thumb = m.reg_read(arm.UC_ARM_REG_XPSR) & XPSR_T
+                    what = "undefined instruction" if thumb else "jump to an even address: no Cortex-M has ARM state"
+                self._failure = self._error("emulated-fault", what, m.reg_read(arm.UC_ARM_REG_PC))
         if self._failure is None and self.exit_code is None:
             pc = m.reg_read(arm.UC_ARM_REG_PC)
             if time.monotonic() - begun >= timeout_s * 0.99:
@@ -201,7 +206,7 @@ class Machine:
                 raise self._error("emulated-marks", "the counted part begins twice", pc)
             if not self._stack_limit < sp <= self._stack_top:
                 raise self._error("emulated-stack", f"the stack pointer is {sp:#010x}, outside the stack", pc)
-            m.mem_write(self._stack_limit, self._paint(sp))
+            m.mem_write(self._stack_limit, self._paint(sp).tobytes())
             self._opened_at = sp
             self.counter.open(pc + size)
         else:
@@ -209,18 +214,17 @@ class Machine:
                 raise self._error("emulated-marks", "the counted part ends without a beginning", pc)
             self.counter.close(pc)
             self._closed = True
-            paint = np.frombuffer(self._paint(self._opened_at), np.uint8)
-            below = np.frombuffer(self.read(self._stack_limit, paint.size), np.uint8)
+            paint = self._paint(self._opened_at)
+            below = np.frombuffer(self.read(self._stack_limit, 4 * paint.size), np.uint32)
             touched = np.flatnonzero(below != paint)
-            self.stack_bytes = int(paint.size - touched[0]) if touched.size else 0
+            self.stack_bytes = 4 * int(paint.size - touched[0]) if touched.size else 0
             if touched.size and touched[0] == 0:
                 size = self._stack_top - self._stack_limit
                 raise self._error("emulated-stack", f"the stack overflowed its {size} bytes", pc)
 
-    def _paint(self, sp: int) -> bytes:
+    def _paint(self, sp: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
         """What unused stack below sp holds: other words at every address, lest a pushed value look like it."""
-        words = np.arange(self._stack_limit, sp, 4, dtype=np.uint32) * np.uint32(2654435761)
-        return words.tobytes()[: sp - self._stack_limit]
+        return np.arange(self._stack_limit, sp, 4, dtype=np.uint32) * np.uint32(2654435761)
 
     def _storing(self, address: int) -> tuple[int, int]:
         """(pc, size) of the store to address in the block that runs.
