@@ -1,7 +1,7 @@
 """Compilers for firmware (zig, arm-none-eabi-gcc) and for the host."""
 
+from ._find import find
 from ._model import Firmware, Optimize, Sizes, Toolchain, ToolchainId
-from .find import find
 from .firmware import build_firmware, compile_object, render_clock_table, render_linker_script, runtime_folder
 from .host import build_host_executable
 from .sizes import sizes_of

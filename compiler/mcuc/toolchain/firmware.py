@@ -20,9 +20,9 @@ from mcuc.errors import McucError
 from mcuc.targets import Board, Chip, ClockStep
 
 from . import gcc, zig
+from ._find import find
 from ._model import C_FLAGS, Firmware, Optimize, Toolchain
 from ._process import disk_errors, in_parallel, run_compiler
-from .find import find
 from .sizes import sizes_of
 
 DEFAULT_STACK_BYTES = 2048
