@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any, Protocol
 
 import unicorn
 from unicorn import arm_const as arm
 
+from mcuc.cache import shared_library
 from mcuc.errors import McucError
 
 OUTSIDE = 0x40000000  # region bit: executed outside the counted part
@@ -71,7 +65,7 @@ class Counter(Protocol):
 
 
 class _Block(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012 (ctypes wants a list)
+    _fields_ = [
         ("address", ctypes.c_uint32),
         ("size", ctypes.c_uint32),
         ("region", ctypes.c_uint32),
@@ -82,7 +76,7 @@ class _Block(ctypes.Structure):
 
 
 class _Access(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("pc", ctypes.c_uint32),
         ("store", ctypes.c_uint32),
         ("size", ctypes.c_uint32),
@@ -91,36 +85,11 @@ class _Access(ctypes.Structure):
     ]
 
 
-def _cache_folder() -> Path:
-    chosen = os.environ.get("XDG_CACHE_HOME")
-    home = Path(chosen) if chosen else Path.home() / ".cache"
-    for folder in (home / "mcuc", Path(tempfile.gettempdir()) / f"mcuc-{os.getuid() if hasattr(os, 'getuid') else 0}"):
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # A folder that someone else may write to could hold a library that is not ours.
-            if os.access(folder, os.W_OK) and (not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()):
-                return folder
-        except OSError:
-            continue
-    return Path(tempfile.mkdtemp(prefix="mcuc-"))
-
-
-def _compilers() -> list[list[str]]:
-    found = [[path] for name in ("cc", "gcc", "clang") if (path := shutil.which(name))]
-    return [*found, [sys.executable, "-m", "ziglang", "cc"]]
-
-
 @cache
 def hook_library() -> ctypes.CDLL | None:
     """hook.c compiled and loaded, kept in the user's cache folder by content; None when no compiler works."""
-    source = resources.files("mcuc.emulate").joinpath("hook.c").read_bytes()
-    tag = hashlib.sha256(source + sys.platform.encode() + os.uname().machine.encode()).hexdigest()[:16]
-    target = _cache_folder() / f"hook-{tag}.so"
-    if not target.exists() and not _compile(source, target):
-        return None
-    try:
-        library = ctypes.CDLL(str(target))
-    except OSError:
+    library = shared_library("hook", resources.files("mcuc.emulate").joinpath("hook.c").read_bytes())
+    if library is None:
         return None
     pointer, word = ctypes.c_void_p, ctypes.c_uint32
     for name, result, arguments in (
@@ -140,22 +109,6 @@ def hook_library() -> ctypes.CDLL | None:
         function = getattr(library, f"mcuc_{name}")
         function.restype, function.argtypes = result, arguments
     return library
-
-
-def _compile(source: bytes, target: Path) -> bool:
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        c, so = Path(folder, "hook.c"), Path(folder, "hook.so")
-        c.write_bytes(source)
-        for compiler in _compilers():
-            command = [*compiler, "-std=c99", "-O2", "-shared", "-fPIC", "-o", str(so), str(c)]
-            try:
-                done = subprocess.run(command, capture_output=True, timeout=120, check=False)
-            except (OSError, subprocess.TimeoutExpired):
-                continue
-            if done.returncode == 0 and so.exists():
-                os.replace(so, target)  # atomic: several processes may compile at once
-                return True
-    return False
 
 
 @cache

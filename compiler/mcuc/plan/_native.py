@@ -6,21 +6,14 @@ Both visit the same nodes in the same order, so which one runs changes the time 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import sys
-import tempfile
 import time
 from functools import cache
 from pathlib import Path
 
+from mcuc.cache import shared_library
 from mcuc.plan import _exact
 from mcuc.plan._exact import Problem, Verdict
 
-FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC")
 # Below this many buffers times nodes, the Python search ends before a compiler would have started.
 SMALL = 10_000
 # Both recurse once a buffer: beyond these, memory (4 words per pair of buffers) or Python's 1000 frames run short.
@@ -28,47 +21,13 @@ NATIVE_BUFFERS, PYTHON_BUFFERS = 1500, 250
 _VERDICTS = {0: Verdict.IMPOSSIBLE, 1: Verdict.FITS, 2: Verdict.UNDECIDED}
 
 
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "mcuc"
-
-
-def _compilers() -> list[list[str]]:
-    found = [[path] for name in ("cc", "gcc", "clang") if (path := shutil.which(name))]
-    return [*found, [sys.executable, "-m", "ziglang", "cc"]]
-
-
-def _build(source: Path, target: Path) -> bool:
-    """Compile beside the target and rename, so that a reader never sees half a library."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for compiler in _compilers():
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            output = Path(folder) / "solver"
-            command = [*compiler, *FLAGS, str(source), "-o", str(output)]
-            try:
-                done = subprocess.run(command, capture_output=True, timeout=60, check=False)
-            except (OSError, subprocess.TimeoutExpired):
-                continue
-            if done.returncode == 0 and output.is_file():
-                os.replace(output, target)
-                return True
-    return False
-
-
 @cache
 def load() -> ctypes.CDLL | None:
     """The compiled search, or None where there is no compiler, no cache to write to, or nothing that loads."""
-    source = Path(__file__).with_name("_solver.c")
-    try:
-        key = hashlib.sha256(source.read_bytes() + " ".join(FLAGS).encode()).hexdigest()[:16]
-        target = _cache_folder() / f"solver-{platform.system()}-{platform.machine()}-{key}.so"
-        if not target.is_file() and not _build(source, target):
-            return None
-        library = ctypes.CDLL(str(target))
+    library = shared_library("solver", Path(__file__).with_name("_solver.c").read_bytes())
+    if library is not None:
         library.mcuc_decide.restype = ctypes.c_int
-        return library
-    except (OSError, AttributeError, RuntimeError):
-        return None
+    return library
 
 
 def decide(
