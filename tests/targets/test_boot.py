@@ -3,6 +3,7 @@ modelled, and, for the boards that QEMU has too, in QEMU."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -54,6 +55,19 @@ def test_boots_in_qemu(name: str, toolchain: str, tmp_path: Path) -> None:
     command = [qemu, "-M", BOARDS[name].qemu_machine, "-nographic", "-semihosting", "-kernel", str(elf)]
     done = subprocess.run(command, capture_output=True, timeout=60, stdin=subprocess.DEVNULL, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_worked_example_of_the_documentation_boots(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "adding-a-board.md").read_text(encoding="utf-8")
+    chip, board_file = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "f411.toml").write_text(chip)
+    (tmp_path / "my-f411.toml").write_text(board_file)
+    board = load_board(str(tmp_path / "my-f411.toml"))
+    run = CortexM(build(board, "zig", tmp_path), board.chip).run()
+    assert run.exit_code == 0
+    assert len(board.chip.expected_final) == 3
+    for row in board.chip.expected_final:
+        assert run.registers[row.address] & row.mask == row.value, row.comment
 
 
 def test_a_clock_that_never_gets_ready_ends_in_the_fault_handler(tmp_path: Path) -> None:
