@@ -1,0 +1,93 @@
+"""Graph -> Graph, one function a file, in one fixed order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mcuc import ops
+from mcuc.errors import McucError
+from mcuc.ir import DType, Graph, Node, check
+from mcuc.passes.fold_constants import fold_constants
+from mcuc.passes.fold_zero_points import fold_zero_points
+from mcuc.passes.fuse_activation import fuse_activation
+from mcuc.passes.fuse_pad import fuse_pad
+from mcuc.passes.normalize_boundary import normalize_boundary
+from mcuc.passes.remove_dead import remove_dead
+from mcuc.passes.remove_identities import remove_identities
+
+PASSES = (
+    normalize_boundary,
+    fold_constants,
+    remove_dead,
+    remove_identities,
+    fuse_activation,
+    fuse_pad,
+    remove_identities,
+    fold_zero_points,
+    remove_dead,
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `mcuc check` says of a node: problems is empty when it compiles, else what was found and the limit."""
+
+    node: str
+    op: str
+    output: str
+    problems: tuple[str, ...]
+
+
+def optimize(graph: Graph) -> Graph:
+    """The graph with every pass applied, checked after each. Raises McucError for a graph that does not fit together."""
+    for step in PASSES:
+        graph = check(step(graph))
+    return graph
+
+
+def verdicts(graph: Graph) -> tuple[Verdict, ...]:
+    """One verdict a node, in execution order, of an optimized graph."""
+    return tuple(Verdict(node.name, node.op, node.outputs[0], _problems(node, graph)) for node in graph.nodes)
+
+
+def check_supported(graph: Graph) -> Graph:
+    """The graph itself. Raises McucError("unsupported") naming every node outside an operator's limits."""
+    ends = [*_end_problems(graph, graph.inputs, "input"), *_end_problems(graph, graph.outputs, "output")]
+    refused = [v for v in verdicts(graph) if v.problems]
+    if not refused and not ends:
+        return graph
+    lines = [*ends, *(f"{v.node} ({v.op}, tensor {v.output!r}): {problem}" for v in refused for problem in v.problems)]
+    shown = lines[:8] + ([f"and {len(lines) - 8} more"] if len(lines) > 8 else [])
+    where = f"{refused[0].node}, tensor {refused[0].output!r}" if refused else graph.name
+    raise McucError("unsupported", "; ".join(shown), where=where, try_this=_advice(lines))
+
+
+def _problems(node: Node, graph: Graph) -> tuple[str, ...]:
+    found = []
+    for limit in ops.get(node.op).limits:
+        what = limit(node, graph)
+        if what:
+            rule = (limit.__doc__ or "").strip().splitlines()[0]
+            found.append(f"{what} (limit: {rule})")
+    return tuple(found)
+
+
+def _end_problems(graph: Graph, names: tuple[str, ...], side: str) -> list[str]:
+    found = []
+    for name in names:
+        tensor = graph.tensors[name]
+        if tensor.dtype not in (DType.INT8, DType.UINT8):
+            found.append(f"{side} {name!r} is {tensor.dtype.value}, int8 or uint8 is needed")
+        if tensor.data is not None:
+            found.append(f"{side} {name!r} is a constant")
+        if side == "output" and name in graph.inputs:
+            found.append(f"output {name!r} is an input")
+    return found
+
+
+def _advice(lines: list[str]) -> str:
+    if any("float" in line for line in lines):
+        return "convert with full integer quantization: a representative dataset and supported_ops = [TFLITE_BUILTINS_INT8]"
+    if any("run time" in line for line in lines):
+        return "export the model with batch size 1 and static shapes"
+    return "change these layers; `mcuc ops` lists what is supported"
