@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 from firmwares import FRAME, HERE, Build, link
 
+
 @pytest.fixture(scope="session")
 def build_net(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """build_net(core) -> ELF of net.c."""

@@ -22,7 +22,9 @@ ANY = "cortex_m33+dsp+fp_armv8d16sp"  # assembles what the cores differ in
 MARKS = "str r0, [r6]\n {body}\n str r0, [r6, #4]\n"
 
 
-def audited(build_asm: Build, core: str, body: str, after: str = "", defines: tuple[str, ...] = (), mcpu: str = "") -> Audit:
+def audited(
+    build_asm: Build, core: str, body: str, after: str = "", defines: tuple[str, ...] = (), mcpu: str = ""
+) -> Audit:
     elf = build_asm(core, MARKS.format(body=body), after, defines, mcpu)
     audit = CortexM(elf, chip_of(core)).run(audit=True, timeout_s=10).audit
     assert audit is not None and audit.scanned_bytes > 40
@@ -88,7 +90,9 @@ def test_unaligned_multiple_access(core: str, wide: str, offset: int, build_asm:
 
 
 @pytest.mark.parametrize("core", CORES[2:])
-@pytest.mark.parametrize("wide", ["vldr s0, [r2]", "vstr s0, [r2]", "vldr d0, [r2]", "vldmia r2, {s0-s3}", "vstmia r2, {d0-d1}"])
+@pytest.mark.parametrize(
+    "wide", ["vldr s0, [r2]", "vstr s0, [r2]", "vldr d0, [r2]", "vldmia r2, {s0-s3}", "vstmia r2, {d0-d1}"]
+)
 def test_unaligned_fpu_access(core: str, wide: str, build_asm: Build) -> None:
     (finding,) = audited(build_asm, core, f"add r2, r7, #18\n {wide}").findings
     assert finding.kind == "align"
@@ -116,14 +120,22 @@ def test_fpu_must_be_on_before_it_is_used(core: str, build_asm: Build) -> None:
 
 
 UNUSED = "    .thumb_func\n    .type unused,%function\nunused: {code}\n    bx lr\n    .size unused, . - unused\n"
-V7 = ["movw r0, #1", "cbz r0, 1f\n nop\n 1:", "it eq\n moveq r0, r0", "udiv r0, r1, r2", "ldr.w r0, [r1]", "clz r0, r1"]
-DSP = ["smlad r0, r1, r2, r3", "smlabb r0, r1, r2, r3", "smmul r0, r1, r2", "smlald r0, r1, r2, r3", "umaal r0, r1, r2, r3",
-       "sxtb16 r0, r1", "sxtab r0, r1, r2", "pkhbt r0, r1, r2", "qadd r0, r1, r2", "uadd8 r0, r1, r2", "sel r0, r1, r2",
-       "usad8 r0, r1, r2", "ssat16 r0, #4, r1", "usat16 r0, #4, r1", "smuad r0, r1, r2"]  # fmt: skip
-FPU = ["vadd.f32 s0, s1, s2", "vldr s0, [r0]", "vpush {d8}", "vmov r0, s0", "vmrs apsr_nzcv, fpscr", "vfma.f32 s0, s1, s2"]
-FPV5 = ["vrintz.f32 s0, s1", "vseleq.f32 s0, s1, s2", "vmaxnm.f32 s0, s1, s2", "vcvta.s32.f32 s0, s1"]
-V8 = ["lda r0, [r1]", "stlb r0, [r1]", "tt r0, r1", "bxns lr", "msr msplim, r0", "sg"]
-RAW = [".inst.w 0xee300b01", ".inst.w 0xef000840", ".inst.w 0xf040c001", ".inst.w 0xee070f9a", ".inst.n 0xba80"]
+
+
+def _each(listing: str) -> list[str]:
+    return listing.split("; ")
+
+
+V7 = _each("movw r0, #1; cbz r0, 1f\n nop\n 1:; it eq\n moveq r0, r0; udiv r0, r1, r2; ldr.w r0, [r1]; clz r0, r1")
+DSP = _each(
+    "smlad r0, r1, r2, r3; smlabb r0, r1, r2, r3; smmul r0, r1, r2; smlald r0, r1, r2, r3; umaal r0, r1, r2, "
+    "r3; sxtb16 r0, r1; sxtab r0, r1, r2; pkhbt r0, r1, r2; qadd r0, r1, r2; uadd8 r0, r1, r2; sel r0, r1, r2; "
+    "usad8 r0, r1, r2; ssat16 r0, #4, r1; usat16 r0, #4, r1; smuad r0, r1, r2"
+)
+FPU = _each("vadd.f32 s0, s1, s2; vldr s0, [r0]; vpush {d8}; vmov r0, s0; vmrs apsr_nzcv, fpscr; vfma.f32 s0, s1, s2")
+FPV5 = _each("vrintz.f32 s0, s1; vseleq.f32 s0, s1, s2; vmaxnm.f32 s0, s1, s2; vcvta.s32.f32 s0, s1")
+V8 = _each("lda r0, [r1]; stlb r0, [r1]; tt r0, r1; bxns lr; msr msplim, r0; sg")
+RAW = _each(".inst.w 0xee300b01; .inst.w 0xef000840; .inst.w 0xf040c001; .inst.w 0xee070f9a; .inst.n 0xba80")
 LACKING = {
     "cortex-m0plus": V7 + DSP[:3] + FPU[:2] + V8[4:5] + ["msr basepri, r0"],
     "cortex-m3": DSP + FPU + FPV5 + V8,
@@ -166,23 +178,25 @@ def test_code_copied_to_ram_is_scanned(build_asm: Build) -> None:
     assert audited(build_asm, "cortex-m3", body).passed
 
 
-# An assembler told of the core is an independent judge: what it accepts the core has, what it rejects the core lacks. It
-# takes two system instructions on any core, which the architecture manuals give to Armv8-M and Armv7-M only.
+# An assembler told of the core is an independent judge: what it accepts the core has, what it rejects the core lacks.
+# It takes two system instructions on any core, which the architecture manuals give to Armv8-M and Armv7-M only.
 LENIENT = {"msr msplim, r0", "cpsid f"}
-JUDGED = [*V7, *DSP, *FPU, *FPV5, *V8,
-    "adds r0, r1, r2", "muls r0, r1, r0", "push {r0, lr}", "pop {r0, pc}", "stm r0!, {r1, r2}", "rev r0, r1", "sxtb r0, r1",
-    "blx r0", "svc #1", "bl 1f\n 1:", "dsb sy", "dmb sy", "isb sy", "msr primask, r0", "mrs r0, psp", "cpsid i", "wfi", "nop",
-    "mov r8, r0", "cpsid f", "mul r0, r1, r9", "mla r0, r1, r2, r3", "mls r0, r1, r2, r3", "smull r0, r1, r2, r3",
-    "smlal r0, r1, r2, r3", "umull r0, r1, r2, r3", "umlal r0, r1, r2, r3", "sdiv r0, r1, r2", "sxtb.w r0, r1",
-    "uxth.w r0, r1, ror #8", "lsl.w r0, r1, r2", "rev.w r0, r1", "rbit r0, r1", "ssat r0, #4, r1", "usat r0, #4, r1, asr #3",
-    "bfi r0, r1, #2, #3", "ubfx r0, r1, #1, #4", "movt r0, #2", "tbb [pc, r0]", "ldrexb r0, [r1]", "strexh r0, r1, [r2]",
-    "strex r0, r1, [r2]", "pld [r0]", "mrs r0, basepri", "clrex", "ldrd r0, r1, [r2]", "ror.w r0, r1, r2", "teq r0, r1",
-    "ldrt r0, [r1]", "b.w 1f\n 1:", "smlsd r0, r1, r2, r3", "smmls r0, r1, r2, r3", "smulwb r0, r1, r2", "smlalbb r0, r1, r2, r3",
-    "smlsld r0, r1, r2, r3", "uxtab16 r0, r1, r2", "uxtah r0, r1, r2", "pkhtb r0, r1, r2, asr #4", "qdsub r0, r1, r2",
-    "sadd16 r0, r1, r2", "uhsub8 r0, r1, r2", "uqasx r0, r1, r2", "usada8 r0, r1, r2, r3", "uxtb16 r0, r1", "smmulr r0, r1, r2",
-    "shadd8 r0, r1, r2", "vsqrt.f32 s0, s1", "vcvt.s32.f32 s0, s0", "vldmia r0!, {s0-s3}", "vmov d0, r0, r1", "vmov.f32 s0, #1.0",
-    "vcvtb.f32.f16 s0, s1", "vrintr.f32 s0, s1", "vrintx.f32 s0, s1", "vdiv.f32 s0, s1, s2", "vcmp.f32 s0, #0", "vnmla.f32 s0, s1, s2",
-]  # fmt: skip
+BASE = _each(
+    "adds r0, r1, r2; muls r0, r1, r0; push {r0, lr}; pop {r0, pc}; stm r0!, {r1, r2}; rev r0, r1; sxtb r0, r1; "
+    "blx r0; svc #1; bl 1f\n 1:; dsb sy; dmb sy; isb sy; msr primask, r0; mrs r0, psp; cpsid i; wfi; nop; mov "
+    "r8, r0; cpsid f; mul r0, r1, r9; mla r0, r1, r2, r3; mls r0, r1, r2, r3; smull r0, r1, r2, r3; smlal r0, "
+    "r1, r2, r3; umull r0, r1, r2, r3; umlal r0, r1, r2, r3; sdiv r0, r1, r2; sxtb.w r0, r1; uxth.w r0, r1, ror "
+    "#8; lsl.w r0, r1, r2; rev.w r0, r1; rbit r0, r1; ssat r0, #4, r1; usat r0, #4, r1, asr #3; bfi r0, r1, #2, "
+    "#3; ubfx r0, r1, #1, #4; movt r0, #2; tbb [pc, r0]; ldrexb r0, [r1]; strexh r0, r1, [r2]; strex r0, r1, "
+    "[r2]; pld [r0]; mrs r0, basepri; clrex; ldrd r0, r1, [r2]; ror.w r0, r1, r2; teq r0, r1; ldrt r0, [r1]; "
+    "b.w 1f\n 1:; smlsd r0, r1, r2, r3; smmls r0, r1, r2, r3; smulwb r0, r1, r2; smlalbb r0, r1, r2, r3; smlsld "
+    "r0, r1, r2, r3; uxtab16 r0, r1, r2; uxtah r0, r1, r2; pkhtb r0, r1, r2, asr #4; qdsub r0, r1, r2; sadd16 "
+    "r0, r1, r2; uhsub8 r0, r1, r2; uqasx r0, r1, r2; usada8 r0, r1, r2, r3; uxtb16 r0, r1; smmulr r0, r1, r2; "
+    "shadd8 r0, r1, r2; vsqrt.f32 s0, s1; vcvt.s32.f32 s0, s0; vldmia r0!, {s0-s3}; vmov d0, r0, r1; vmov.f32 "
+    "s0, #1.0; vcvtb.f32.f16 s0, s1; vrintr.f32 s0, s1; vrintx.f32 s0, s1; vdiv.f32 s0, s1, s2; vcmp.f32 s0, "
+    "#0; vnmla.f32 s0, s1, s2"
+)
+JUDGED = [*V7, *DSP, *FPU, *FPV5, *V8, *BASE]
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -228,7 +242,9 @@ def _first_reason(chip: Chip, md: object, code: str, folder: Path) -> str | None
     if not _ENCODINGS:
         _ENCODINGS.update({one: [] for one in JUDGED})
         source, out = folder / "all.s", folder / "all.o"
-        body = "\n".join(f".type f{n},%function\n.thumb_func\nf{n}: {one}\n.size f{n}, . - f{n}" for n, one in enumerate(JUDGED))
+        body = "\n".join(
+            f".type f{n},%function\n.thumb_func\nf{n}: {one}\n.size f{n}, . - f{n}" for n, one in enumerate(JUDGED)
+        )
         source.write_text(f"    .syntax unified\n    .thumb\n    .text\n{body}\n")
         done = _assemble(ANY, source, out)
         assert done.returncode == 0, done.stderr

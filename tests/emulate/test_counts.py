@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from firmwares import CORES, Build, chip_of
 
-from mcuc.emulate import counter
+from mcuc.emulate import counter, hook
 from mcuc.emulate.cortex_m import CortexM, Dump, EmulatedRun, Poke
 
 LAYERS = ("layer_dense", "layer_requantize", "layer_argmax")
@@ -193,16 +193,16 @@ def test_many_blocks(build_asm: Build) -> None:
 
 def test_the_hook_is_cached_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    counter.hook_library.cache_clear()
+    hook.hook_library.cache_clear()
     try:
-        assert counter.hook_library() is not None
+        assert hook.hook_library() is not None
         (library,) = (tmp_path / "mcuc").glob("hook-*.so")
         stamp = library.stat().st_mtime_ns
-        counter.hook_library.cache_clear()
-        assert counter.hook_library() is not None
+        hook.hook_library.cache_clear()
+        assert hook.hook_library() is not None
         assert library.stat().st_mtime_ns == stamp
     finally:
-        counter.hook_library.cache_clear()
+        hook.hook_library.cache_clear()
 
 
 def test_flat_run_is_frozen(build_net: Build) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mcuc.emulate.counter import FPU_OFF, Access, Block
+from mcuc.emulate.counter import FPU_OFF, Block
 from mcuc.emulate.image import Image
 from mcuc.emulate.instructions import Instruction, decoder, halfwords
 from mcuc.emulate.isa import lacks
+from mcuc.emulate.watch import Access
 from mcuc.targets import Chip
 
 
@@ -83,7 +84,9 @@ def _isa(
             reason = lacks(chip, md, code[offset : offset + size])
             if reason:
                 where = base + offset
-                text = next((f"{m} {o}".strip() for _, _, m, o in md.disasm_lite(code[offset : offset + size], where)), "?")
+                text = next(
+                    (f"{m} {o}".strip() for _, _, m, o in md.disasm_lite(code[offset : offset + size], where)), "?"
+                )
                 found[where] = Finding(
                     "isa", where, text, image.name_at(where), reason, where in runs, runs.get(where, 0)
                 )

@@ -5,15 +5,11 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from typing import Any, Protocol
 
 import unicorn
-from unicorn import arm_const as arm
 
-from mcuc.cache import shared_library
-from mcuc.errors import McucError
+from mcuc.emulate.hook import add_hook, hook_library
 
 OUTSIDE = 0x40000000  # region bit: executed outside the counted part
 FPU_OFF = 0x80000000  # region bit: executed while CPACR refuses the FPU
@@ -41,17 +37,6 @@ class Place:
     flags: int
 
 
-@dataclass(frozen=True)
-class Access:
-    """Unaligned accesses by the instruction at pc: size and store of each, address of the first, how many."""
-
-    pc: int
-    store: bool
-    size: int
-    first: int
-    count: int
-
-
 class Counter(Protocol):
     """What the emulator asks of a block counter; regions and flags as in hook.c."""
 
@@ -75,64 +60,6 @@ class _Block(ctypes.Structure):
     ]
 
 
-class _Access(ctypes.Structure):
-    _fields_ = [
-        ("pc", ctypes.c_uint32),
-        ("store", ctypes.c_uint32),
-        ("size", ctypes.c_uint32),
-        ("first", ctypes.c_uint32),
-        ("count", ctypes.c_uint64),
-    ]
-
-
-@cache
-def hook_library() -> ctypes.CDLL | None:
-    """hook.c compiled and loaded, kept in the user's cache folder by content; None when no compiler works."""
-    library = shared_library("hook", resources.files("mcuc.emulate").joinpath("hook.c").read_bytes())
-    if library is None:
-        return None
-    pointer, word = ctypes.c_void_p, ctypes.c_uint32
-    for name, result, arguments in (
-        ("counter_new", pointer, [pointer, pointer, word]),
-        ("counter_free", None, [pointer]),
-        ("counter_reset", None, [pointer, word]),
-        ("counter_open", None, [pointer, word]),
-        ("counter_close", None, [pointer, word]),
-        ("counter_flag", None, [pointer, word, word]),
-        ("counter_state", None, [pointer, pointer]),
-        ("counter_read", word, [pointer, pointer]),
-        ("watch_new", pointer, [pointer, pointer, ctypes.c_int, ctypes.c_int]),
-        ("watch_free", None, [pointer]),
-        ("watch_reset", None, [pointer]),
-        ("watch_read", word, [pointer, pointer, pointer]),
-    ):
-        function = getattr(library, f"mcuc_{name}")
-        function.restype, function.argtypes = result, arguments
-    return library
-
-
-@cache
-def _unicorn() -> ctypes.CDLL:
-    raw = ctypes.CDLL(unicorn.unicorn_py3.unicorn.uclib._name)
-    raw.uc_hook_add.restype = ctypes.c_int
-    return raw
-
-
-def _hook(machine: Any, kind: int, function: Any, user: int) -> None:
-    handle = ctypes.c_size_t()
-    failed = _unicorn().uc_hook_add(
-        machine._uch,
-        ctypes.byref(handle),
-        ctypes.c_int(kind),
-        ctypes.cast(function, ctypes.c_void_p),
-        ctypes.c_void_p(user),
-        ctypes.c_uint64(1),  # begin > end: every address
-        ctypes.c_uint64(0),
-    )
-    if failed:
-        raise McucError("emulator-hook", f"Unicorn refused a hook (error {failed})")
-
-
 class CompiledCounter:
     """The counter of hook.c. entries: layer number (from 1) by entry address."""
 
@@ -150,7 +77,7 @@ class CompiledCounter:
             self._library.mcuc_counter_free(self._state)
 
     def attach(self, machine: Any) -> None:
-        _hook(machine, unicorn.UC_HOOK_BLOCK, self._library.mcuc_block, self._state)
+        add_hook(machine, unicorn.UC_HOOK_BLOCK, self._library.mcuc_block, self._state)
 
     def reset(self, flags: int) -> None:
         self._library.mcuc_counter_reset(self._state, flags)
@@ -249,49 +176,3 @@ def make_counter(entries: Mapping[int, int]) -> Counter:
     """A block counter with the given layer entries: compiled where a C compiler is found."""
     library = hook_library()
     return CompiledCounter(library, entries) if library else PythonCounter(entries)
-
-
-class Watch:
-    """Records unaligned accesses through a memory hook; the compiled hook is needed (a Python one cannot reach the
-    IT bits safely at speed, see hook.c)."""
-
-    CAPACITY = 4096
-
-    def __init__(self) -> None:
-        library = hook_library()
-        if library is None:
-            raise McucError(
-                "emulator-no-compiler",
-                "the audit of the firmware needs a C compiler to build its memory hook",
-                try_this="pip install ziglang, or install gcc",
-            )
-        raw = _unicorn()
-        self._library = library
-        self._state = library.mcuc_watch_new(
-            ctypes.cast(raw.uc_reg_read, ctypes.c_void_p),
-            ctypes.cast(raw.uc_reg_write, ctypes.c_void_p),
-            arm.UC_ARM_REG_PC,
-            arm.UC_ARM_REG_XPSR,
-        )
-        if not self._state:
-            raise MemoryError("no memory for the access table")
-
-    def __del__(self) -> None:
-        if getattr(self, "_state", None):
-            self._library.mcuc_watch_free(self._state)
-
-    def attach(self, machine: Any) -> None:
-        kinds = unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE
-        _hook(machine, kinds, self._library.mcuc_access, self._state)
-
-    def reset(self) -> None:
-        self._library.mcuc_watch_reset(self._state)
-
-    def accesses(self) -> tuple[list[Access], int]:
-        """The unaligned accesses, by program counter, and how many accesses were seen in all."""
-        out, seen = (_Access * self.CAPACITY)(), ctypes.c_uint64()
-        n = self._library.mcuc_watch_read(self._state, out, ctypes.byref(seen))
-        if n == 0xFFFFFFFF:
-            raise McucError("emulated-audit", f"more than {self.CAPACITY} instructions access memory unaligned")
-        found = [Access(a.pc, bool(a.store), a.size, a.first, a.count) for a in out[:n]]
-        return sorted(found, key=lambda a: (a.pc, a.store, a.size)), seen.value

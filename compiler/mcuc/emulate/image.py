@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
@@ -171,7 +172,7 @@ def _read(path: Path, elf: ELFFile) -> Image:
 def _symbols(elf: ELFFile) -> tuple[dict[str, Symbol], dict[int, list[tuple[int, str]]]]:
     symbols: dict[str, Symbol] = {}
     marks: dict[int, list[tuple[int, str]]] = {}
-    table = elf.get_section_by_name(".symtab")
+    table: Any = elf.get_section_by_name(".symtab")
     for s in table.iter_symbols() if table else ():
         name, where = s.name, s["st_shndx"]
         if not name or where == "SHN_UNDEF":
@@ -181,7 +182,9 @@ def _symbols(elf: ELFFile) -> tuple[dict[str, Symbol], dict[int, list[tuple[int,
                 marks.setdefault(where, []).append((s["st_value"], name[1]))
             continue
         function = s["st_info"]["type"] == "STT_FUNC"
-        symbols.setdefault(name, Symbol(name, s["st_value"] & ~1 if function else s["st_value"], s["st_size"], function))
+        symbols.setdefault(
+            name, Symbol(name, s["st_value"] & ~1 if function else s["st_value"], s["st_size"], function)
+        )
     return symbols, marks
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import capstone
-from capstone import arm as cs
+import capstone  # type: ignore[import-untyped]
+from capstone import arm as cs  # type: ignore[import-untyped]
 
 from mcuc.emulate.image import Image
 
@@ -50,14 +50,19 @@ _EXACT: dict[str, str] = {
     for name in names.split()
 }
 
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 # DSP extension, by the stem of the mnemonic: multiply-accumulate and the rest (packing, extending, saturating, SIMD).
-_DSP_MAC = tuple(
+_DSP_MAC = _names(
     "smlad smlsd smlald smlsld smuad smusd smlabb smlabt smlatb smlatt smlalbb smlalbt smlaltb smlaltt smlaw "
-    "smulbb smulbt smultb smultt smulw usad".split()
+    "smulbb smulbt smultb smultt smulw usad"
 )
-_DSP_OTHER = tuple(
+_DSP_OTHER = _names(
     "sxtb16 uxtb16 sxtab sxtah uxtab uxtah pkhbt pkhtb qadd qsub qdadd qdsub qasx qsax sadd ssub8 ssub16 sasx ssax "
-    "shadd shsub uhadd uhsub uqadd uqsub uadd8 uadd16 usub8 usub16 sel ssat16 usat16".split()
+    "shadd shsub uhadd uhsub uqadd uqsub uadd8 uadd16 usub8 usub16 sel ssat16 usat16"
 )
 _STEMS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("ldm",), "load_multi"),

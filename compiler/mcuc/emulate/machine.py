@@ -8,15 +8,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import unicorn
+import unicorn as unannotated
 from unicorn import arm_const as arm
 
-from mcuc.emulate.counter import FPU_OFF, OUTSIDE, Watch, make_counter
+from mcuc.emulate.counter import FPU_OFF, OUTSIDE, make_counter
 from mcuc.emulate.image import Image
 from mcuc.emulate.instructions import decoder
 from mcuc.emulate.peripherals import CPACR, CPACR_FPU, MARK_CLOSE, MARK_OPEN, PAGE, Registers
+from mcuc.emulate.watch import Watch
 from mcuc.errors import McucError
 from mcuc.targets import Chip
+
+unicorn: Any = unannotated
 
 MODELS = {
     "cortex-m0plus": arm.UC_CPU_ARM_CORTEX_M0,
@@ -31,13 +34,21 @@ BKPT_SEMIHOST = b"\xab\xbe"
 APPLICATION_EXIT = 0x20026  # ADP_Stopped_ApplicationExit, Arm semihosting specification 2.0
 XPSR_T = 1 << 24  # Thumb state
 OUTPUT_LIMIT = 1 << 20
-EXCEPTIONS = {1: "undefined instruction", 2: "supervisor call", 3: "instruction access", 4: "data access", 18: "ARM state"}
+EXCEPTIONS = {
+    1: "undefined instruction",
+    2: "supervisor call",
+    3: "instruction access",
+    4: "data access",
+    18: "ARM state",
+}
 
 
 class Machine:
     """A firmware in memory and a core to run it. layers: layer names, "" first; entries: layer number by address."""
 
-    def __init__(self, image: Image, chip: Chip, layers: Sequence[str], entries: Mapping[int, int], audit: bool) -> None:
+    def __init__(
+        self, image: Image, chip: Chip, layers: Sequence[str], entries: Mapping[int, int], audit: bool
+    ) -> None:
         self._image, self._chip, self._layers = image, chip, layers
         self._md = decoder(chip.core)
         self.registers = Registers(chip, self._register_written)
@@ -97,7 +108,9 @@ class Machine:
     def _vectors(self) -> tuple[int, int, int]:
         """-> lowest address the stack may use, initial stack pointer, reset handler."""
         where = self._image.vectors
-        table = next((s.data[where - s.load :][:8] for s in self._image.segments if 0 <= where - s.load < len(s.data)), b"")
+        table = next(
+            (s.data[where - s.load :][:8] for s in self._image.segments if 0 <= where - s.load < len(s.data)), b""
+        )
         if len(table) < 8:
             raise McucError("emulated-bad-elf", "the firmware has no vector table", str(self._image.path))
         top, start = struct.unpack("<II", table)
@@ -134,7 +147,9 @@ class Machine:
                 m.mem_write(s.load, s.data)
         for address, data in pokes:
             if self._region(address, len(data)) != "ram":
-                raise McucError("emulated-memory", f"{address:#010x} is not in RAM, cannot write {len(data)} bytes there")
+                raise McucError(
+                    "emulated-memory", f"{address:#010x} is not in RAM, cannot write {len(data)} bytes there"
+                )
             m.mem_write(address, data)
         self.registers.reset()
         self.counter.reset(OUTSIDE | (FPU_OFF if self._chip.fpu != "none" else 0))
@@ -166,7 +181,9 @@ class Machine:
                 self._failure = self._error("emulated-fault", "the firmware stopped without an exit", pc)
         if self._failure is None and not self._closed:
             what = "never ended" if self._opened_at is not None else "never began"
-            self._failure = McucError("emulated-marks", f"the counted part of the firmware {what}", str(self._image.path))
+            self._failure = McucError(
+                "emulated-marks", f"the counted part of the firmware {what}", str(self._image.path)
+            )
         if self._failure:
             raise self._failure
 
