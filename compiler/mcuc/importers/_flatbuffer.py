@@ -62,7 +62,8 @@ class ModelFile:
 
 def corrupt(where: str, found: str) -> McucError:
     """The error of every damaged file."""
-    return McucError("corrupt-model", found, where=where, try_this="export the model again; check that the download is complete")
+    return McucError("corrupt-model", found, where=where,
+                     try_this="export the model again; check that the download is complete")
 
 
 def read(raw: bytes, where: str) -> ModelFile:
@@ -99,11 +100,12 @@ def _read(raw: bytes, where: str) -> ModelFile:
             raise corrupt(where, "its tables overlap")
 
     tensors = tuple(_tensor(graph.Tensors(i), where, spend) for i in range(graph.TensorsLength()))
-    operators = tuple(_operator(schema, graph.Operators(i), kinds, where, spend) for i in range(graph.OperatorsLength()))
+    operators = tuple(_operator(schema, graph.Operators(i), kinds, where, spend)
+                      for i in range(graph.OperatorsLength()))
 
     def buffer(index: int) -> Array | None:
         if not 0 <= index < model.BuffersLength():
-            return _absent(where, index)
+            raise corrupt(where, f"buffer {index} does not exist")
         entry = model.Buffers(index)
         if entry.DataLength():
             return np.asarray(entry.DataAsNumpy(), np.uint8)
@@ -114,12 +116,8 @@ def _read(raw: bytes, where: str) -> ModelFile:
             raise corrupt(where, f"buffer {index} lies behind the end of the file")
         return np.frombuffer(raw, np.uint8, size, start)
 
-    return ModelFile(tensors, operators, _indices(graph.InputsAsNumpy(), spend), _indices(graph.OutputsAsNumpy(), spend),
-                     buffer, model.SubgraphsLength(), model.SignatureDefsLength())
-
-
-def _absent(where: str, index: int) -> None:
-    raise corrupt(where, f"buffer {index} does not exist")
+    inputs, outputs = _indices(graph.InputsAsNumpy(), spend), _indices(graph.OutputsAsNumpy(), spend)
+    return ModelFile(tensors, operators, inputs, outputs, buffer, model.SubgraphsLength(), model.SignatureDefsLength())
 
 
 def _count(where: str, what: str, found: int) -> None:
@@ -142,7 +140,7 @@ def _kind(schema: Any, code: Any) -> str:
     number = max(int(code.BuiltinCode()), int(code.DeprecatedBuiltinCode()))
     if number == schema.BuiltinOperator.CUSTOM:
         return f"CUSTOM({_text(code.CustomCode())[:60]})"
-    names = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+    names: dict[int, str] = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
     return names.get(number, f"BUILTIN_{number}")
 
 
@@ -160,10 +158,10 @@ def _tensor(entry: Any, where: str, spend: Callable[[int], None]) -> TensorEntry
     scale, zero_point = (_vector(None),) * 2 if quant is None else (_vector(quant.ScaleAsNumpy()),
                                                                   _vector(quant.ZeroPointAsNumpy()))
     spend(4 * len(scale) + 8 * len(zero_point))
-    return TensorEntry(
-        _text(name), tuple(_vector(entry.ShapeAsNumpy()).tolist()), tuple(_vector(entry.ShapeSignatureAsNumpy()).tolist()),
-        int(entry.Type()), int(entry.Buffer()), scale, zero_point, 0 if quant is None else int(quant.QuantizedDimension()),
-        entry.Sparsity() is not None, bool(entry.IsVariable()))
+    shape, signature = (tuple(_vector(v).tolist()) for v in (entry.ShapeAsNumpy(), entry.ShapeSignatureAsNumpy()))
+    axis = 0 if quant is None else int(quant.QuantizedDimension())
+    return TensorEntry(_text(name), shape, signature, int(entry.Type()), int(entry.Buffer()), scale, zero_point, axis,
+                       entry.Sparsity() is not None, bool(entry.IsVariable()))
 
 
 def _operator(schema: Any, entry: Any, kinds: list[str], where: str, spend: Callable[[int], None]) -> OperatorEntry:

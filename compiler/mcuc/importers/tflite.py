@@ -19,14 +19,15 @@ from mcuc.ops.integer_math import KINDS as INTEGER_KINDS
 MAX_ELEMENTS = 1 << 28
 
 # TensorType of the schema -> our types; others are refused where a node touches them.
-_DTYPES = {0: DType.FLOAT32, 2: DType.INT32, 3: DType.UINT8, 4: DType.INT64, 6: DType.BOOL, 7: DType.INT16, 9: DType.INT8}
+_DTYPES = {0: DType.FLOAT32, 2: DType.INT32, 3: DType.UINT8, 4: DType.INT64, 6: DType.BOOL, 7: DType.INT16,
+           9: DType.INT8}
 _TYPE_NAMES = {1: "float16", 5: "string", 8: "complex64", 10: "float64", 11: "complex128", 12: "uint64", 13: "resource",
                14: "variant", 15: "uint32", 16: "uint16", 17: "int4", 18: "bfloat16"}
 _STATE = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE", "UNIDIRECTIONAL_SEQUENCE_LSTM", "LSTM",
           "BIDIRECTIONAL_SEQUENCE_LSTM", "RNN", "UNIDIRECTIONAL_SEQUENCE_RNN", "SVDF"}
 # What reading tables that do not fit together can raise; the file is at fault.
-_MISFITS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NotImplementedError, RecursionError,
-            TypeError, ValueError, struct.error)
+_MISFITS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NotImplementedError,
+            RecursionError, TypeError, ValueError, struct.error)
 
 
 @dataclass
@@ -67,7 +68,8 @@ def parse(raw: bytes, where: str, name: str) -> Graph:
 
 
 def _graph(file: ModelFile, where: str, name: str) -> Graph:
-    if any(not 0 <= i < len(file.tensors) for i in (*file.inputs, *file.outputs)) or not file.inputs or not file.outputs:
+    ends = (*file.inputs, *file.outputs)
+    if not file.inputs or not file.outputs or any(not 0 <= i < len(file.tensors) for i in ends):
         raise corrupt(where, "the graph's inputs or outputs are missing or out of range")
     if len(set(file.inputs)) < len(file.inputs) or len(set(file.outputs)) < len(file.outputs):
         raise corrupt(where, "one tensor is listed twice among the graph's inputs or outputs")
@@ -87,8 +89,8 @@ def _graph(file: ModelFile, where: str, name: str) -> Graph:
         raise corrupt(where, "a graph input is a constant")
     nodes = (*head, *reading.nodes, *tail)
     used = {n for node in nodes for n in (*node.inputs, *node.outputs) if n} | {*inputs, *outputs}
-    return check(Graph(name, "tflite", {k: v for k, v in table.items() if k in used}, nodes, tuple(inputs), tuple(outputs),
-                       tuple(reading.notes)))
+    return check(Graph(name, "tflite", {k: v for k, v in table.items() if k in used}, nodes, tuple(inputs),
+                       tuple(outputs), tuple(reading.notes)))
 
 
 def _file_notes(file: ModelFile) -> list[str]:
@@ -106,14 +108,15 @@ def _node(reading: _Reading, position: int, entry: OperatorEntry) -> None:
     """Reads one operator: its tensors, the operator's own import, and a check of the shapes that the file declares."""
     place = f"{entry.kind} #{position}"
     _refuse_state(entry, place)
-    known = entry.kind in INTEGER_KINDS or ops.find_tflite(entry.kind, place)  # refused before its tensors are looked at
+    if entry.kind not in INTEGER_KINDS:
+        ops.find_tflite(entry.kind, place)  # an unknown operator is refused before its tensors are looked at
     inputs = tuple(None if i == -1 else _tensor_at(reading, i, place) for i in entry.inputs)
     outputs = tuple(_tensor_at(reading, i, place) for i in entry.outputs)
     if not outputs:
         raise corrupt(place, f"{entry.kind} has no output")
     place = f"{place}, output tensor {outputs[0].name!r}"
     operator = ops.get("integer_math") if _is_integer_math(entry.kind, inputs) else ops.find_tflite(entry.kind, place)
-    assert known and operator.from_tflite is not None
+    assert operator.from_tflite is not None
     unsigned = any(i in reading.unsigned for i in (*entry.inputs, *entry.outputs))
     built = operator.from_tflite(Imported(entry.kind, entry.options, inputs, outputs, place, unsigned))
     reading.constants.update((t.name, t) for t in built.constants)
@@ -126,15 +129,17 @@ def _node(reading: _Reading, position: int, entry: OperatorEntry) -> None:
 
 def _refuse_state(entry: OperatorEntry, place: str) -> None:
     if entry.kind in _STATE:
-        raise McucError("unsupported-operator", f"TFLite operator {entry.kind} keeps state between runs, which is not supported",
-                        where=place, try_this="export a model without variables and recurrent layers")
+        raise McucError("unsupported-operator", f"TFLite operator {entry.kind} keeps state between runs, "
+                        "which is not supported", where=place,
+                        try_this="export a model without variables and recurrent layers")
 
 
 def _is_integer_math(kind: str, inputs: tuple[Tensor | None, ...]) -> bool:
     return kind in INTEGER_KINDS and all(t is not None and t.dtype in (DType.INT32, DType.INT64) for t in inputs)
 
 
-def _check_shapes(operator: Operator, node: Node, inputs: list[Tensor], outputs: tuple[Tensor, ...], place: str) -> None:
+def _check_shapes(operator: Operator, node: Node, inputs: list[Tensor], outputs: tuple[Tensor, ...],
+                  place: str) -> None:
     """The declared output shapes are what the operator computes; a dense layer may keep leading axes."""
     shapes = operator.infer(node.attrs, inputs)
     for shape, out in zip(shapes, outputs, strict=True):
@@ -144,7 +149,8 @@ def _check_shapes(operator: Operator, node: Node, inputs: list[Tensor], outputs:
                             where=place, try_this="export the model with batch size 1; check that the file is complete")
 
 
-def _boundary(table: dict[str, Tensor], names: list[str], unsigned: set[str], side: str) -> tuple[list[str], list[Node]]:
+def _boundary(table: dict[str, Tensor], names: list[str], unsigned: set[str],
+              side: str) -> tuple[list[str], list[Node]]:
     """uint8 inputs and outputs stay uint8 for the caller: a shift node stands between them and the int8 inside."""
     from mcuc.ops.quantize import shift_uint8
 
@@ -205,8 +211,8 @@ def _tensor(reading: _Reading, entry: TensorEntry, name: str, where: str) -> Ten
         raise McucError("unsupported-sparse", f"tensor {name!r} is stored sparse", where=where,
                         try_this="export the model with dense weights")
     if entry.variable:
-        raise McucError("unsupported-state", f"tensor {name!r} is a variable, which keeps state between runs", where=where,
-                        try_this="export a model without variables and recurrent layers")
+        raise McucError("unsupported-state", f"tensor {name!r} is a variable, which keeps state between runs",
+                        where=where, try_this="export a model without variables and recurrent layers")
     dtype = _DTYPES[entry.type]
     shape = tuple(1 if d == -1 else d for d in entry.shape)
     if any(d < 0 for d in shape) or prod(shape) > MAX_ELEMENTS:
@@ -240,7 +246,8 @@ def _quant(entry: TensorEntry, dtype: DType, name: str, where: str) -> Quant | N
     return Quant(scale, zero, entry.axis if len(scale) > 1 else None)
 
 
-def _data(reading: _Reading, entry: TensorEntry, shape: tuple[int, ...], dtype: DType, name: str, where: str) -> Array | None:
+def _data(reading: _Reading, entry: TensorEntry, shape: tuple[int, ...], dtype: DType, name: str,
+          where: str) -> Array | None:
     """The constant as a view into the file. Shared buffers are fine, but not to describe more than the file holds."""
     blob = reading.file.buffer(entry.buffer)
     if blob is None:

@@ -53,7 +53,8 @@ def gather_call(axes: tuple[Axis, Axis, Axis], offset: int, source: int = 0) -> 
 def copy_call(h: int, w: int, c: int, *, source: int = 0, out_row_bytes: int, out_stride: int, out_offset: int) -> Call:
     """A dense h x w x c input to a slice of the output (one part of a concatenation)."""
     rows = Rows(source, w * c, h)
-    return Call("move", {"kind": "gather", "sx": c, "sc": 1}, (), (rows,), h, w, c, out_row_bytes, out_stride, out_offset)
+    params = {"kind": "gather", "sx": c, "sc": 1}
+    return Call("move", params, (), (rows,), h, w, c, out_row_bytes, out_stride, out_offset)
 
 
 def compile_time_only(node: Node, graph: Graph) -> str | None:

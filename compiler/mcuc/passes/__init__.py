@@ -39,7 +39,7 @@ class Verdict:
 
 
 def optimize(graph: Graph) -> Graph:
-    """The graph with every pass applied, checked after each. Raises McucError for a graph that does not fit together."""
+    """The graph with every pass applied, checked after each. Raises McucError where the file contradicts itself."""
     for step in PASSES:
         graph = check(step(graph))
     return graph
@@ -87,7 +87,8 @@ def _end_problems(graph: Graph, names: tuple[str, ...], side: str) -> list[str]:
 
 def _advice(lines: list[str]) -> str:
     if any("float" in line for line in lines):
-        return "convert with full integer quantization: a representative dataset and supported_ops = [TFLITE_BUILTINS_INT8]"
+        return ("convert with full integer quantization: a representative dataset and supported_ops = "
+                "[TFLITE_BUILTINS_INT8]")
     if any("run time" in line for line in lines):
         return "export the model with batch size 1 and static shapes"
     return "change these layers; `mcuc ops` lists what is supported"

@@ -50,7 +50,8 @@ def _evaluate(node: Node, tensors: dict[str, Tensor]) -> list[Tensor]:
     for name, data in zip(node.outputs, results, strict=True):
         declared = tensors[name]
         if data.size != declared.elements:
-            raise McucError("broken-model", f"{node.op} computes {data.size} elements, {name!r} is declared {declared.shape}",
-                            where=node.name, try_this="export the model with batch size 1; check that the file is complete")
+            raise McucError("broken-model", f"{node.op} computes {data.size} elements, {name!r} is declared as "
+                            f"{declared.shape}", where=node.name,
+                            try_this="export the model with batch size 1; check that the file is complete")
         folded.append(replace(declared, data=data.reshape(declared.shape).astype(declared.dtype.value)))
     return folded

@@ -12,20 +12,21 @@ import numpy as np
 from mcuc.ir import Array, Graph, Node, Tensor, rebuild
 from mcuc.ops._conv import fold_input_zero_point
 
+_AXES = {"conv_2d": (1, 2, 3), "depthwise_conv_2d": (0, 1, 2), "fully_connected": (1,)}
+
 
 def _weight_sums(op: str, w: Array) -> tuple[Array, int]:
     """Sum of the weights per output channel, and how many weights each has."""
-    axes = {"conv_2d": (1, 2, 3), "depthwise_conv_2d": (0, 1, 2), "fully_connected": (1,)}[op]
-    sums: Array = w.astype(np.int64).sum(axis=axes)
+    sums: Array = w.astype(np.int64).sum(axis=_AXES[op])
     return sums, w.size // max(1, sums.size)
 
 
 def fold_zero_points(graph: Graph) -> Graph:
-    """Convolutions, depthwise convolutions and dense layers with constant weights and a zero input zero point."""
+    """The graph with input zero points of 0 in every layer whose weights and bias are constants."""
     nodes: list[Node] = []
     tensors: list[Tensor] = []
     for node in graph.nodes:
-        if getattr(node.attrs, "input_zero_point", 0) and node.op in ("conv_2d", "depthwise_conv_2d", "fully_connected"):
+        if node.op in _AXES and node.attrs.input_zero_point != 0:
             w = graph.tensors[node.inputs[1]].data
             bias = graph.tensors[node.inputs[2]].data if len(node.inputs) > 2 and node.inputs[2] else w
             if w is not None and bias is not None:

@@ -24,7 +24,9 @@ def fuse_activation(graph: Graph) -> Graph:
         source = node.inputs[0] if bounds else ""
         place = at.get(source)
         producer = nodes[place] if place is not None else None
-        if bounds is None or producer is None or place is None or len(consumers[source]) != 1 or source in graph.outputs:
+        if bounds is None or producer is None or place is None:
+            continue
+        if len(consumers[source]) != 1 or source in graph.outputs:
             continue
         clamp = getattr(producer.attrs, "clamp", None)
         if clamp is None or graph.tensors[source].shape != graph.tensors[node.outputs[0]].shape:

@@ -50,7 +50,8 @@ def _fuse(reader: Node, pad: Node, graph: Graph) -> Node | None:
     own = window.pad
     wider = replace(window, pad=(own[0] + top, own[1] + left, own[2] + bottom, own[3] + right))
     if reader.op in _CONVOLUTIONS and (unpadded or attrs.pad_value == value):
-        return replace(reader, inputs=(pad.inputs[0], *reader.inputs[1:]), attrs=replace(attrs, window=wider, pad_value=value))
+        return replace(reader, inputs=(pad.inputs[0], *reader.inputs[1:]),
+                       attrs=replace(attrs, window=wider, pad_value=value))
     if reader.op == "average_pool_2d" and (unpadded or (attrs.count_include_pad and attrs.pad_value == value)):
         new = replace(attrs, window=wider, count_include_pad=True, pad_value=value)
     elif reader.op == "max_pool_2d" and value == -128:

@@ -41,7 +41,8 @@ def _inputs(graph: Graph) -> Graph:
         inputs.append(targets[0].name)
         renamed.update((t.name, targets[0].name) for t in targets)
         dropped.update(n.outputs[0] for n in readers)
-    nodes = [replace(n, inputs=tuple(renamed.get(i, i) for i in n.inputs)) for n in graph.nodes if n.outputs[0] not in dropped]
+    nodes = [replace(n, inputs=tuple(renamed.get(i, i) for i in n.inputs))
+             for n in graph.nodes if n.outputs[0] not in dropped]
     return rebuild(graph, nodes, inputs=inputs)
 
 
@@ -75,7 +76,8 @@ def _after(nodes: list[Node], at: int) -> int | None:
     return readers[0] if len(readers) == 1 else None
 
 
-def _swap(nodes: list[Node], tensors: dict[str, Tensor], graph: Graph, first: int, second: int | None, kind: str) -> None:
+def _swap(nodes: list[Node], tensors: dict[str, Tensor], graph: Graph, first: int, second: int | None,
+          kind: str) -> None:
     """Exchanges a float move and a (de)quantize node; the tensor between them takes the type of the other side."""
     if second is None:
         return

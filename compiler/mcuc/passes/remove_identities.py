@@ -74,7 +74,8 @@ def _keep_output_names(graph: Graph) -> Graph:
         if source in producers and source not in graph.outputs and source not in renamed:
             renamed[source] = name
     gone = set(renamed.values())
-    nodes = [replace(n, inputs=tuple(renamed.get(i, i) for i in n.inputs), outputs=tuple(renamed.get(o, o) for o in n.outputs))
+    nodes = [replace(n, inputs=tuple(renamed.get(i, i) for i in n.inputs),
+                     outputs=tuple(renamed.get(o, o) for o in n.outputs))
              for n in graph.nodes if n.outputs[0] not in gone]
     return rebuild(graph, nodes)
 
@@ -87,8 +88,8 @@ def _drop_known_shape(node: Node, producers: Producers, graph: Graph) -> Node:
     declared = node.attrs.shape
     if len(wanted) != len(declared) or wanted.count(-1) > 1 or any(
             w not in (-1, d) for w, d in zip(wanted, declared, strict=True)):
-        raise McucError("broken-model", f"the shape works out as {wanted}, the file declares {declared}", where=node.name,
-                        try_this="export the model with batch size 1; check that the file is complete")
+        raise McucError("broken-model", f"the shape works out as {wanted}, the file declares {declared}",
+                        where=node.name, try_this="export the model with batch size 1; check that the file is complete")
     return replace(node, inputs=node.inputs[:1])
 
 

@@ -32,8 +32,8 @@ def from_tflite(node: Imported) -> Built:
     tables, notes = [], []
     for part in parts:
         if part.dtype is not out.dtype:
-            raise McucError("broken-model", f"CONCATENATION of {part.dtype.value} into {out.dtype.value}", where=node.where,
-                            try_this="check that the model file is complete")
+            raise McucError("broken-model", f"CONCATENATION of {part.dtype.value} into {out.dtype.value}",
+                            where=node.where, try_this="check that the model file is complete")
         if out.dtype is not DType.INT8 or part.quant == out.quant:
             tables.append(b"")
             continue

@@ -52,5 +52,6 @@ def boundary_only(node: Node, graph: Graph) -> str | None:
 
 
 OPERATOR = Operator(
-    name="dequantize", summary="int8 to float, at the model's outputs only", infer=infer, reference=reference, cost=no_cost,
-    lower=None, limits=(boundary_only,), tflite=("DEQUANTIZE",), from_tflite=from_tflite, to_tflite=to_tflite)
+    name="dequantize", summary="int8 to float, at the model's outputs only", infer=infer, reference=reference,
+    cost=no_cost, lower=None, limits=(boundary_only,), tflite=("DEQUANTIZE",), from_tflite=from_tflite,
+    to_tflite=to_tflite)

@@ -26,7 +26,8 @@ def from_tflite(node: Imported) -> Built:
     axis = int(node.options.axis) + (len(x.shape) if node.options.axis < 0 else 0)
     if getattr(node.options, "batchDims", 0) or not 0 <= axis < len(x.shape):
         raise McucError("unsupported-gather", f"GATHER along axis {node.options.axis} of {x.shape}, "
-                        f"batch_dims {node.options.batchDims}", where=node.where, try_this="gather without batch dimensions")
+                        f"batch_dims {node.options.batchDims}", where=node.where,
+                        try_this="gather without batch dimensions")
     return Built("gather", (x.name, node.input(1).name), GatherAttrs(axis))
 
 
@@ -48,5 +49,5 @@ def reference(attrs: GatherAttrs, arrays: Sequence[Array | None]) -> tuple[Array
 
 
 OPERATOR = Operator(
-    name="gather", summary="pick by indices, at compile time", infer=infer, reference=reference, cost=no_cost, lower=None,
-    limits=(compile_time_only,), tflite=("GATHER",), from_tflite=from_tflite)
+    name="gather", summary="pick by indices, at compile time", infer=infer, reference=reference, cost=no_cost,
+    lower=None, limits=(compile_time_only,), tflite=("GATHER",), from_tflite=from_tflite)

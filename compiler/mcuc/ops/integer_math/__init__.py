@@ -57,5 +57,5 @@ def reference(attrs: IntegerMathAttrs, arrays: Sequence[Array | None]) -> tuple[
 
 
 OPERATOR = Operator(
-    name="integer_math", summary="arithmetic on shapes, at compile time", infer=infer, reference=reference, cost=no_cost,
-    lower=None, limits=(compile_time_only,), tflite=("FLOOR_DIV", "FLOOR_MOD"), from_tflite=from_tflite)
+    name="integer_math", summary="arithmetic on shapes, at compile time", infer=infer, reference=reference,
+    cost=no_cost, lower=None, limits=(compile_time_only,), tflite=("FLOOR_DIV", "FLOOR_MOD"), from_tflite=from_tflite)

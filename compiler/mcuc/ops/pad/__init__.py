@@ -95,7 +95,9 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
 def at_most_three_axes(node: Node, graph: Graph) -> str | None:
     """At most three axes remain once unit axes are dropped and unpadded axes merged into the one before."""
     shape = graph.tensors[node.inputs[0]].shape
-    return f"paddings {node.attrs.pads} of {shape} need four or more axes" if _three(shape, node.attrs) is None else None
+    if _three(shape, node.attrs) is None:
+        return f"paddings {node.attrs.pads} of {shape} need four or more axes"
+    return None
 
 
 OPERATOR = Operator(

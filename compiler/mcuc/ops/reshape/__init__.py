@@ -66,6 +66,6 @@ def known_shape(node: Node, graph: Graph) -> str | None:
 
 
 OPERATOR = Operator(
-    name="reshape", summary="reshape, squeeze, expand dims", infer=infer, reference=reference, cost=no_cost, lower=lower,
-    limits=(int8_runtime, known_shape), tflite=("EXPAND_DIMS", "RESHAPE", "SQUEEZE"), from_tflite=from_tflite,
-    to_tflite=to_tflite, alias=True)
+    name="reshape", summary="reshape, squeeze, expand dims", infer=infer, reference=reference, cost=no_cost,
+    lower=lower, limits=(int8_runtime, known_shape), tflite=("EXPAND_DIMS", "RESHAPE", "SQUEEZE"),
+    from_tflite=from_tflite, to_tflite=to_tflite, alias=True)

@@ -89,5 +89,6 @@ def one_image(node: Node, graph: Graph) -> str | None:
 
 
 OPERATOR = Operator(
-    name="resize_nearest", summary="nearest-neighbour resize", infer=infer, reference=reference, cost=no_cost, lower=lower,
-    limits=(int8_runtime, one_image), tflite=("RESIZE_NEAREST_NEIGHBOR",), from_tflite=from_tflite, to_tflite=to_tflite)
+    name="resize_nearest", summary="nearest-neighbour resize", infer=infer, reference=reference, cost=no_cost,
+    lower=lower, limits=(int8_runtime, one_image), tflite=("RESIZE_NEAREST_NEIGHBOR",),
+    from_tflite=from_tflite, to_tflite=to_tflite)

@@ -16,7 +16,7 @@ from mcuc.ops.slice.tflite import from_tflite, to_tflite
 
 @dataclass(frozen=True)
 class SliceAttrs:
-    """Along axis i: size[i] elements from begin[i], step[i] apart (negative: backwards). squeeze: axes dropped after."""
+    """Along axis i: size[i] elements from begin[i], step[i] apart (negative: backwards). squeeze: axes dropped."""
 
     begin: tuple[int, ...]
     size: tuple[int, ...]

@@ -54,7 +54,8 @@ def _strided(node: Imported, x: Tensor) -> SliceAttrs:
     begin, end, step = (_vector(node, i, rank) for i in (1, 2, 3))
     o = node.options
     if o.ellipsisMask or o.newAxisMask or getattr(o, "offset", False):
-        raise _refuse(node, "STRIDED_SLICE with an ellipsis mask, a new-axis mask or offsets (TFLite Micro ignores them)")
+        raise _refuse(node, "STRIDED_SLICE with an ellipsis mask, a new-axis mask or offsets "
+                      "(TFLite Micro ignores them)")
     if 0 in step:
         raise _refuse(node, f"STRIDED_SLICE has stride {step}")
     starts, sizes, squeeze = [], [], []
@@ -90,7 +91,8 @@ def to_tflite(node: Node, graph: Graph) -> Exported:
     begin = constant("begin", list(attrs.begin))
     if all(s == 1 for s in attrs.step) and not attrs.squeeze:
         size = constant("size", list(attrs.size))
-        return Exported("SLICE", "SliceOptions", inputs=(node.inputs[0], begin.name, size.name), constants=(begin, size))
+        return Exported("SLICE", "SliceOptions", inputs=(node.inputs[0], begin.name, size.name),
+                        constants=(begin, size))
     stops = [b + n * s for b, n, s in zip(attrs.begin, attrs.size, attrs.step, strict=True)]
     end_mask = sum(1 << i for i, stop in enumerate(stops) if stop < 0)  # past the front: no index says so
     end = constant("end", [max(stop, 0) for stop in stops])
