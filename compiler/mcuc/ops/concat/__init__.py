@@ -13,6 +13,7 @@ from mcuc.kernels._base import Call
 from mcuc.ops._base import Operator, Shape, int8_runtime, no_cost
 from mcuc.ops._move import copy_call
 from mcuc.ops._unary import table_call, table_lookup
+from mcuc.ops.concat.onnx import KINDS, from_onnx, to_onnx
 from mcuc.ops.concat.tflite import from_tflite, to_tflite
 
 
@@ -75,4 +76,5 @@ def run_time_inputs(node: Node, graph: Graph) -> str | None:
 
 OPERATOR = Operator(
     name="concat", summary="concatenate", infer=infer, reference=reference, cost=no_cost, lower=lower,
-    limits=(int8_runtime, run_time_inputs), tflite=("CONCATENATION",), from_tflite=from_tflite, to_tflite=to_tflite)
+    limits=(int8_runtime, run_time_inputs), tflite=("CONCATENATION",), from_tflite=from_tflite, to_tflite=to_tflite,
+    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)

@@ -11,6 +11,7 @@ from mcuc.kernels._base import Call
 from mcuc.ops._base import Cost, Operator, Shape, int8_runtime
 from mcuc.ops._conv import ConvAttrs, bias_or_zeros, dot_call, finish, matmul_exact, require_folded
 from mcuc.ops._spatial import taps
+from mcuc.ops.conv_2d.onnx import KINDS, from_onnx, to_onnx
 from mcuc.ops.conv_2d.tflite import from_tflite, to_tflite
 
 
@@ -68,4 +69,5 @@ def constant_weights(node: Node, graph: Graph) -> str | None:
 OPERATOR = Operator(
     name="conv_2d", summary="2D convolution", infer=infer, reference=reference, cost=cost, lower=lower,
     limits=(int8_runtime, constant_weights), tflite=("CONV_2D",), from_tflite=from_tflite,
-    to_tflite=to_tflite)
+    to_tflite=to_tflite,
+    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)

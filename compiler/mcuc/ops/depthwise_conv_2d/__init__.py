@@ -12,6 +12,7 @@ from mcuc.ops._base import Cost, Operator, Shape, int8_runtime
 from mcuc.ops._conv import ConvAttrs, bias_or_zeros, finish, requant_params, requant_tables, require_folded
 from mcuc.ops._spatial import taps
 from mcuc.ops.conv_2d import constant_weights
+from mcuc.ops.depthwise_conv_2d.onnx import to_onnx
 from mcuc.ops.depthwise_conv_2d.tflite import from_tflite, to_tflite
 
 
@@ -65,4 +66,5 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
 OPERATOR = Operator(
     name="depthwise_conv_2d", summary="depthwise 2D convolution", infer=infer, reference=reference, cost=cost,
     lower=lower, limits=(int8_runtime, constant_weights), tflite=("DEPTHWISE_CONV_2D",), from_tflite=from_tflite,
-    to_tflite=to_tflite)
+    to_tflite=to_tflite,
+    to_onnx=to_onnx)

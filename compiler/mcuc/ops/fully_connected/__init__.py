@@ -10,6 +10,7 @@ from mcuc.ir import Array, Graph, Node, Tensor
 from mcuc.kernels._base import Call
 from mcuc.ops._base import Cost, Operator, Shape, int8_runtime
 from mcuc.ops._conv import ConvAttrs, bias_or_zeros, dot_call, finish, matmul_exact, require_folded
+from mcuc.ops.fully_connected.onnx import KINDS, from_onnx, to_onnx
 from mcuc.ops.fully_connected.tflite import from_tflite, to_tflite
 
 
@@ -56,4 +57,5 @@ def constant_weights(node: Node, graph: Graph) -> str | None:
 OPERATOR = Operator(
     name="fully_connected", summary="dense layer", infer=infer, reference=reference, cost=cost, lower=lower,
     limits=(int8_runtime, constant_weights), tflite=("FULLY_CONNECTED",), from_tflite=from_tflite,
-    to_tflite=to_tflite)
+    to_tflite=to_tflite,
+    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)

@@ -14,6 +14,7 @@ from mcuc.numerics import requantize, wrap32
 from mcuc.ops._base import Cost, Operator, Shape, int8_runtime
 from mcuc.ops._conv import requant_tables
 from mcuc.ops.mean.attrs import MeanAttrs
+from mcuc.ops.mean.onnx import KINDS, from_onnx, to_onnx
 from mcuc.ops.mean.tflite import from_tflite, to_tflite
 
 
@@ -82,4 +83,5 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
 
 OPERATOR = Operator(
     name="mean", summary="mean over axes, global average pooling", infer=infer, reference=reference, cost=cost,
-    lower=lower, limits=(int8_runtime, few_groups), tflite=("MEAN",), from_tflite=from_tflite, to_tflite=to_tflite)
+    lower=lower, limits=(int8_runtime, few_groups), tflite=("MEAN",), from_tflite=from_tflite, to_tflite=to_tflite,
+    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)

@@ -11,6 +11,7 @@ from mcuc.errors import McucError
 from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Rows
 from mcuc.ops._base import Built, Exported, Imported, Operator, Shape, int8_runtime, no_cost, zero_point_of
+from mcuc.ops.pad.onnx import KINDS, from_onnx, to_onnx
 
 
 @dataclass(frozen=True)
@@ -102,4 +103,5 @@ def at_most_three_axes(node: Node, graph: Graph) -> str | None:
 
 OPERATOR = Operator(
     name="pad", summary="pad with a constant", infer=infer, reference=reference, cost=no_cost, lower=lower,
-    limits=(int8_runtime, at_most_three_axes), tflite=("PAD", "PADV2"), from_tflite=from_tflite, to_tflite=to_tflite)
+    limits=(int8_runtime, at_most_three_axes), tflite=("PAD", "PADV2"), from_tflite=from_tflite, to_tflite=to_tflite,
+    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)

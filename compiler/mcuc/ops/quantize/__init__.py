@@ -15,6 +15,7 @@ from mcuc.kernels._base import Call
 from mcuc.numerics import multiply_by_quantized_multiplier, quantize_multiplier
 from mcuc.ops._base import Built, Exported, Imported, Operator, Shape, no_cost, scale_of, zero_point_of
 from mcuc.ops._unary import table_call, table_lookup
+from mcuc.ops.quantize.onnx import KINDS, from_onnx, to_onnx
 
 FLIP = bytes((v ^ 0x80) for v in range(256))  # index: the input byte; uint8 <-> int8
 
@@ -74,4 +75,5 @@ def boundary_only(node: Node, graph: Graph) -> str | None:
 OPERATOR = Operator(
     name="quantize", summary="requantize, uint8/int8 shift", infer=infer, reference=reference, cost=no_cost,
     lower=lower, limits=(boundary_only,), tflite=("QUANTIZE",), from_tflite=from_tflite,
-    to_tflite=to_tflite, in_place=True)
+    to_tflite=to_tflite, in_place=True,
+    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)

@@ -12,6 +12,7 @@ from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.kernels._base import Call
 from mcuc.ops._base import Built, Exported, Imported, Operator, Shape, int8_runtime, no_cost
 from mcuc.ops._move import gather_call
+from mcuc.ops.reshape.onnx import KINDS, from_onnx, to_onnx
 
 
 @dataclass(frozen=True)
@@ -68,4 +69,5 @@ def known_shape(node: Node, graph: Graph) -> str | None:
 OPERATOR = Operator(
     name="reshape", summary="reshape, squeeze, expand dims", infer=infer, reference=reference, cost=no_cost,
     lower=lower, limits=(int8_runtime, known_shape), tflite=("EXPAND_DIMS", "RESHAPE", "SQUEEZE"),
-    from_tflite=from_tflite, to_tflite=to_tflite, alias=True)
+    from_tflite=from_tflite, to_tflite=to_tflite, alias=True,
+    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)

@@ -11,6 +11,7 @@ from mcuc.errors import McucError
 from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Rows, Table
 from mcuc.ops._base import Built, Exported, Imported, Operator, Shape, int8_runtime, no_cost
+from mcuc.ops.resize_nearest.onnx import KINDS, from_onnx, to_onnx
 
 _MODES = ((False, False), (True, False), (False, True), (True, True))  # align_corners, half_pixel_centers
 
@@ -91,4 +92,5 @@ def one_image(node: Node, graph: Graph) -> str | None:
 OPERATOR = Operator(
     name="resize_nearest", summary="nearest-neighbour resize", infer=infer, reference=reference, cost=no_cost,
     lower=lower, limits=(int8_runtime, one_image), tflite=("RESIZE_NEAREST_NEIGHBOR",),
-    from_tflite=from_tflite, to_tflite=to_tflite)
+    from_tflite=from_tflite, to_tflite=to_tflite,
+    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)

@@ -11,6 +11,7 @@ from mcuc.ir import Array, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Rows
 from mcuc.ops._base import Operator, Shape, int8_runtime, no_cost
 from mcuc.ops._move import Axis, gather_call, image, strides, three_axes
+from mcuc.ops.slice.onnx import KINDS, from_onnx, to_onnx
 from mcuc.ops.slice.tflite import from_tflite, to_tflite
 
 
@@ -71,4 +72,5 @@ def at_most_three_axes(node: Node, graph: Graph) -> str | None:
 OPERATOR = Operator(
     name="slice", summary="slice, strided slice", infer=infer, reference=reference, cost=no_cost, lower=lower,
     limits=(int8_runtime, at_most_three_axes), tflite=("SLICE", "STRIDED_SLICE"), from_tflite=from_tflite,
-    to_tflite=to_tflite)
+    to_tflite=to_tflite,
+    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)

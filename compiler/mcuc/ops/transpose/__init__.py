@@ -12,6 +12,7 @@ from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.kernels._base import Call
 from mcuc.ops._base import Built, Exported, Imported, Operator, Shape, int8_runtime, no_cost
 from mcuc.ops._move import Axis, gather_call, strides, three_axes
+from mcuc.ops.transpose.onnx import KINDS, from_onnx, to_onnx
 
 
 @dataclass(frozen=True)
@@ -74,4 +75,5 @@ def at_most_three_axes(node: Node, graph: Graph) -> str | None:
 
 OPERATOR = Operator(
     name="transpose", summary="permute axes", infer=infer, reference=reference, cost=no_cost, lower=lower,
-    limits=(int8_runtime, at_most_three_axes), tflite=("TRANSPOSE",), from_tflite=from_tflite, to_tflite=to_tflite)
+    limits=(int8_runtime, at_most_three_axes), tflite=("TRANSPOSE",), from_tflite=from_tflite, to_tflite=to_tflite,
+    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)

@@ -1,0 +1,136 @@
+"""Constant folding of ONNX nodes on the host: shape arithmetic and whatever else has only constant inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from mcuc.errors import McucError
+from mcuc.importers._onnx_proto import DTYPES, MAX_ELEMENTS, FileNode
+from mcuc.ir import Array
+
+Attrs = Mapping[str, Any]
+
+
+def reshape_target(shape: Sequence[int], wanted: Sequence[int], allow_zero: bool, where: str) -> tuple[int, ...]:
+    """ONNX Reshape: 0 copies a dimension (unless allow_zero), one -1 is computed. Raises McucError when it cannot be."""
+    dims = [shape[i] if d == 0 and not allow_zero and i < len(shape) else int(d) for i, d in enumerate(wanted)]
+    if dims.count(-1) == 1:
+        rest = prod(d for d in dims if d != -1)
+        dims[dims.index(-1)] = prod(shape) // rest if rest else -1
+    if any(d < 0 for d in dims) or prod(dims) != prod(shape):
+        raise McucError("broken-model", f"Reshape of {tuple(shape)} to {tuple(int(d) for d in wanted)} is impossible", where=where,
+                        try_this="if the batch is part of this shape, export the model with batch 1")
+    return tuple(dims)
+
+
+def _sized(shape: Any) -> tuple[int, ...]:
+    dims = tuple(int(d) for d in np.asarray(shape).reshape(-1))
+    if any(d < 0 for d in dims) or prod(dims) > MAX_ELEMENTS:
+        raise ValueError(f"constant of shape {dims}")
+    return dims
+
+
+def axes_of(node: FileNode, arrays: Sequence[Array | None], index: int = 1) -> tuple[int, ...] | None:
+    """The axes of Squeeze, Unsqueeze and reductions: an input in newer opsets, an attribute in older ones."""
+    if len(arrays) > index and arrays[index] is not None:
+        return tuple(int(a) for a in np.asarray(arrays[index]).reshape(-1))
+    found = node.attrs.get("axes")
+    return None if found is None else tuple(int(a) for a in found)
+
+
+def _unsqueeze(x: Array, axes: tuple[int, ...]) -> Array:
+    rank = x.ndim + len(axes)
+    return np.expand_dims(x, tuple(sorted(a % rank for a in axes)))
+
+
+def _squeeze(x: Array, axes: tuple[int, ...] | None) -> Array:
+    return np.squeeze(x) if axes is None else np.squeeze(x, tuple(axes))
+
+
+def _slice(x: Array, starts: Array, ends: Array, axes: Array | None, steps: Array | None) -> Array:
+    chosen = range(len(starts)) if axes is None else [int(a) for a in axes]
+    index: list[slice] = [slice(None)] * x.ndim
+    for position, axis in enumerate(chosen):
+        step = 1 if steps is None else int(steps[position])
+        start, end = int(starts[position]), int(ends[position])
+        index[axis] = slice(start, None if step < 0 and end < -x.shape[axis] else end, step)
+    return x[tuple(index)]
+
+
+def _integer_division(a: Array, b: Array) -> Array:
+    return np.trunc(a / b).astype(a.dtype) if np.issubdtype(a.dtype, np.integer) else a / b
+
+
+def _constant(node: FileNode) -> Array:
+    for key, dtype in (("value_int", np.int64), ("value_ints", np.int64), ("value_float", np.float32), ("value_floats", np.float32)):
+        if key in node.attrs:
+            return np.array(node.attrs[key], dtype)
+    value = node.attrs["value"]
+    if not isinstance(value, np.ndarray):
+        raise ValueError("Constant without a tensor")
+    return value
+
+
+def _reduce(function: Callable[..., Any]) -> Callable[[FileNode, Sequence[Any]], Array]:
+    def run(node: FileNode, a: Sequence[Any]) -> Array:
+        return np.asarray(function(a[0], axis=axes_of(node, a), keepdims=bool(node.attrs.get("keepdims", 1))), a[0].dtype)
+    return run
+
+
+_FOLD: dict[str, Callable[[FileNode, Sequence[Any]], Array]] = {
+    "Constant": lambda n, a: _constant(n),
+    "ConstantOfShape": lambda n, a: np.full(_sized(a[0]), n.attrs.get("value", np.zeros(1, np.float32)).reshape(-1)[0]),
+    "Identity": lambda n, a: a[0],
+    "Cast": lambda n, a: a[0].astype(DTYPES[n.attrs["to"]]),
+    "Gather": lambda n, a: np.take(a[0], a[1], axis=n.attrs.get("axis", 0)),
+    "Concat": lambda n, a: np.concatenate(list(a), axis=n.attrs["axis"]),
+    "Unsqueeze": lambda n, a: _unsqueeze(a[0], axes_of(n, a) or ()),
+    "Squeeze": lambda n, a: _squeeze(a[0], axes_of(n, a)),
+    "Reshape": lambda n, a: a[0].reshape(reshape_target(a[0].shape, a[1], bool(n.attrs.get("allowzero", 0)), n.where)),
+    "Flatten": lambda n, a: a[0].reshape(prod(a[0].shape[:n.attrs.get("axis", 1)]), -1),
+    "Transpose": lambda n, a: np.transpose(a[0], n.attrs.get("perm")),
+    "Slice": lambda n, a: _slice(a[0], a[1], a[2], a[3] if len(a) > 3 else None, a[4] if len(a) > 4 else None),
+    "Expand": lambda n, a: np.broadcast_to(a[0], np.broadcast_shapes(a[0].shape, _sized(a[1]))),
+    "Range": lambda n, a: np.arange(a[0], min(a[1], a[0] + MAX_ELEMENTS), a[2]).astype(a[0].dtype),
+    "Add": lambda n, a: a[0] + a[1],
+    "Sub": lambda n, a: a[0] - a[1],
+    "Mul": lambda n, a: a[0] * a[1],
+    "Div": lambda n, a: _integer_division(a[0], a[1]),
+    "Neg": lambda n, a: -a[0],
+    "Sqrt": lambda n, a: np.sqrt(a[0]),
+    "Floor": lambda n, a: np.floor(a[0]),
+    "Ceil": lambda n, a: np.ceil(a[0]),
+    "Equal": lambda n, a: a[0] == a[1],
+    "Greater": lambda n, a: a[0] > a[1],
+    "Less": lambda n, a: a[0] < a[1],
+    "Where": lambda n, a: np.where(a[0], a[1], a[2]),
+    "Min": lambda n, a: np.minimum.reduce(list(a)),
+    "Max": lambda n, a: np.maximum.reduce(list(a)),
+    "ReduceProd": _reduce(np.prod),
+    "ReduceSum": _reduce(np.sum),
+    "ReduceMin": _reduce(np.min),
+    "ReduceMax": _reduce(np.max),
+}
+
+
+def can_fold(kind: str) -> bool:
+    return kind in _FOLD
+
+
+def fold(node: FileNode, arrays: Sequence[Array | None]) -> Array:
+    """The node's only output. Raises McucError("broken-model") when the constants do not fit."""
+    try:
+        result = np.asarray(_FOLD[node.kind](node, arrays))
+    except McucError:
+        raise
+    except Exception as error:  # NumPy's many complaints about misfitting constants
+        raise McucError("broken-model", f"{node.kind} of constants cannot be computed ({error})", where=node.where,
+                        try_this="check that the model file is complete") from error
+    if result.size > MAX_ELEMENTS:
+        raise McucError("broken-model", f"{node.kind} makes a constant of {result.size} elements", where=node.where,
+                        try_this="check that the model file is complete")
+    return result

@@ -1,0 +1,46 @@
+"""DequantizeLinear followed by QuantizeLinear with other parameters, and other table operators without a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mcuc.ir import Array, Graph, Node
+from mcuc.ops._base import Built, Imported
+from mcuc.ops._onnx import OnnxNode, activation, float_table
+
+KINDS = ("HardSigmoid", "HardSwish", "LeakyRelu", "QuantizeLinear", "ScalarMath", "Tanh")
+
+
+def _function(node: Imported) -> Callable[[Array], Array]:
+    o: dict[str, Any] = dict(node.options)
+    f32 = np.float32
+    match node.kind:
+        case "LeakyRelu":
+            return lambda x: np.where(x >= 0, x, f32(o["alpha"]) * x)
+        case "HardSigmoid":
+            return lambda x: np.clip(f32(o["alpha"]) * x + f32(o["beta"]), f32(0), f32(1))
+        case "HardSwish":
+            return lambda x: x * np.clip(x * f32(1 / 6) + f32(0.5), f32(0), f32(1))
+        case "Tanh":
+            return lambda x: np.tanh(x.astype(np.float64)).astype(f32)
+        case "ScalarMath":  # Add, Sub, Mul, Div with one constant number of the file
+            value, first = f32(o["value"]), bool(o["constant_first"])
+            operation = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}[o["operation"]]
+            return lambda x: operation(value, x) if first else operation(x, value)
+    return lambda x: x
+
+
+def from_onnx(node: Imported) -> Built:
+    """int8 to int8 by a table of DequantizeLinear, the function, QuantizeLinear in float32."""
+    from mcuc.ops.quantize import QuantizeAttrs
+
+    x = activation(node, 0)
+    return Built("quantize", (x.name,), QuantizeAttrs(float_table(node, x, _function(node))))
+
+
+def to_onnx(node: Node, graph: Graph) -> OnnxNode:
+    """A requantization: nothing stands between DequantizeLinear and QuantizeLinear."""
+    return OnnxNode("Identity", node.inputs, channels_first=False)
