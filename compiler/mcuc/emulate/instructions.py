@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import capstone  # type: ignore[import-untyped]
-from capstone import arm as cs  # type: ignore[import-untyped]
+from capstone import arm as cs
 
 from mcuc.emulate.image import Image
 
