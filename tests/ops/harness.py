@@ -8,17 +8,24 @@ Micro on the file and compares the NumPy reference byte for byte.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from mcuc import ops
+from mcuc import ops, passes
+from mcuc.emit.model import emit
+from mcuc.emulate import host
 from mcuc.exporters import tflite as exporter
 from mcuc.importers import tflite as importer
 from mcuc.ir import Array, DType, Graph, Node, Quant, Tensor, check
 from mcuc.ops._base import Imported
+from mcuc.plan import plan
+from mcuc.schedule import Tiling
+from mcuc.schedule.explore import layer_by_layer
 from mcuc.verify import oracle, reference
 
 RNG = np.random.default_rng
@@ -127,13 +134,13 @@ def check_infer(graph: Graph) -> None:
             assert np.prod(shape) == declared.elements, f"{node.name}: {shape} != {declared.shape}"
 
 
-def check_tflite(graph: Graph, count: int = 6, seed: int = 0) -> Graph:
+def check_tflite(graph: Graph, count: int = 6, seed: int = 0, inputs: list[list[Array]] | None = None) -> Graph:
     """Export, import, compare attributes and the reference with TFLite Micro. Returns the graph read back."""
     blob = exporter.export(graph)
     again = importer.parse(blob, "case.tflite", graph.name)
     assert [(n.op, n.attrs) for n in again.nodes] == [(n.op, n.attrs) for n in graph.nodes]
     check_infer(again)
-    inputs = samples(again, count, seed)
+    inputs = samples(again, count, seed) if inputs is None else inputs
     assert_equal(oracle.tflite_micro(blob, inputs), run_reference(again, inputs), "reference against TFLite Micro")
     return again
 
@@ -162,3 +169,43 @@ def check_uint8(graph: Graph, count: int = 6, seed: int = 0) -> Graph:
     inputs = samples(again, count, seed)
     assert_equal(oracle.litert_reference(blob, inputs), run_reference(again, inputs), "reference against LiteRT uint8")
     return again
+
+
+TILINGS = {"1-pixel": Tiling(columns=1), "1-row": Tiling(), "channel-block": Tiling(channels=3),
+           "pixel-and-channel": Tiling(columns=2, channels=5)}
+STRICT = ("-O0", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
+
+
+def merged(graphs: Sequence[Graph]) -> Graph:
+    """The graphs side by side as one, so that many cases cost one compilation."""
+    tensors: dict[str, Tensor] = {}
+    nodes: list[Node] = []
+    for i, graph in enumerate(graphs):
+        def name(old: str, prefix: str = f"g{i}/") -> str:
+            return prefix + old if old else ""
+
+        tensors.update((name(t.name), replace(t, name=name(t.name))) for t in graph.tensors.values())
+        nodes.extend(Node(name(n.name), n.op, tuple(map(name, n.inputs)), tuple(map(name, n.outputs)), n.attrs)
+                     for n in graph.nodes)
+    return check(Graph("case", graphs[0].profile, tensors, tuple(nodes),
+                       tuple(f"g{i}/{n}" for i, g in enumerate(graphs) for n in g.inputs),
+                       tuple(f"g{i}/{n}" for i, g in enumerate(graphs) for n in g.outputs)))
+
+
+def check_c(graphs: Sequence[Graph], folder: Path, count: int = 4, seed: int = 0, optimize: bool = False) -> None:
+    """The generated C of all cases, through every tiling, equals the reference; warnings are errors, sanitizers on.
+
+    optimize: run the passes first (convolutions need their zero points folded).
+    """
+    whole = merged(graphs)
+    inputs = samples(whole, count, seed)
+    expected = run_reference(whole, inputs)
+    lowered = passes.optimize(whole) if optimize else whole
+    for who, tiling in TILINGS.items():
+        schedule = layer_by_layer(lowered, None, tiling)
+        emitted = emit(lowered, schedule, plan(lowered, schedule), "case", "test", 16, 1024)
+        model = host.build(emitted, lowered, folder / who, sanitize=True, emulate_dsp=who == "1-row",
+                           extra_flags=STRICT)
+        found = host.run(model, inputs).outputs
+        actual = [[out[n] for out in found] for n in range(len(inputs))]
+        assert_equal(expected, actual, f"C, {who}")

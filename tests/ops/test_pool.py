@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from harness import activation, check_tflite, check_uint8, tflite_graph
+from harness import activation, check_c, check_tflite, check_uint8, tflite_graph
 
 from mcuc.ir import Graph
 
@@ -47,3 +49,9 @@ def test_uint8_pool_rounds_in_its_own_domain(kind: str, case: tuple) -> None:
 @pytest.mark.parametrize("zero_point", [-128, 127])
 def test_extreme_zero_points(zero_point: int) -> None:
     check_tflite(_graph("AVERAGE_POOL_2D", CASES[1], zero_point))
+
+
+def test_c_in_all_tilings(tmp_path: Path) -> None:
+    graphs = [_graph(kind, case) for kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D") for case in CASES]
+    unsigned = [check_uint8(_graph("AVERAGE_POOL_2D", case)) for case in CASES[:4]]
+    check_c([*graphs, *unsigned], tmp_path)

@@ -9,9 +9,13 @@ from mcuc.kernels._base import Family
 
 # keep sorted
 NAMES = (
+    "binary",
     "depthwise",
     "dot",
+    "mean",
     "move",
+    "pool",
+    "softmax",
     "unary",
 )
 

@@ -62,4 +62,5 @@ def table_call(table: bytes, shape: tuple[int, ...]) -> Call:
     clamp = clamp_bounds(table)
     params = {"flip": flip, "clamp": clamp, "in_c": channels}
     tables = () if flip or clamp else (Table("table", "int8_t", np.frombuffer(table, np.int8)),)
-    return Call("unary", params, tables, (Rows(0, width * channels, 1),), 1, width, channels, width * channels, channels)
+    row = width * channels
+    return Call("unary", params, tables, (Rows(0, row, 1),), 1, width, channels, row, channels)

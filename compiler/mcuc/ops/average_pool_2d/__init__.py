@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 
@@ -19,12 +20,10 @@ def reference(attrs: PoolAttrs, arrays: Sequence[Array | None]) -> tuple[Array, 
     x = arrays[0]
     assert x is not None
     values = x[0].astype(np.int64)
-    if attrs.count_include_pad:
-        count = np.int64(attrs.window.kernel[0] * attrs.window.kernel[1])
-        total = sum(patch for _, _, patch in taps(values, attrs.window, attrs.pad_value))
-    else:
-        count = sum(patch for _, _, patch in taps(np.ones_like(values), attrs.window, 0))
-        total = sum(patch for _, _, patch in taps(values, attrs.window, 0))
+    fill = attrs.pad_value if attrs.count_include_pad else 0
+    total = reduce(np.add, (patch for _, _, patch in taps(values, attrs.window, fill)))
+    inside = (patch for _, _, patch in taps(np.ones_like(values), attrs.window, int(attrs.count_include_pad)))
+    count = reduce(np.add, inside)
     offset = 128 * count if attrs.rounding == "half_up_uint8" else 0 * count
     shifted = total + offset
     half = count // 2

@@ -16,9 +16,9 @@ OUTPUT_ZERO_POINT = -128
 def _table(x: Tensor, out: Tensor, where: str) -> bytes:
     found = scale_of(out, where), zero_point_of(out, where)
     if found != (OUTPUT_SCALE, OUTPUT_ZERO_POINT):
-        raise McucError("unsupported-quantization", f"LOGISTIC writes scale {found[0]} and zero point {found[1]}; TFLite "
-                        "demands 1/256 and the lowest integer", where=where, try_this="convert the model again with the "
-                        "standard TFLite converter")
+        raise McucError("unsupported-quantization", f"LOGISTIC writes scale {found[0]} and zero point {found[1]}; "
+                        "TFLite demands 1/256 and the lowest integer", where=where,
+                        try_this="convert the model again with the standard TFLite converter")
     return logistic_table(scale_of(x, where), zero_point_of(x, where))
 
 

@@ -35,4 +35,5 @@ def to_tflite(node: Node, graph: Graph) -> Exported:
     attrs: MeanAttrs = node.attrs
     axes = np.array(attrs.axes, np.int32)
     constant = Tensor(f"{node.outputs[0]}/axes", axes.shape, DType.INT32, None, axes)
-    return Exported("MEAN", "ReducerOptions", {"keepDims": attrs.keep_dims}, (node.inputs[0], constant.name), (constant,))
+    return Exported("MEAN", "ReducerOptions", {"keepDims": attrs.keep_dims}, (node.inputs[0], constant.name),
+                    (constant,))
