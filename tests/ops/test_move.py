@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from harness import (
     activation,
     assert_equal,
+    check_c,
     check_tflite,
     check_uint8,
     constant,
@@ -181,3 +183,42 @@ def test_samples_cover_the_extremes() -> None:
     graph = tflite_graph("RESHAPE", [activation("x", (1, 4)), ints("s", [4])], activation("y", (4,)))
     found = samples(graph, 3)
     assert found[0][0].min() == -128 and found[1][0].max() == 127
+
+def c_cases() -> list[Graph]:
+    """One case for each path through the move kernels."""
+    x = activation("x", (1, 4, 5, 3), 0.1, -7)
+
+    def strided(begin: list[int], end: list[int], step: list[int], kept: tuple[int, ...], **masks: int) -> Graph:
+        return tflite_graph("STRIDED_SLICE", [x, ints("b", begin), ints("e", end), ints("s", step)], activation("y", kept), **masks)
+
+    def transposed(shape: tuple[int, ...], perm: list[int]) -> Graph:
+        return tflite_graph("TRANSPOSE", [activation("x", shape), ints("p", perm)], activation("y", [shape[p] for p in perm]))
+
+    def padded(shape: tuple[int, ...], pads: list[list[int]]) -> Graph:
+        kept = [n + a + b for n, (a, b) in zip(shape, pads, strict=True)]
+        return tflite_graph("PAD", [activation("x", shape, 0.1, -7), ints("p", pads)], activation("y", kept, 0.1, -7))
+
+    def joined(axis: int, shapes: list[tuple[int, ...]], kept: tuple[int, ...], scales: tuple[float, ...]) -> Graph:
+        parts = [activation(f"x{i}", s, scale, 3) for i, (s, scale) in enumerate(zip(shapes, scales, strict=True))]
+        return tflite_graph("CONCATENATION", parts, activation("y", kept, 0.1, 3), axis=axis)
+
+    def resized(size: tuple[int, int], **modes: bool) -> Graph:
+        return tflite_graph("RESIZE_NEAREST_NEIGHBOR", [x, ints("s", list(size))], activation("y", (1, *size, 3)), **modes)
+
+    return [
+        transposed((1, 4, 5, 3), [0, 3, 1, 2]), transposed((1, 4, 5, 3), [0, 3, 2, 1]), transposed((6, 7), [1, 0]),
+        transposed((3, 4, 5), [1, 0, 2]), strided([0, 1, 1, 0], [1, 4, 5, 3], [1, 2, 3, 1], (1, 2, 2, 3)),
+        strided([0, 0, 0, 0], [1, 0, 0, 0], [1, -1, -2, -1], (1, 4, 3, 3), beginMask=14, endMask=14),
+        tflite_graph("SLICE", [activation("x", (4, 3, 5)), ints("b", [1, 0, 2]), ints("s", [2, 3, 2])], activation("y", (2, 3, 2))),
+        tflite_graph("STRIDED_SLICE", [activation("x", (9,)), ints("b", [8]), ints("e", [0]), ints("s", [-3])], activation("y", (3,))),
+        padded((1, 4, 5, 3), [[0, 0], [1, 2], [3, 0], [0, 0]]), padded((1, 2, 3, 2), [[0, 0], [1, 1], [1, 1], [1, 2]]),
+        padded((2, 3, 4, 5), [[1, 0], [0, 0], [0, 0], [0, 2]]), padded((1, 9), [[0, 0], [2, 3]]),
+        joined(3, [(1, 4, 5, 3), (1, 4, 5, 6)], (1, 4, 5, 9), (0.1, 0.1)), joined(3, [(1, 2, 3, 3), (1, 2, 3, 2)], (1, 2, 3, 5), (0.2, 0.1)),
+        joined(2, [(1, 4, 1, 3), (1, 4, 5, 3)], (1, 4, 6, 3), (0.1, 0.3)), joined(1, [(1, 4, 5, 3), (1, 1, 5, 3)], (1, 5, 5, 3), (0.1, 0.1)),
+        joined(1, [(2, 3, 4), (2, 1, 4)], (2, 4, 4), (0.1, 0.1)),
+        resized((8, 10)), resized((3, 2), halfPixelCenters=True), resized((7, 13), alignCorners=True),
+        tflite_graph("RESHAPE", [activation("x", (1, 4)), ints("s", [4])], activation("y", (4,)))]
+
+
+def test_c_equals_the_reference_through_every_tiling(tmp_path: Path) -> None:
+    check_c(c_cases(), tmp_path, 3)
