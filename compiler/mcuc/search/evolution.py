@@ -44,9 +44,8 @@ def evolve(space: Space, limits: Constraints, plan: Plan, seed: int, cost_of: Co
            checkpoint: Path, progress: Progress) -> Pool:
     """All candidates evaluated in plan.generations generations; every one fits the limits.
 
-    Raises McucError("nothing-fits") when the smallest candidate of the space exceeds a limit.
+    The smallest candidate must fit (require_feasible), or the first generation may find nothing.
     """
-    _require_feasible(space, limits, cost_of)
     pool = _restore(load_json(checkpoint))
     total = plan.population + plan.children * (plan.generations - 1)
     progress("evolution", min(len(pool.evaluated), total), total)
@@ -74,7 +73,8 @@ def evolve(space: Space, limits: Constraints, plan: Plan, seed: int, cost_of: Co
     return pool
 
 
-def _require_feasible(space: Space, limits: Constraints, cost_of: CostOf) -> None:
+def require_feasible(space: Space, limits: Constraints, cost_of: CostOf) -> None:
+    """Raises McucError("nothing-fits") when the smallest candidate of the space exceeds a limit."""
     cost = cost_of(smallest(space))
     if not fits(cost, limits):
         raise McucError("nothing-fits", f"the smallest network of the space needs {cost.sram_bytes} bytes of SRAM, "

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from mcuc.data.dataset import Dataset, stratified_split
 from mcuc.search.effort import Effort, effort_named
-from mcuc.search.evolution import Pool, evolve
+from mcuc.search.evolution import Pool, evolve, require_feasible
 from mcuc.search.layers import FloatModel, Layer
 from mcuc.search.network import count_correct, forward, measure_stats, to_float, to_float_model, view
 from mcuc.search.pareto import Constraints, Cost, Evaluated, choose, front
@@ -88,14 +88,18 @@ def _search(task: _Task, constraints: Constraints,
             evaluate_cost: Callable[[tuple[Layer, ...]], Cost]) -> tuple[Trained, Pool]:
     """The supernet trained on nine tenths of the training part, candidates judged on the tenth."""
     data = task.dataset
+
+    def cost_of(candidate: Candidate) -> Cost:
+        return evaluate_cost(to_layers(task.space, candidate))
+
+    require_feasible(task.space, constraints, cost_of)
     kept, held = stratified_split(data.train_y, VALIDATION_FRACTION, task.seed)
     recipe = _recipe(task, 1, task.effort.supernet_images, len(kept))
     supernet = train_supernet(task.space, data.train_x[kept], torch.from_numpy(data.train_y[kept]), recipe, task.seed,
                               task.folder / "supernet.npz", task.progress)
     sample = np.random.default_rng((task.seed, 0)).permutation(kept)[:CALIBRATION_IMAGES]
     judge = make_judge(task.space, data.train_x[sample], data.train_x[held], torch.from_numpy(data.train_y[held]))
-    pool = evolve(task.space, constraints, task.effort.plan, task.seed,
-                  lambda c: evaluate_cost(to_layers(task.space, c)),
+    pool = evolve(task.space, constraints, task.effort.plan, task.seed, cost_of,
                   lambda c: accuracy(supernet.weights, task.space, c, judge),
                   task.folder / "evolution.json", task.progress)
     return supernet, pool
