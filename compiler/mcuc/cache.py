@@ -11,14 +11,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from functools import cache as memoize
 from pathlib import Path
 from typing import Any
 
 _FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC")
 
 
-@memoize
 def folder() -> Path:
     """$XDG_CACHE_HOME/mcuc or ~/.cache/mcuc; a private temporary folder where neither can be written."""
     chosen = os.environ.get("XDG_CACHE_HOME")

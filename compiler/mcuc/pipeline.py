@@ -14,7 +14,7 @@ from mcuc.emit.model import Emitted, emit
 from mcuc.emit.names import checked_identifier, identifier
 from mcuc.emulate import host
 from mcuc.emulate.cortex_m import CortexM
-from mcuc.emulate.stack import stack_bound
+from mcuc.emulate.stack import bound_of
 from mcuc.importers import load
 from mcuc.ir import Graph
 from mcuc.plan import Plan
@@ -114,7 +114,7 @@ def compile_graph(graph: Graph, request: Request, source: str, out: Path | None 
         answers = check_answers(graph, schedule, plan, emitted, program_built, core, samples, wanted,
                                 lambda: CortexM(build_image(emitted, board, request, work / "traced", trace=True).elf,
                                                 board.chip, emitted.symbols), work)
-        stack = max(answers.run.stack_bytes, stack_bound(core.image, f"{name}_run").bytes)
+        stack = max(answers.run.stack_bytes, bound_of(core.image, board.chip, f"{name}_run").bytes or 0)
         emitted = emit(graph, schedule, plan, name, source, board.chip.arena_align, stack)
 
         progress("writing the report")
