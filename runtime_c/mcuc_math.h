@@ -29,6 +29,12 @@ static inline int32_t mcuc_requant(int32_t acc, int32_t multiplier, int32_t shif
     return mcuc_round_shift(mcuc_srdhm(acc, multiplier), -shift);
 }
 
+/* numerics.multiply_rounding_once. */
+static inline int32_t mcuc_requant_single(int32_t acc, int32_t multiplier, int32_t shift)
+{
+    return (int32_t)(((int64_t)acc * multiplier + ((int64_t)1 << (30 - shift))) >> (31 - shift));
+}
+
 static inline int8_t mcuc_clamp(int32_t v, int32_t low, int32_t high)
 {
     return (int8_t)(v < low ? low : (v > high ? high : v));
@@ -68,6 +74,94 @@ static inline int8_t mcuc_share_of(mcuc_share_t share, int32_t exponential)
     /* beyond 31 bits every share rounds to nothing */
     const int32_t v = share.shift > 31 ? 0 : mcuc_round_shift(mcuc_srdhm(share.scale, exponential), share.shift);
     return mcuc_clamp(v - 128, -128, 127);
+}
+
+/* numerics.round24: v rounded to the 24 significant bits that float32 keeps, half to even. */
+static inline int64_t mcuc_round24(int64_t v)
+{
+    const uint64_t m = v < 0 ? 0u - (uint64_t)v : (uint64_t)v;
+    uint32_t top = m >> 32 != 0u ? (uint32_t)(m >> 32) : (uint32_t)m;
+    int32_t drop = m >> 32 != 0u ? 8 : -24; /* bit length less 24, counted up below */
+    uint64_t r;
+    for (int32_t step = 16; step > 0; step >>= 1) {
+        if (top >> step != 0u) {
+            top >>= step;
+            drop += step;
+        }
+    }
+    drop += top != 0u ? 1 : 0;
+    if (drop <= 0) {
+        return v;
+    }
+    r = ((m + ((uint64_t)1 << (drop - 1)) - 1u + (m >> drop & 1u)) >> drop) << drop;
+    return v < 0 ? -(int64_t)r : (int64_t)r;
+}
+
+/* numerics.round_even: v / 2^shift for shift 0..62, half to even. */
+static inline int64_t mcuc_round_even(int64_t v, int32_t shift)
+{
+    const uint64_t m = v < 0 ? 0u - (uint64_t)v : (uint64_t)v;
+    const uint64_t low = ((uint64_t)1 << shift) - 1u;
+    const uint64_t r = shift == 0 ? m : (m + (low >> 1) + (m >> shift & 1u)) >> shift;
+    return v < 0 ? -(int64_t)r : (int64_t)r;
+}
+
+/* A 64-bit step count where adding a zero point cannot overflow. */
+static inline int32_t mcuc_saturate(int64_t v)
+{
+    const int32_t most = (int32_t)1 << 30;
+    return v > most ? most : (v < -most ? -most : (int32_t)v);
+}
+
+/* Keeps a compiler from fusing a product with the addition behind it. */
+#if defined(__arm__) && defined(__ARM_FP)
+#define MCUC_ROUNDED(f) __asm__("" : "+t"(f))
+#elif defined(__SSE2__)
+#define MCUC_ROUNDED(f) __asm__("" : "+x"(f))
+#else
+#define MCUC_ROUNDED(f) __asm__("" : "+m"(f))
+#endif
+
+/* f rounded half to even; exact for |f| below 2^22, and never nearer to zero than 2^21 beyond that. */
+static inline int32_t mcuc_float_to_int(float f)
+{
+    float shifted = f > 2097152.0f ? 2097152.0f : (f < -2097152.0f ? -2097152.0f : f);
+    int32_t bits;
+    shifted += 12582912.0f; /* 1.5 * 2^23: the last bit of the sum counts ones */
+    MCUC_ROUNDED(shifted);
+    __builtin_memcpy(&bits, &shifted, 4);
+    return bits - 0x4B400000;
+}
+
+static inline float mcuc_float_of(int32_t bits)
+{
+    float f;
+    __builtin_memcpy(&f, &bits, 4);
+    return f;
+}
+
+/* numerics.f32_rne: float32(acc) * float32(scale), half to even; scale as its bits. In integers without an FPU. */
+static inline int32_t mcuc_requant_f32(int32_t acc, int32_t scale)
+{
+#if defined(__arm__) && defined(__ARM_FP) && !defined(__SOFTFP__)
+    float product = (float)acc * mcuc_float_of(scale);
+    MCUC_ROUNDED(product);
+    return mcuc_float_to_int(product);
+#else
+    const int64_t mantissa = (scale & 0x7FFFFF) | 0x800000;
+    const int32_t shift = 150 - (scale >> 23);
+    const int64_t product = mcuc_round24(mcuc_round24(acc) * mantissa);
+    if (shift < 0) {
+        return product > 0 ? (int32_t)1 << 30 : (product < 0 ? -((int32_t)1 << 30) : 0);
+    }
+    return shift > 62 ? 0 : mcuc_saturate(mcuc_round_even(product, shift));
+#endif
+}
+
+/* numerics.fma_steps: round24(base + step * v), all three in units of one power of two. */
+static inline int64_t mcuc_fma_step(int64_t base, int32_t step, int64_t v)
+{
+    return mcuc_round24(base + step * v);
 }
 
 #endif

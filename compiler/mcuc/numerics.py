@@ -36,7 +36,7 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
 
 
 def divide_multiplier(multiplier: int, shift: int, count: int) -> tuple[int, int]:
-    """A quantized multiplier divided by count, as TFLite's QuantizedMeanOrSum folds 1 / count into the requantization."""
+    """A quantized multiplier divided by count, as TFLite's QuantizedMeanOrSum folds 1 / count into it."""
     up = min(max(count, 1).bit_length() - 1, 32, 31 + shift)
     return (multiplier << up) // max(count, 1), shift - up
 
@@ -76,16 +76,59 @@ def multiply_by_quantized_multiplier(x: Array, multiplier: Array | int, shift: A
     return rounding_shift_right(srdhm(wrap32(np.asarray(x, np.int64) << left), np.asarray(multiplier, np.int64)), right)
 
 
+def round24(v: Array) -> I64:
+    """Integers rounded to 24 significant bits, half to even: what float32 keeps of v * 2^e for any e."""
+    v64 = np.asarray(v, np.int64)
+    magnitude = np.abs(v64)
+    drop = np.maximum(_bit_length(magnitude) - 24, 0)
+    return np.where(v64 < 0, -1, 1) * (_half_even(magnitude, drop) << drop)
+
+
+def round_even(v: Array, shift: Array | int) -> I64:
+    """v / 2^shift for shift 0..62, half to even."""
+    v64 = np.asarray(v, np.int64)
+    return np.where(v64 < 0, -1, 1) * _half_even(np.abs(v64), np.asarray(shift, np.int64))
+
+
+def _half_even(magnitude: I64, shift: I64) -> I64:
+    low = (np.int64(1) << shift) - 1
+    nudge = np.where(shift > 0, (low >> 1) + ((magnitude >> shift) & 1), 0)
+    return (magnitude + nudge) >> shift
+
+
+def _bit_length(v: I64) -> I64:
+    """Bits of non-negative integers below 2^62; 0 for 0."""
+    high = np.asarray(v, np.int64) >> 31
+    low = np.asarray(v, np.int64) & 0x7FFFFFFF  # both parts are exact in float64
+    return np.where(high > 0, 31 + np.frexp(high.astype(np.float64))[1], np.frexp(low.astype(np.float64))[1]).astype(np.int64)
+
+
 def f32_rne(acc: Array, scale: Array | float) -> I64:
-    """float32(acc) * float32(scale), rounded half to even (ONNX Runtime's QLinear kernels)."""
-    product = np.asarray(acc, np.int64).astype(np.float32) * np.asarray(scale, np.float32)
-    return np.rint(product).astype(np.int64)
+    """float32(acc) * float32(scale), rounded half to even (ONNX Runtime's QLinear kernels), in integers.
+
+    acc: int32 values; scale: positive float32. Results beyond +-2^30 are saturated there.
+    """
+    bits = np.asarray(scale, np.float32).view(np.uint32).astype(np.int64)
+    mantissa, shift = (bits & 0x7FFFFF) | 0x800000, 150 - (bits >> 23)
+    product = round24(round24(acc) * mantissa)
+    rounded = np.where(shift > 62, 0, round_even(product, np.clip(shift, 0, 62)))
+    huge = np.sign(product) << 30
+    return np.where(shift < 0, huge, np.clip(rounded, -(1 << 30), 1 << 30))
+
+
+def multiply_rounding_once(x: Array, multiplier: Array | int, shift: Array | int) -> I64:
+    """x * multiplier * 2^(shift - 31), half up: the rule of LiteRT's dense reference kernels; |shift| <= 30."""
+    right = 31 - np.asarray(shift, np.int64)
+    product: I64 = np.asarray(x, np.int64) * np.asarray(multiplier, np.int64)
+    return (product + (np.int64(1) << (right - 1))) >> right
 
 
 def requantize(acc: Array, rule: Requant, zero_point: int, low: int, high: int) -> npt.NDArray[np.int8]:
     """acc [..., channels] int32 -> int8 by the node's rule, plus zero point, clamped to [low, high]."""
     if rule.rule == "tflite_double":
         scaled = multiply_by_quantized_multiplier(acc, np.array(rule.multiplier), np.array(rule.shift))
+    elif rule.rule == "tflite_single":
+        scaled = multiply_rounding_once(acc, np.array(rule.multiplier), np.array(rule.shift))
     else:
         scaled = f32_rne(acc, np.array(rule.scale, np.float32))
     return np.clip(scaled + zero_point, low, high).astype(np.int8)

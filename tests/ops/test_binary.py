@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import RNG, activation, check_c, check_tflite, constant, tflite_graph
+from harness import RNG, activation, check_c, check_tflite, check_uint8, constant, tflite_graph
 
 from mcuc import ops
 from mcuc.ir import Graph, Tensor
@@ -56,6 +56,12 @@ def test_broadcast(kind: str, shapes: tuple, const: int | None) -> None:
 @pytest.mark.parametrize("kind", ["ADD", "MUL", "SUB"])
 def test_random_scales(kind: str, seed: int) -> None:
     check_tflite(_random(kind, ((1, 8, 8, 16), (1, 8, 8, 16)), RNG(seed), seed % 4), seed=seed)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("kind", ["ADD", "MUL", "SUB"])
+def test_uint8(kind: str, seed: int) -> None:
+    check_uint8(_random(kind, SHAPES[seed], RNG(seed), seed % 4), seed=seed)
 
 
 @pytest.mark.parametrize("kind", ["ADD", "MUL"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import RNG, activation, check_c, check_tflite, constant, tflite_graph
+from harness import RNG, activation, check_c, check_tflite, check_uint8, constant, tflite_graph
 
 from mcuc.ir import Graph
 
@@ -42,6 +42,14 @@ def test_random_scales(seed: int) -> None:
     zero_points = tuple(int(z) for z in rng.integers(-128, 128, 2))
     h, w, c = (int(n) for n in rng.integers(1, 12, 3))
     check_tflite(_graph((1, h, w, c), (1, 2), bool(seed % 2), scales, zero_points), seed=seed)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_uint8(seed: int) -> None:
+    rng = RNG(seed)
+    scales = tuple(float(s) for s in 2.0 ** rng.uniform(-6, -3, 2))
+    zero_points = tuple(int(z) for z in rng.integers(-128, 128, 2))
+    check_uint8(_graph((1, 5, 7, 6), AXES[seed % len(AXES)], bool(seed % 2), scales, zero_points), seed=seed)
 
 
 def test_c_in_all_tilings(tmp_path: Path) -> None:

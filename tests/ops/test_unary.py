@@ -57,6 +57,13 @@ def test_logistic(seed: int) -> None:
                               activation("y", (1, 16, 64), *PROBABILITY)), seed=seed)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_logistic_uint8(seed: int) -> None:
+    rng = RNG(seed)
+    x = activation("x", (1, 16, 64), float(2.0 ** rng.uniform(-8, 0)), int(rng.integers(-128, 128)))
+    check_uint8(tflite_graph("LOGISTIC", [x], activation("y", (1, 16, 64), *PROBABILITY)), seed=seed)
+
+
 @pytest.mark.parametrize("kind", ["RELU", "RELU6", "RELU_N1_TO_1", "QUANTIZE"])
 @pytest.mark.parametrize("seed", range(20))
 def test_clamps(kind: str, seed: int) -> None:
@@ -70,7 +77,7 @@ def test_clamps(kind: str, seed: int) -> None:
     if kind != "RELU_N1_TO_1":
         check_tflite(tflite_graph(kind, [x], y), seed=seed)
     if kind != "QUANTIZE":
-        check_uint8(tflite_graph("RELU" if kind == "RELU6" else kind, [x], y), seed=seed)
+        check_uint8(tflite_graph(kind, [x], y), seed=seed)
 
 
 def test_c_in_all_tilings(tmp_path: Path) -> None:

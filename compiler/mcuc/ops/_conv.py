@@ -68,7 +68,7 @@ def fold_input_zero_point(graph: Graph, node: Node, weight_sums: Array, taps: in
 
 def requant_tables(requant: Requant, channels: int) -> tuple[Table, ...]:
     """The per-channel requantization constants as tables (one entry for a per-tensor rule)."""
-    if requant.rule == "tflite_double":
+    if requant.rule != "f32_rne":
         return (Table("multiplier", "int32_t", np.array(requant.multiplier, np.int32)),
                 Table("shift", "int8_t", np.array(requant.shift, np.int8)))
     bits = np.array(requant.scale, np.float32).view(np.uint32).astype(np.int64)
@@ -78,7 +78,7 @@ def requant_tables(requant: Requant, channels: int) -> tuple[Table, ...]:
 def requant_params(attrs: ConvAttrs) -> dict[str, Any]:
     """The constants that every multiply-accumulate template names for its output stage."""
     r = attrs.requant
-    count = len(r.multiplier) if r.rule == "tflite_double" else len(r.scale)
+    count = len(r.multiplier) if r.rule != "f32_rne" else len(r.scale)
     return {"rule": r.rule, "per_channel": count > 1, "out_zp": attrs.output_zero_point,
             "act_min": attrs.clamp[0], "act_max": attrs.clamp[1]}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mcuc.errors import McucError
 from mcuc.ir import Graph, Node
 from mcuc.ops._base import Built, Exported, Imported, zero_point_of
@@ -27,8 +29,11 @@ def from_tflite(node: Imported) -> Built:
     if getattr(node.options, "weightsFormat", 0) != 0:
         raise McucError("unsupported-weights", "shuffled dense weights are not supported", where=node.where,
                         try_this="convert the model without the shuffled 4x16 weights format")
+    requant = conv_requant(node, weights, per_tensor_float32=True)
+    if node.unsigned:  # TFLite Micro has no uint8 dense layer; LiteRT's reference kernel rounds once
+        requant = replace(requant, rule="tflite_single")
     attrs = ConvAttrs(
-        requant=conv_requant(node, weights, per_tensor_float32=True),
+        requant=requant,
         output_zero_point=zero_point_of(node.outputs[0], node.where),
         clamp=activation_range(node.options.fusedActivationFunction, node.outputs[0], node.where),
         input_zero_point=zero_point_of(x, node.where),
