@@ -1,3 +1,28 @@
-"""mcuc: a deployment compiler for microcontrollers."""
+"""mcuc: a deployment compiler for microcontrollers.
+
+mcuc.compile(...) returns the typed objects that the command line prints; it is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mcuc.errors import McucError
+
+if TYPE_CHECKING:
+    from mcuc.api import compile
+    from mcuc.pipeline import Compiled, Request
+    from mcuc.report.types import Report
 
 __version__ = "0.1.0"
+__all__ = ["Compiled", "McucError", "Report", "Request", "__version__", "compile"]
+
+_HOMES = {"Compiled": "mcuc.pipeline", "Report": "mcuc.report.types", "Request": "mcuc.pipeline", "compile": "mcuc.api"}
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mcuc' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

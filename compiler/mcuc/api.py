@@ -1,0 +1,120 @@
+"""The Python interface: the commands' work as functions that return typed objects."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from mcuc import passes, pipeline
+from mcuc.checking import Checked, check_file
+from mcuc.emit.deliver import os_errors
+from mcuc.importers import load
+from mcuc.ir import Graph
+from mcuc.pipeline import DEFAULT_BOARD, Compiled, Progress, Request, quiet
+from mcuc.plan import plan
+from mcuc.report.types import Report
+from mcuc.schedule.explore import explore
+from mcuc.sizes import parse_size
+from mcuc.targets import load_board
+from mcuc.toolchain import Optimize
+from mcuc.verify.given import given_samples
+from mcuc.verify.model import EMULATED, Verification, verify_compiled
+from mcuc.verify.outside import OracleName, open_oracle
+
+Size = int | str
+
+
+def compile(
+    model: str | Path,
+    *,
+    board: str = DEFAULT_BOARD,
+    budget: Size | None = None,
+    flash: Size | None = None,
+    optimize: Optimize = "balanced",
+    toolchain: str = "auto",
+    profile: str | None = None,
+    name: str | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: Progress = quiet,
+) -> Compiled:
+    """A .tflite or .onnx file compiled, run on the emulated core, verified and written to a folder.
+
+    budget, flash: bytes or "320KB", None for all that the board has; budget "min": the least SRAM that any schedule
+    needs. out: None for ./NAME_mcuc. progress: called with the name of each stage.
+    Raises McucError for everything that cannot be done.
+    """
+    path = Path(model)
+    request = Request(
+        board, None if budget == "min" else _bytes(budget), _bytes(flash), optimize, toolchain, profile, name, seed
+    )
+    folder = None if out is None else Path(out)
+    if budget != "min":
+        return pipeline.compile_file(path, request, folder, progress)
+    progress("reading the model")
+    with os_errors(path):
+        graph = load(path, profile)
+    least = Request(board, least_arena(graph, request), request.flash, optimize, toolchain, profile, name, seed)
+    return pipeline.compile_graph(graph, least, path.name, folder, progress)
+
+
+def least_arena(graph: Graph, request: Request) -> int:
+    """Bytes of the smallest arena among all schedules that the goal has to offer."""
+    ready = passes.check_supported(passes.optimize(graph))
+    chip = load_board(request.board).chip
+    return min(plan(ready, schedule).arena for schedule in explore(ready, chip, request.optimize))
+
+
+def profile(
+    model: str | Path,
+    *,
+    board: str = DEFAULT_BOARD,
+    optimize: Optimize = "balanced",
+    toolchain: str = "auto",
+    progress: Progress = quiet,
+) -> Report:
+    """The report of a model, with the counts of every layer; nothing is kept on disk. Raises McucError."""
+    with tempfile.TemporaryDirectory(prefix="mcuc-profile-") as scratch:
+        return compile(
+            model, board=board, optimize=optimize, toolchain=toolchain, out=Path(scratch) / "out", progress=progress
+        ).report
+
+
+def check(model: str | Path, *, board: str = DEFAULT_BOARD) -> Checked:
+    """Every node: the kernel that it gets, or why not and what to do. Raises McucError for a damaged file."""
+    path = Path(model)
+    with os_errors(path):
+        return check_file(path, board)
+
+
+def _bytes(size: Size | None) -> int | None:
+    return parse_size(size) if isinstance(size, str) else size
+
+
+def verify(
+    model: str | Path,
+    *,
+    board: str = DEFAULT_BOARD,
+    data: str | None = None,
+    samples: int | None = None,
+    emulate: int = EMULATED,
+    oracle: OracleName = "auto",
+    toolchain: str = "auto",
+    seed: int = 0,
+    progress: Progress = quiet,
+) -> Verification:
+    """A model compiled and compared with an oracle: all given samples on the host, `emulate` of them on the core.
+
+    data: an .npz file (x and optionally y) or a data set's name, None for seeded random samples; samples: how many,
+    None for all. Raises McucError where it cannot be done; differing answers stand in the result.
+    """
+    path = Path(model)
+    request = Request(board=board, toolchain=toolchain, seed=seed)
+    with tempfile.TemporaryDirectory(prefix="mcuc-verify-") as scratch:
+        work = Path(scratch)
+        progress("reading the model")
+        with os_errors(path):
+            source = open_oracle(path, oracle)
+        given = given_samples(passes.optimize(source.file_graph), data, samples, seed)
+        compiled = pipeline.compile_graph(source.file_graph, request, path.name, work / "out", progress)
+        return verify_compiled(compiled, request, source, given, emulate, work, progress)

@@ -1,0 +1,87 @@
+"""Options that several commands share, as annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from mcuc import sizes
+from mcuc.errors import McucError
+
+_T = TypeVar("_T")
+DEFAULT_BOARD = "nucleo-f746zg"  # mcuc.pipeline.DEFAULT_BOARD, which takes long to import
+
+
+class Optimize(StrEnum):
+    latency = "latency"
+    balanced = "balanced"
+    sram = "sram"
+    flash = "flash"
+
+
+class Toolchain(StrEnum):
+    auto = "auto"
+    zig = "zig"
+    gcc = "gcc"
+
+
+class Profile(StrEnum):
+    tflite = "tflite"
+    onnx = "onnx"
+
+
+def usage(read: Callable[[str], _T]) -> Callable[[str], _T]:
+    """A reader of an option's text whose refusal is a usage error (exit code 2)."""
+
+    def parse(text: str) -> _T:
+        try:
+            return read(text)
+        except McucError as error:
+            raise typer.BadParameter(f"{error.found}; {error.try_this}") from error
+
+    return parse
+
+
+def _size_or_min(text: str) -> str:
+    return "min" if text.strip().lower() == "min" else str(sizes.parse_size(text))
+
+
+SIZE = usage(sizes.parse_size)
+Model = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A .tflite or .onnx file, quantized to int8.", show_default=False)
+]
+BoardName = Annotated[
+    str, typer.Option("--board", metavar="B", help="A name that `mcuc boards` lists, or a board's .toml file.")
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="N|min",
+        parser=usage(_size_or_min),
+        show_default=False,
+        help="SRAM allowed: 320KB (1 KB = 1024 bytes), 1MB, 327680, or min for the least possible. "
+        "Default: all that the board has.",
+    ),
+]
+Goal = Annotated[Optimize, typer.Option("--optimize", help="What to prefer where there is a choice.")]
+ToolchainName = Annotated[
+    Toolchain, typer.Option("--toolchain", help="The firmware's compiler; auto: zig where it is there, else gcc.")
+]
+ProfileName = Annotated[
+    Profile | None,
+    typer.Option("--profile", show_default=False, help="Rounding rules; the file format's own by default."),
+]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        "--name", metavar="N", show_default=False, help="Prefix of all C symbols; by default the file's name."
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything that is random.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Every stage on stderr, and a traceback with an error.")]

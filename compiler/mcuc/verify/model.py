@@ -1,0 +1,128 @@
+"""A compiled model against an oracle on given samples: all on the host, some on the emulated core."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mcuc.emulate import host
+from mcuc.emulate.cortex_m import CortexM
+from mcuc.ir import Array
+from mcuc.pipeline import Compiled, Progress, Request, build_image
+from mcuc.targets import load_board
+from mcuc.verify import outside
+from mcuc.verify.compare import (
+    Difference,
+    Outputs,
+    difference,
+    emulated,
+    expected,
+    first_difference_emulated,
+    first_difference_host,
+)
+from mcuc.verify.given import Given, accuracy
+
+EMULATED = 2
+_OWN_REFERENCE = "no layer of the C code: it does what mcuc's reference does, and the oracle differs from both"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """host, emulated: samples compared there. elements: output elements compared on both; differing, max_abs_diff:
+    over all of them. first_diff_layer: None where all agree. accuracy: on the host, a fraction of 1, None without labels.
+    """
+
+    model: str
+    board: str
+    oracle: str
+    inputs: str
+    host: int
+    emulated: int
+    elements: int
+    differing: int
+    max_abs_diff: int
+    bit_exact: bool
+    first_diff_layer: str | None
+    first_diff_sample: int | None
+    accuracy: float | None
+
+
+def verify_compiled(
+    compiled: Compiled,
+    request: Request,
+    source: outside.Oracle,
+    given: Given,
+    emulate: int,
+    work: Path,
+    progress: Progress,
+) -> Verification:
+    """Compares every given sample on the host and the first `emulate` ones on the emulated core with the oracle.
+
+    work: a folder to build in. Raises McucError where a program or the oracle fails; differences are no error.
+    """
+    graph = compiled.graph
+    progress(f"asking {source.label}")
+    wanted = outside.answers(source, graph, given.samples)
+    progress("running the C code on the host")
+    program = host.build(compiled.emitted, graph, work / "host")
+    got = host.run(program, given.samples).outputs
+    found = [difference(got, wanted)]
+    elements = sum(w.size for w in wanted)
+    worst = _first_differing(got, wanted)
+    layer: str | None = None
+    if worst is not None:
+        layer = _name_layer(compiled, source, given.samples[worst], got, worst, work)
+    core = CortexM(compiled.firmware.elf, load_board(request.board).chip, compiled.emitted.symbols)
+    some = given.samples[:emulate]
+    for i, sample in enumerate(some):
+        progress(f"emulating sample {i + 1} of {len(some)}")
+        outs, _ = emulated(core, graph, compiled.plan, sample)
+        gap = difference(outs, tuple(w[i : i + 1] for w in wanted))
+        found.append(gap)
+        elements += sum(o.size for o in outs)
+        if gap.differing and layer is None:
+            worst, layer = i, _emulated_layer(compiled, request, sample, work)
+    total = Difference(sum(d.differing for d in found), max(d.max_abs for d in found))
+    right = None if given.labels is None else accuracy(got[0], given.labels)
+    return Verification(
+        compiled.emitted.name,
+        compiled.report.board,
+        source.label,
+        given.source,
+        len(given.samples),
+        len(some),
+        elements,
+        total.differing,
+        total.max_abs,
+        total.differing == 0,
+        layer,
+        worst,
+        right,
+    )
+
+
+def _first_differing(a: Outputs, b: Outputs) -> int | None:
+    """The first sample with a differing element."""
+    wrong = [(x != y).reshape(len(x), -1).any(1) for x, y in zip(a, b, strict=True)]
+    samples = np.flatnonzero(np.logical_or.reduce(wrong))
+    return int(samples[0]) if samples.size else None
+
+
+def _name_layer(
+    compiled: Compiled, source: outside.Oracle, sample: Sequence[Array], got: Outputs, index: int, work: Path
+) -> str:
+    """Where the C code parts from the reference; where it does not, the operator at which the oracle does."""
+    own = expected(compiled.graph, [sample])
+    if difference(own, tuple(g[index : index + 1] for g in got)).differing:
+        return first_difference_host(compiled.graph, compiled.schedule, compiled.emitted, sample, work / "trace")
+    return outside.first_difference(source, compiled.graph, sample) or _OWN_REFERENCE
+
+
+def _emulated_layer(compiled: Compiled, request: Request, sample: Sequence[Array], work: Path) -> str:
+    board = load_board(request.board)
+    image = build_image(compiled.emitted, board, request, work / "traced", trace=True)
+    traced = CortexM(image.elf, board.chip, compiled.emitted.symbols)
+    return first_difference_emulated(compiled.graph, compiled.schedule, compiled.plan, traced, sample)
