@@ -48,6 +48,10 @@ def tflite_window(options: object, size: tuple[int, int], kernel: tuple[int, int
     if min(*stride, *dilation, *kernel) < 1:
         raise McucError("broken-model", f"stride {stride}, dilation {dilation}, kernel {kernel} must be positive",
                         where=where, try_this="check that the model file is complete")
+    for extent, k, d in zip(size, kernel, dilation, strict=True):
+        if (k - 1) * d > 64 + 4 * extent:  # only padding beyond; a damaged file would ask for gigabytes of it
+            raise McucError("unsupported-window", f"kernel {kernel} with dilation {dilation} on an input of "
+                            f"{size[0]}x{size[1]}", where=where, try_this="use a window no larger than the input")
     padding = getattr(options, "padding", 1)
     pad = same_padding(size, kernel, stride, dilation) if padding == 0 else (0, 0, 0, 0)
     return Window(kernel, stride, dilation, pad)

@@ -27,6 +27,8 @@ PASSES = (
     remove_dead,
 )
 
+_ONE_IMAGE = ("average_pool_2d", "conv_2d", "depthwise_conv_2d", "max_pool_2d")  # their shape rules assume batch 1
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -64,6 +66,8 @@ def check_supported(graph: Graph) -> Graph:
 
 def _problems(node: Node, graph: Graph) -> tuple[str, ...]:
     found = []
+    if node.op in _ONE_IMAGE and graph.tensors[node.inputs[0]].shape[0] != 1:
+        found.append(f"the batch is {graph.tensors[node.inputs[0]].shape[0]} (limit: one image at a time)")
     for limit in ops.get(node.op).limits:
         what = limit(node, graph)
         if what:
@@ -89,6 +93,6 @@ def _advice(lines: list[str]) -> str:
     if any("float" in line for line in lines):
         return ("convert with full integer quantization: a representative dataset and supported_ops = "
                 "[TFLITE_BUILTINS_INT8]")
-    if any("run time" in line for line in lines):
+    if any("run time" in line or "batch" in line for line in lines):
         return "export the model with batch size 1 and static shapes"
     return "change these layers; `mcuc ops` lists what is supported"
