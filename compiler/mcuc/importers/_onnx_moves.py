@@ -23,14 +23,25 @@ from mcuc.importers._onnx_nodes import (
     quantized_input,
     requantize_to,
     spatial,
-    stored_perm,
     transposed_value,
     window,
     windowed_size,
 )
 from mcuc.importers._onnx_proto import FileNode
 from mcuc.importers._onnx_quant import FULL, Goal, output_tensor, quantize_one
-from mcuc.importers._onnx_state import State, build, constant, constant_of, need, not_quantized, optional, quant_of, refuse, runtime
+from mcuc.importers._onnx_state import (
+    State,
+    build,
+    constant,
+    constant_of,
+    need,
+    not_quantized,
+    optional,
+    quant_of,
+    refuse,
+    runtime,
+    stored_order,
+)
 from mcuc.importers._onnx_values import Layout, Params, Value, apply, channels_last, plain
 
 IDENTITY = Params((1.0,), (0,), "int8")
@@ -130,7 +141,7 @@ def on_slice(state: State, node: FileNode) -> Result:
 def _sliced(state: State, node: FileNode, x: Value, ranges: Sequence[range], name: str) -> Value:
     if any(len(r) < 1 for r in ranges):
         raise broken(node, f"nothing is left of shape {x.shape}")
-    perm = stored_perm(x)
+    perm = stored_order(x)
     tensor = need(state, x, perm, node.where)
     chosen = [ranges[p] for p in perm]
     shape = tuple(len(r) for r in ranges)
@@ -203,7 +214,7 @@ def on_pad(state: State, node: FileNode) -> Result:
     for i, axis in enumerate(axes):
         before_after[axis] = (pads[i], pads[i + len(axes)])
     goal = goal_of(state, node, params) if x.real else Goal(params)
-    perm = stored_perm(x)
+    perm = stored_order(x)
     tensor = need(state, x, perm, node.where)
     shape = tuple(d + a + b for d, (a, b) in zip(x.shape, before_after, strict=True))
     options = {"pads": tuple(before_after[p] for p in perm), "value": integer}
@@ -281,7 +292,7 @@ def on_reduce_mean(state: State, node: FileNode) -> Result:
 
 
 def _mean(state: State, node: FileNode, x: Value, axes: Sequence[int], keep: bool, goal: Goal) -> Value:
-    perm = stored_perm(x)
+    perm = stored_order(x)
     tensor = need(state, x, perm, node.where)
     stored_axes = tuple(sorted(perm.index(a) for a in axes))
     kept_shape = tuple(1 if i in axes else d for i, d in enumerate(x.shape))
@@ -301,7 +312,7 @@ def on_softmax(state: State, node: FileNode) -> Result:
 def _softmax(state: State, node: FileNode, x: Value, goal: Goal) -> Value:
     rank = len(x.shape)
     axis = normal_axis(int(node.attrs.get("axis", -1)), rank, node)
-    perm = [p for p in stored_perm(x) if p != axis] + [axis]
+    perm = [p for p in stored_order(x) if p != axis] + [axis]
     tensor = need(state, x, perm, node.where)
     return finish(state, node, "Softmax", (tensor,), {}, x.shape, Layout(x.shape, tuple(perm)), goal, (dtype_of(x),))
 
@@ -327,7 +338,7 @@ def _concat(state: State, node: FileNode, values: Sequence[Value], raw_axis: int
     rank = len(values[0].shape)
     axis = normal_axis(raw_axis, rank, node)
     lead = next((v for v in values if v.tensor is not None), values[0])
-    perm = stored_perm(lead) if lead.layout is not None else tuple(range(rank))
+    perm = stored_order(lead) if lead.layout is not None else tuple(range(rank))
     tensors = []
     for value in values:
         if len(value.shape) != rank or any(value.shape[i] != lead.shape[i] for i in range(rank) if i != axis):

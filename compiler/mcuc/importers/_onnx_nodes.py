@@ -14,6 +14,7 @@ from mcuc.importers._onnx_quant import (
     FULL,
     Goal,
     clip_bounds,
+    dequantize,
     find_goal,
     output_tensor,
     requantized,
@@ -31,6 +32,7 @@ from mcuc.importers._onnx_state import (
     refuse,
     runtime,
     scalar_params,
+    stored_order,
     unique,
 )
 from mcuc.importers._onnx_values import Layout, Params, Value, apply, channels_last, plain
@@ -53,12 +55,6 @@ def normal_axis(axis: int, rank: int, node: FileNode) -> int:
 def layout_of(value: Value) -> Layout:
     assert value.layout is not None
     return value.layout
-
-
-def stored_perm(value: Value) -> tuple[int, ...]:
-    """The order of the file's axes in which the value is stored; the file's own where its axes were merged."""
-    layout = layout_of(value)
-    return layout.perm if layout.view == value.shape else tuple(range(len(value.shape)))
 
 
 def spatial(state: State, value: Value, node: FileNode) -> Tensor:
@@ -163,7 +159,8 @@ def weight_tensor(state: State, node: FileNode, value: Value | None, transform: 
     return constant(state, f"{node.outputs[0]}/file_weights", data, value.params, 0 if len(value.params.scale) > 1 else None)
 
 
-def bias_tensor(state: State, node: FileNode, value: Value | None) -> Tensor | None:
+def bias_tensor(state: State, node: FileNode, value: Value | None, product: Array | None = None) -> Tensor | None:
+    """The bias as in the file. product: scale of input times weights; a Conv bias of another scale counts as float."""
     if value is None:
         return None
     if value.array is None:
@@ -171,6 +168,10 @@ def bias_tensor(state: State, node: FileNode, value: Value | None) -> Tensor | N
     array = value.array
     if array.dtype not in (np.int32, np.float32):
         raise refuse("unsupported-bias", f"the bias is {array.dtype}", node.where, "use an int32 or float32 bias")
+    if product is not None and value.params is not None and array.dtype == np.int32:
+        own = np.array(value.params.scale, np.float64)
+        if np.abs(own / product - 1).max() > 1e-4:
+            array = dequantize(array, replace(value.params, axis=0 if own.size > 1 else None))
     return constant(state, f"{node.outputs[0]}/file_bias", array)
 
 
@@ -195,7 +196,9 @@ def conv(state: State, node: FileNode, x: Value, w: Value | None, b: Value | Non
     size = (x.shape[2], x.shape[3])
     options = {**window(node, size, kernel), "group": int(attrs.get("group", 1))}
     shape = (x.shape[0], weights.shape[0], *windowed_size(size, options))
-    value = finish(state, node, "Conv", (tensor, weights, bias_tensor(state, node, b)), options, shape, channels_last(shape), goal,
+    assert x.params is not None and weights.quant is not None
+    product = np.float64(x.params.scale[0]) * np.array(weights.quant.scale, np.float64)
+    value = finish(state, node, "Conv", (tensor, weights, bias_tensor(state, node, b, product)), options, shape, channels_last(shape), goal,
                    (dtype_of(x),), clamps=True)
     return replace(value, shape=(shape[0], shape[1], shape[3])) if one_dimensional else value
 
@@ -398,7 +401,7 @@ def _binary(state: State, node: FileNode, kind: str, a: Value, b: Value, goal: G
         tensor = finish(state, node, kind, (_as_is(a), _as_is(b)), {"scalar_first": False}, shape, plain(a.tensor.shape), goal,
                         (dtype_of(a), dtype_of(b)), clamps=True)
         return replace(tensor, layout=layout_of(a))
-    perm = stored_perm(lead) if len(lead.shape) == len(shape) else tuple(range(len(shape)))
+    perm = stored_order(lead) if len(lead.shape) == len(shape) else tuple(range(len(shape)))
     operands = []
     for value, name in ((a, "a"), (b, "b")):
         extended = replace(value, shape=(1,) * (len(shape) - len(value.shape)) + value.shape)

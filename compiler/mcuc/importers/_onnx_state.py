@@ -110,6 +110,9 @@ def groups(shape: Sequence[int], view: Sequence[int]) -> list[list[int]] | None:
     for dim in shape:
         run: list[int] = []
         size = 1
+        if dim == 1 and position < len(view) and view[position] == 1:
+            run.append(position)
+            position += 1
         while size < dim and position < len(view):
             size *= view[position]
             run.append(position)
@@ -125,6 +128,22 @@ def groups(shape: Sequence[int], view: Sequence[int]) -> list[list[int]] | None:
             return None
         found[-1].extend(rest)
     return found
+
+
+def stored_order(value: Value) -> tuple[int, ...]:
+    """The order of the file's axes in which the value lies without a transpose; the file's own where they are mixed."""
+    assert value.layout is not None
+    identity = tuple(range(len(value.shape)))
+    layout, runs = value.layout, groups(value.shape, value.layout.view)
+    if runs is None:
+        return identity
+    place = {axis: n for n, axis in enumerate(layout.perm)}
+    keys: list[tuple[int, int]] = []
+    for dim, run in enumerate(runs):
+        keys.append((place[run[0]] if run else (keys[-1][0] if keys else -1), dim))
+    order = tuple(dim for _, dim in sorted(keys))
+    found = _ordered(value.shape, order, layout.view)
+    return order if found is not None and same_bytes(found, layout) else identity
 
 
 def _ordered(shape: Sequence[int], perm: Sequence[int], view: Sequence[int]) -> Layout | None:

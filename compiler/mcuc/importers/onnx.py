@@ -23,7 +23,7 @@ from mcuc.importers import _onnx_proto as proto
 from mcuc.importers._onnx_fold import can_fold, fold
 from mcuc.importers._onnx_proto import FileGraph, FileInput, FileNode
 from mcuc.importers._onnx_quant import dequantize, find_goal, integer_params, on_dequantize, on_quantize
-from mcuc.importers._onnx_state import State, need, not_quantized, quant_of, refuse, unique
+from mcuc.importers._onnx_state import State, need, not_quantized, quant_of, refuse, stored_order, unique
 from mcuc.importers._onnx_values import Layout, Params, Value, apply, channels_last, plain, undo
 from mcuc.ir import Array, DType, Graph, Node, Quant, Tensor, check
 
@@ -305,10 +305,7 @@ def _dims(shape: Sequence[int]) -> str:
 
 def _output(state: State, entry: FileInput, value: Value) -> Port:
     assert value.tensor is not None and value.layout is not None
-    rank = len(value.shape)
-    perm = channels_last(value.shape).perm if rank == 4 else tuple(range(rank))
-    if value.layout.view == value.shape:
-        perm = value.layout.perm
+    perm = stored_order(value)
     tensor = need(state, value, perm, f"output {entry.name!r}")
     layout = Layout(value.shape, perm)
     dtype = "float32" if value.real else dtype_here(value)

@@ -1,0 +1,47 @@
+"""Addition in float32 steps, as ONNX Runtime's QLinearAdd, in exact integers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mcuc.ir import Array, Graph, Node
+from mcuc.kernels._base import Call
+from mcuc.numerics import round24, round_even
+from mcuc.ops._base import Cost, Operator, int8_runtime
+from mcuc.ops._binary import binary_call, infer, viewable
+from mcuc.ops.qlinear_add.attrs import QLinearAddAttrs
+from mcuc.ops.qlinear_add.onnx import KINDS, from_onnx, to_onnx
+
+
+def reference(attrs: QLinearAddAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """Integer reference: a and b int8, broadcast against each other."""
+    operands = []
+    for x, extra, multiplier in zip(arrays, attrs.offsets, attrs.multipliers, strict=True):
+        assert x is not None
+        operands.append((x.astype(np.int64) + extra) * multiplier)
+    last, inner = operands[attrs.first], operands[1 - attrs.first]
+    total = round24(last + round24(attrs.fixed + inner))
+    return (np.clip(round_even(total, attrs.fraction) - attrs.output_offset, *attrs.clamp).astype(np.int8),)
+
+
+def cost(node: Node, graph: Graph) -> Cost:
+    """One operation per output element."""
+    return Cost(graph.tensors[node.outputs[0]].elements)
+
+
+def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
+    """One call of the binary family."""
+    attrs: QLinearAddAttrs = node.attrs
+    params: dict[str, Any] = {
+        "offset_a": attrs.offsets[0], "offset_b": attrs.offsets[1], "mul_a": attrs.multipliers[0], "mul_b": attrs.multipliers[1],
+        "fixed": attrs.fixed, "fraction": attrs.fraction, "first": attrs.first, "out_offset": attrs.output_offset,
+        "act_min": attrs.clamp[0], "act_max": attrs.clamp[1]}
+    return (binary_call("qlinear_add", node, graph, params, ()),)
+
+
+OPERATOR = Operator(
+    name="qlinear_add", summary="addition in float32 steps (ONNX)", infer=infer, reference=reference, cost=cost, lower=lower,
+    limits=(int8_runtime, viewable), onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx, in_place=True)
