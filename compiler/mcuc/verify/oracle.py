@@ -155,7 +155,7 @@ def _run(kind: str, model: bytes, inputs: Sequence[Sequence[Array]], options: Ma
     arrays: dict[str, Any] = {"model": np.frombuffer(model, np.uint8),
                               "options": np.frombuffer(json.dumps(options).encode(), np.uint8)}
     for i, column in enumerate(zip(*samples, strict=True)):
-        arrays[f"in{i}"] = np.stack([np.asarray(a) for a in column])
+        arrays[f"in{i}"] = np.stack([np.asarray(a).reshape(np.shape(column[0])) for a in column])
     np.savez(blob, **arrays)
     with _lock:
         reply = _ask(kind, blob.getvalue(), limit)

@@ -1,0 +1,262 @@
+"""The rounding rules agree with slow exact formulas, and runtime_c/mcuc_math.h with the rules.
+
+Small domains are exhaustive, large ones random with the corners of the domain in front.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import subprocess
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcuc import numerics
+from mcuc.ir import Array, Requant
+from mcuc.toolchain import build_host_executable, runtime_folder
+
+INT32 = st.integers(-(2**31), 2**31 - 1)
+CORNERS = np.array([-(2**31), -(2**31) + 1, -(2**30), -65537, -3, -2, -1, 0, 1, 2, 3, 65535, 2**24 + 1, 2**30,
+                    2**31 - 2, 2**31 - 1])
+
+
+def half_away(value: Fraction) -> int:
+    """The nearest integer, ties away from zero."""
+    return math.floor(value + Fraction(1, 2)) if value >= 0 else -math.floor(-value + Fraction(1, 2))
+
+
+def half_up(value: Fraction) -> int:
+    """The nearest integer, ties upwards."""
+    return math.floor(value + Fraction(1, 2))
+
+
+@given(INT32, INT32)
+def test_high_multiply(a: int, b: int) -> None:
+    """gemmlowp's nudge and truncating division together round ties upwards."""
+    expected = min(half_up(Fraction(a * b, 2**31)), 2**31 - 1)
+    assert expected == int(numerics.srdhm(np.array(a), np.array(b)))
+
+
+@given(INT32, st.integers(0, 31))
+def test_shift_rounds_half_away(x: int, exponent: int) -> None:
+    assert half_away(Fraction(x, 2**exponent)) == int(numerics.rounding_shift_right(np.array(x), exponent))
+
+
+@given(INT32, st.integers(2**30, 2**31 - 1), st.integers(-31, 0))
+def test_two_roundings(x: int, multiplier: int, shift: int) -> None:
+    high = half_up(Fraction(x * multiplier, 2**31))
+    expected = half_away(Fraction(high, 2**-shift))
+    assert expected == int(numerics.multiply_by_quantized_multiplier(np.array(x), multiplier, shift))
+
+
+@given(st.integers(-(2**20), 2**20), st.integers(2**30, 2**31 - 1), st.integers(1, 10))
+def test_left_shift_comes_first(x: int, multiplier: int, shift: int) -> None:
+    expected = half_up(Fraction((x << shift) * multiplier, 2**31))
+    assert expected == int(numerics.multiply_by_quantized_multiplier(np.array(x), multiplier, shift))
+
+
+@given(INT32, st.integers(2**30, 2**31 - 1), st.integers(-30, 0))
+def test_one_rounding(x: int, multiplier: int, shift: int) -> None:
+    expected = half_up(Fraction(x * multiplier, 2**(31 - shift)))
+    assert expected == int(numerics.multiply_rounding_once(np.array(x), multiplier, shift))
+
+
+@given(st.floats(2.0**-30, 2.0**29))
+def test_multiplier_of_a_real(real: float) -> None:
+    """The mantissa has 31 bits, the value is off by half of the last one at most."""
+    multiplier, shift = numerics.quantize_multiplier(real)
+    assert 2**30 <= multiplier < 2**31
+    error = abs(Fraction(multiplier) * Fraction(2) ** (shift - 31) - Fraction(real))
+    assert error <= Fraction(2) ** (shift - 32)
+
+
+def test_multiplier_at_the_ends() -> None:
+    assert numerics.quantize_multiplier(0.0) == (0, 0)
+    assert numerics.quantize_multiplier(2.0**-40) == (0, 0)
+    assert numerics.quantize_multiplier(2.0**40) == (2**31 - 1, 30)
+    assert numerics.quantize_multiplier(1 - 2.0**-40) == (2**30, 1)  # the mantissa rounds up to 1
+
+
+@given(st.floats(2.0**-12, 2.0**12), st.integers(1, 100_000))
+def test_divided_multiplier(real: float, count: int) -> None:
+    """1 / count inside the multiplier is exact to about 30 bits."""
+    multiplier, shift = numerics.divide_multiplier(*numerics.quantize_multiplier(real), count)
+    assert multiplier * 2.0 ** (shift - 31) == pytest.approx(real / count, rel=2.0**-29)
+    assert 0 <= multiplier < 2**31
+
+
+@given(INT32, st.floats(2.0**-40, 2.0**20, width=32))
+def test_float_rule(acc: int, scale: float) -> None:
+    """float32(acc) * float32(scale) in IEEE arithmetic, saturated where no int8 result depends on it."""
+    expected = int(np.clip(np.rint(np.float32(acc) * np.float32(scale)), -(2.0**30), 2.0**30))
+    assert expected == int(numerics.f32_rne(np.array(acc), np.float32(scale)))
+
+
+def test_requantize_per_channel() -> None:
+    acc = np.array([[1000, 1000], [-1000, -1000]])
+    rule = Requant("tflite_double", (2**30, 2**30), (-3, -20))
+    assert numerics.requantize(acc, rule, 5, -50, 127).tolist() == [[68, 5], [-50, 5]]
+
+
+@pytest.mark.parametrize("rule,half", [("tflite_double", [1, 1, -1, -1]), ("tflite_single", [1, 1, 0, -1])])
+def test_ties_of_the_rules(rule: str, half: list[int]) -> None:
+    """Accumulators 1, 2, -1, -2 times 1/2, then zero point 0: only the two-step rule moves -1/2 away from zero."""
+    requant = Requant(rule, (2**30,), (0,))  # type: ignore[arg-type]
+    if rule == "tflite_double":  # one half as 2^30 * 2^-31 rounds in the multiply already, upwards
+        requant = Requant("tflite_double", (2**31 - 1,), (-1,))
+    assert numerics.requantize(np.array([[1], [2], [-1], [-2]]), requant, 0, -128, 127).reshape(-1).tolist() == half
+
+
+@pytest.mark.parametrize("scale", [2.0**-e for e in range(0, 12)] + [0.1, 0.0123, 0.37])
+def test_logistic_table_is_within_a_step(scale: float) -> None:
+    for zero_point in (-128, -3, 0, 127):
+        table = np.roll(np.frombuffer(numerics.logistic_table(scale, zero_point), np.int8), 128)
+        real = 1 / (1 + np.exp(-scale * (np.arange(-128, 128) - zero_point)))
+        assert np.abs(table - np.clip(real * 256 - 128, -128, 127)).max() <= 1.0
+
+
+@pytest.mark.parametrize("scale", [2.0**-e for e in range(-2, 14)] + [0.1, 0.0123])
+def test_exponential_table(scale: float) -> None:
+    table = np.array(numerics.softmax_exp_table(scale, 1.0))
+    real = np.exp(-scale * np.arange(256)) * 2**31
+    inside = scale * np.arange(256) < 31
+    assert np.abs(table - real)[inside].max() < 2**31 * 2e-6
+    assert (np.diff(table) <= 0).all() and table[0] == 2**31 - 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_softmax_is_within_a_step(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scale, x = float(2.0 ** rng.uniform(-8, 0)), rng.integers(-128, 128, (50, 11)).astype(np.int8)
+    real = np.exp(scale * (x - x.max(-1, keepdims=True).astype(float)))
+    expected = np.clip(real / real.sum(-1, keepdims=True) * 256 - 128, -128, 127)
+    assert np.abs(numerics.softmax(x, numerics.softmax_exp_table(scale, 1.0)) - expected).max() <= 1.0
+
+
+def test_reciprocal() -> None:
+    a = np.concatenate([np.arange(1000), np.linspace(0, 2**31 - 1, 100_001).astype(np.int64)])
+    real = 2.0**31 / (1 + a / 2.0**31)
+    assert np.abs(numerics.one_over_one_plus_x(a) - real).max() < 64
+
+
+MIRROR = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include "mcuc_math.h"
+int main(int argc, char **argv)
+{
+    const int which = argc > 1 ? atoi(argv[1]) : 0;
+    int32_t v[3];
+    while (fread(v, 4, 3, stdin) == 3) {
+        int32_t r = 0;
+        switch (which) {
+        case 0: r = mcuc_srdhm(v[0], v[1]); break;
+        case 1: r = mcuc_round_shift(v[0], v[1]); break;
+        case 2: r = mcuc_requant(v[0], v[1], v[2]); break;
+        case 3: r = mcuc_requant_single(v[0], v[1], v[2]); break;
+        case 4: r = mcuc_requant_f32(v[0], v[1]); break;
+        case 5: r = mcuc_one_over_one_plus(v[0]); break;
+        case 6: r = mcuc_share_of(mcuc_share(v[0]), v[1]); break;
+        case 7: r = mcuc_float_to_int(mcuc_float_of(v[0])); break;
+        default: return 2;
+        }
+        fwrite(&r, 4, 1, stdout);
+    }
+    return 0;
+}
+"""
+Mirror = Callable[..., Array]
+
+
+@pytest.fixture(scope="session")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Mirror:
+    """mirror(which, a, b, c): a function of mcuc_math.h over arrays of int32, with the sanitizers on."""
+    folder = tmp_path_factory.mktemp("mirror")
+    (folder / "mirror.c").write_text(MIRROR)
+    program = build_host_executable([folder / "mirror.c"], [runtime_folder()], folder / "mirror", sanitize=True)
+
+    def run(which: int, *columns: Array) -> Array:
+        full = [*columns, *[np.zeros_like(columns[0])] * (3 - len(columns))]
+        data = np.stack(np.broadcast_arrays(*full), axis=-1).astype("<i4").tobytes()
+        done = subprocess.run([str(program), str(which)], input=data, capture_output=True, check=True, timeout=60)
+        return np.frombuffer(done.stdout, "<i4").astype(np.int64)
+
+    return run
+
+
+def pairs(seed: int, low: int, high: int, count: int = 200_000) -> tuple[Array, Array]:
+    """Corner cases first, then random int32 values of all magnitudes beside integers in [low, high]."""
+    rng = np.random.default_rng(seed)
+    seconds = [v for v in CORNERS.tolist() if low <= v <= high] + [low, high]
+    corners = np.array(list(itertools.product(CORNERS.tolist(), seconds)))
+    x = rng.integers(-(2**31), 2**31, count) >> rng.integers(0, 31, count)
+    y = rng.integers(low, high, count, endpoint=True)
+    return np.concatenate([corners[:, 0], x]), np.concatenate([corners[:, 1], y])
+
+
+def test_c_high_multiply(mirror: Mirror) -> None:
+    a, b = pairs(0, -(2**31) + 1, 2**31 - 1)  # two times INT32_MIN saturates and never occurs in generated code
+    assert np.array_equal(numerics.srdhm(a, b), mirror(0, a, b))
+
+
+def test_c_rounding_shift(mirror: Mirror) -> None:
+    x, exponent = pairs(1, 0, 31)
+    assert np.array_equal(numerics.rounding_shift_right(x, exponent), mirror(1, x, exponent))
+
+
+@pytest.mark.parametrize("which,rule,lowest", [(2, numerics.multiply_by_quantized_multiplier, -31),
+                                               (3, numerics.multiply_rounding_once, -30)])
+def test_c_requant(mirror: Mirror, which: int, rule: Callable[..., Array], lowest: int) -> None:
+    x, multiplier = pairs(2, 2**30, 2**31 - 1)
+    shift = np.random.default_rng(3).integers(lowest, 1, x.size)
+    assert np.array_equal(rule(x, multiplier, shift), mirror(which, x, multiplier, shift))
+
+
+def test_c_requant_to_the_left(mirror: Mirror) -> None:
+    x, multiplier = pairs(4, 2**30, 2**31 - 1)
+    shift = np.random.default_rng(5).integers(1, 12, x.size)
+    x = x >> 12
+    expected = numerics.multiply_by_quantized_multiplier(x, multiplier, shift)
+    assert np.array_equal(expected, mirror(2, x, multiplier, shift))
+
+
+def test_c_float_rule(mirror: Mirror) -> None:
+    rng = np.random.default_rng(6)
+    x, _ = pairs(6, 0, 1)
+    scale = (2.0 ** rng.uniform(-40, 20, x.size)).astype(np.float32)
+    assert np.array_equal(numerics.f32_rne(x, scale), mirror(4, x, scale.view(np.int32)))
+
+
+def test_c_float_to_int(mirror: Mirror) -> None:
+    """Exact below 2^21; beyond, a value on the same side that no int8 result tells apart."""
+    rng = np.random.default_rng(7)
+    halves = np.arange(-4096, 4097, dtype=np.float32) / 2
+    f = np.concatenate([halves, rng.uniform(-(2.0**21), 2.0**21, 100_000).astype(np.float32)])
+    assert np.array_equal(np.rint(f).astype(np.int64), mirror(7, f.view(np.int32)))
+    big = np.array([2.0**21, 1e10, -1e10, 3e38], np.float32)
+    assert (np.abs(mirror(7, big.view(np.int32))) >= 2**21).all()
+
+
+def test_c_reciprocal(mirror: Mirror) -> None:
+    random = np.random.default_rng(8).integers(0, 2**31, 200_000)
+    a = np.concatenate([np.arange(4096), 2**31 - 1 - np.arange(4096), random])
+    assert np.array_equal(numerics.one_over_one_plus_x(a), mirror(5, a))
+
+
+@pytest.mark.parametrize("scale", [0.001, 0.05, 0.3, 2.0])
+def test_c_softmax(mirror: Mirror, scale: float) -> None:
+    """Every difference of one vector against a crowd: the C's share of a sum equals numerics.softmax."""
+    table = numerics.softmax_exp_table(scale, 1.0)
+    rng = np.random.default_rng(9)
+    for size in (1, 2, 7, 300, 1500):
+        x = rng.integers(-128, 128, (40, size)).astype(np.int8)
+        exponentials = np.array(table)[x.max(-1, keepdims=True).astype(int) - x]
+        total = numerics.rounding_shift_right(exponentials, 12).sum(-1, keepdims=True)
+        totals, each = np.broadcast_arrays(total, exponentials)
+        found = mirror(6, totals.reshape(-1), each.reshape(-1)).reshape(x.shape)
+        assert np.array_equal(numerics.softmax(x, table), found)
