@@ -26,6 +26,7 @@ from mcuc.errors import McucError
 from mcuc.exporters import tflite as exporter
 from mcuc.importers import tflite as importer
 from mcuc.ir import DType, Graph, Tensor
+from mcuc.numerics import tflite_quantize_float
 from mcuc.verify import oracle
 
 
@@ -317,6 +318,15 @@ def test_float_ends_become_int8() -> None:
     for (expected,), (got,) in zip(oracle.tflite_micro(blob, real), found, strict=True):
         scale = float(np.float32(0.4))
         assert np.array_equal(expected, (scale * (got.astype(np.float64) + 9)).astype(np.float32))
+
+
+def test_float_samples_are_quantized_as_tflite_micro_does_also_between_two_steps() -> None:
+    f, x = Tensor("f", (1, 256), DType.FLOAT32), activation("x", (1, 256), 0.25, 3)
+    blob = exporter.export(tflite_graph("QUANTIZE", [f], x))
+    ties = (0.125 * (np.arange(256) - 128)).astype(np.float32).reshape(1, 256)
+    spread = RNG(10).uniform(-40, 40, (1, 256)).astype(np.float32)
+    for real, (expected,) in zip((ties, spread), oracle.tflite_micro(blob, [[ties], [spread]]), strict=True):
+        assert np.array_equal(expected, tflite_quantize_float(real, 0.25, 3))
 
 
 def test_names_that_repeat_or_are_missing_stay_apart() -> None:

@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mcuc.kernels._base import Call, Family, Kernel, always, no_scratch
+from mcuc.kernels._base import Call, Family, Kernel, No, always, no_scratch
+from mcuc.targets import Chip
 
 
 def _context(call: Call) -> Mapping[str, Any]:
     return {}
 
 
-FAMILY = Family("binary", (Kernel("binary_bytes", "binary/binary.c.j2", always, no_scratch, _context, in_place=True),))
+def _qlinear(call: Call, chip: Chip | None) -> No | None:
+    return None if call.params["kind"].startswith("qlinear") else No("not a QLinear operation")
+
+
+def _no_context(call: Call) -> Mapping[str, Any]:
+    return {}
+
+
+FAMILY = Family("binary", (
+    Kernel("binary_qlinear", "binary/qlinear.c.j2", _qlinear, no_scratch, _no_context, in_place=True),
+    Kernel("binary_bytes", "binary/binary.c.j2", always, no_scratch, _context, in_place=True),
+))

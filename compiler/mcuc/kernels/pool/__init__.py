@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mcuc.kernels._base import Call, Family, Kernel, always, no_scratch
+from mcuc.kernels._base import Call, Family, Kernel, No, always, no_scratch
+from mcuc.targets import Chip
 
 
 def _context(call: Call) -> Mapping[str, Any]:
@@ -21,4 +22,15 @@ def _runs_over(call: Call) -> bool:
     return (call.height - 1) * r.stride - r.pad + (r.count - 1) * r.dilation >= r.height
 
 
-FAMILY = Family("pool", (Kernel("pool_window", "pool/pool.c.j2", always, no_scratch, _context),))
+def _float32(call: Call, chip: Chip | None) -> No | None:
+    return None if call.params["kind"] == "float32" else No("not a float32 average")
+
+
+def _no_context(call: Call) -> Mapping[str, Any]:
+    return {}
+
+
+FAMILY = Family("pool", (
+    Kernel("pool_float32", "pool/float32.c.j2", _float32, no_scratch, _no_context),
+    Kernel("pool_window", "pool/pool.c.j2", always, no_scratch, _context),
+))

@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mcuc.kernels._base import Call, Family, Kernel, always, no_scratch
+from mcuc.kernels._base import Call, Family, Kernel, No, always, no_scratch
+from mcuc.targets import Chip
 
 
 def _context(call: Call) -> Mapping[str, Any]:
     return {}
 
 
-FAMILY = Family("softmax", (Kernel("softmax_table", "softmax/softmax.c.j2", always, no_scratch, _context,
-                                   in_place=True),))
+def _float32(call: Call, chip: Chip | None) -> No | None:
+    return None if call.params.get("kind") == "float32" else No("not a float32 softmax")
+
+
+def _no_context(call: Call) -> Mapping[str, Any]:
+    return {}
+
+
+FAMILY = Family("softmax", (
+    Kernel("softmax_float32", "softmax/float32.c.j2", _float32, no_scratch, _no_context, in_place=True),
+    Kernel("softmax_table", "softmax/softmax.c.j2", always, no_scratch, _context, in_place=True),
+))
