@@ -145,6 +145,13 @@ def quantize_float(x: Array, scale: float, zero_point: int, low: int = -128, hig
     return np.clip(np.rint(np.asarray(x, np.float64) / scale) + zero_point, low, high).astype(np.int64)
 
 
+def tflite_quantize_float(x: Array, scale: float, zero_point: int, low: int = -128, high: int = 127) -> I64:
+    """What TFLite's QUANTIZE makes of floats: x / scale in float32, half away from zero, plus zero point, saturated."""
+    real = (np.asarray(x, np.float32) / np.float32(scale)).astype(np.float64)
+    rounded = np.copysign(np.floor(np.abs(real) + 0.5), real)
+    return np.clip(rounded + zero_point, low, high).astype(np.int64)
+
+
 def _fixed_exp_on_negative(a: I64, integer_bits: int) -> I64:
     """gemmlowp exp_on_negative_values: a <= 0 in Q(integer_bits), result in Q0 (31 fractional bits)."""
     fraction = 31 - integer_bits
