@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from harness import RNG, activation, bias, constant, tflite_graph, weights
 
 from mcuc.exporters import tflite as exporter
-from mcuc.ir import DType, Graph, Node, Tensor, check
+from mcuc.ir import Graph, Node, Tensor, check
 
 Edit = Callable[[Any], None]
 
@@ -44,8 +44,10 @@ def chain(*graphs: Graph) -> Graph:
         for name, tensor in graph.tensors.items():
             new = rename.get(name, name)
             tensors[new] = Tensor(new, tensor.shape, tensor.dtype, tensor.quant, tensor.data)
-        nodes.extend(Node(f"{i}:{n.op}", n.op, tuple(rename.get(x, x) for x in n.inputs), n.outputs, n.attrs)
-                     for n in graph.nodes)
+        nodes.extend(
+            Node(f"{i}:{n.op}", n.op, tuple(rename.get(x, x) for x in n.inputs), n.outputs, n.attrs)
+            for n in graph.nodes
+        )
     return check(Graph("small", "tflite", tensors, tuple(nodes), graphs[0].inputs, graphs[-1].outputs))
 
 
@@ -54,7 +56,9 @@ def small_model() -> bytes:
     rng = RNG(11)
     x, w = activation("x", (1, 8, 8, 3), 0.03, 5), weights(rng, (4, 3, 3, 3))
     a = activation("a", (1, 8, 8, 4), 0.2, -7)
-    conv = tflite_graph("CONV_2D", [x, w, bias(rng, x, w, 4)], a, strideH=1, strideW=1, padding=0, fusedActivationFunction=1)
+    conv = tflite_graph(
+        "CONV_2D", [x, w, bias(rng, x, w, 4)], a, strideH=1, strideW=1, padding=0, fusedActivationFunction=1
+    )
     p = activation("p", (1, 4, 4, 4), 0.2, -7)
     pool = tflite_graph("MAX_POOL_2D", [a], p, strideH=2, strideW=2, filterHeight=2, filterWidth=2, padding=1)
     r = activation("r", (1, 64), 0.2, -7)
@@ -97,17 +101,20 @@ def shape_chain(prefix_batch: bool = True) -> bytes:
 
     names = [t.name if isinstance(t.name, str) else t.name.decode() for t in sub.tensors]
     full, batch, packed = tensor("full", [4]), tensor("batch", []), tensor("packed", [2])
-    begin, end, step, rest = (tensor(n, s, d) for n, s, d in (("begin", [1], [0]), ("end", [1], [1]), ("step", [1], [1]),
-                                                             ("rest", [], 24)))
+    begin, end, step, rest = (
+        tensor(n, s, d) for n, s, d in (("begin", [1], [0]), ("end", [1], [1]), ("step", [1], [1]), ("rest", [], 24))
+    )
     cut = schema.StridedSliceOptionsT()
     cut.shrinkAxisMask = 1
     join = schema.PackOptionsT()
     join.valuesCount = 2
     shape_options = schema.ShapeOptionsT()
     shape_options.outType = schema.TensorType.INT32
-    head = [operator("SHAPE", [names.index("x")], [full], shape_options),
-            operator("STRIDED_SLICE", [full, begin, end, step], [batch], cut),
-            operator("PACK", [batch, rest], [packed], join)]
+    head = [
+        operator("SHAPE", [names.index("x")], [full], shape_options),
+        operator("STRIDED_SLICE", [full, begin, end, step], [batch], cut),
+        operator("PACK", [batch, rest], [packed], join),
+    ]
     reshape = sub.operators[0]
     reshape.inputs = [names.index("x"), packed]
     sub.operators = [*head, reshape]
@@ -115,5 +122,3 @@ def shape_chain(prefix_batch: bool = True) -> bytes:
         for name, signature in (("x", [-1, 2, 3, 4]), ("y", [-1, 24])):
             sub.tensors[names.index(name)].shapeSignature = signature
     return pack(model)
-
-

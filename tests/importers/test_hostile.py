@@ -6,6 +6,7 @@ import resource
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import flatbuffers
@@ -62,8 +63,19 @@ def test_random_bytes(seed: int) -> None:
     assert refused(noise[:4] + b"TFL3" + noise[8:]).code == "corrupt-model"
 
 
-@pytest.mark.parametrize("blob", [b"", b"\0" * 4096, b"TFL3" * 64, b"\x08\0\0\0ONNX" + SMALL[8:], b"PK\x03\x04" + SMALL, SMALL[4:],
-                                  b"\xff\xff\xff\x7fTFL3" + SMALL[8:], b"{}" * 50])
+@pytest.mark.parametrize(
+    "blob",
+    [
+        b"",
+        b"\0" * 4096,
+        b"TFL3" * 64,
+        b"\x08\0\0\0ONNX" + SMALL[8:],
+        b"PK\x03\x04" + SMALL,
+        SMALL[4:],
+        b"\xff\xff\xff\x7fTFL3" + SMALL[8:],
+        b"{}" * 50,
+    ],
+)
 def test_other_files(blob: bytes) -> None:
     refused(blob)
 
@@ -116,6 +128,7 @@ def weight_quantization(model: Any) -> Any:
 
 def code(position: int, number: int) -> Edit:
     """The operator becomes another builtin operator."""
+
     def edit(model: Any) -> None:
         entry = model.operatorCodes[graph_of(model).operators[position].opcodeIndex]
         entry.builtinCode, entry.deprecatedBuiltinCode = number, min(number, 127)
@@ -175,8 +188,9 @@ EDITS: dict[str, Edit] = {
     "operator with two outputs": setting(operator(1), outputs=[2, 3]),
     "operator code out of range": setting(operator(0), opcodeIndex=77),
     "operator without options": setting(operator(0), builtinOptions=None, builtinOptionsType=0),
-    "options of another operator": setting(operator(0), builtinOptions=schema.SoftmaxOptionsT(),
-                                           builtinOptionsType=schema.BuiltinOptions.SoftmaxOptions),
+    "options of another operator": setting(
+        operator(0), builtinOptions=schema.SoftmaxOptionsT(), builtinOptionsType=schema.BuiltinOptions.SoftmaxOptions
+    ),
     "cyclic graph": cyclic,
     "operators out of order": swapped,
     "tensor written twice": written_twice,
@@ -242,9 +256,21 @@ EDITS: dict[str, Edit] = {
 def test_edited_files(name: str) -> None:
     error = refused(edited(SMALL, EDITS[name]))
     assert error.code in {
-        "corrupt-model", "broken-model", "broken-graph", "unsupported", "unsupported-operator", "unsupported-type", "not-quantized",
-        "unsupported-activation", "unsupported-sparse", "unsupported-state", "unsupported-bias", "not-constant",
-        "unsupported-quantization", "unsupported-window"}
+        "corrupt-model",
+        "broken-model",
+        "broken-graph",
+        "unsupported",
+        "unsupported-operator",
+        "unsupported-type",
+        "not-quantized",
+        "unsupported-activation",
+        "unsupported-sparse",
+        "unsupported-state",
+        "unsupported-bias",
+        "not-constant",
+        "unsupported-quantization",
+        "unsupported-window",
+    }
 
 
 def test_messages_name_operator_and_tensor() -> None:
@@ -320,8 +346,12 @@ def test_a_division_by_zero_in_a_shape_is_refused() -> None:
     assert "by zero" in refused(edited(shape_chain(), edit)).found
 
 
-def _repeated(table: Callable[[flatbuffers.Builder], int], count: int, start: Callable[[flatbuffers.Builder, int], Any],
-              builder: flatbuffers.Builder) -> int:
+def _repeated(
+    table: Callable[[flatbuffers.Builder], int],
+    count: int,
+    start: Callable[[flatbuffers.Builder, int], Any],
+    builder: flatbuffers.Builder,
+) -> int:
     """A vector of `count` references to one and the same table."""
     once = table(builder)
     start(builder, count)
@@ -379,8 +409,11 @@ def test_one_buffer_read_as_many_large_constants() -> None:
         sub.tensors.append(out)
         entry = schema.OperatorT()
         first = sub.operators[0]
-        entry.opcodeIndex, entry.builtinOptions, entry.builtinOptionsType = (first.opcodeIndex, first.builtinOptions,
-                                                                            first.builtinOptionsType)
+        entry.opcodeIndex, entry.builtinOptions, entry.builtinOptionsType = (
+            first.opcodeIndex,
+            first.builtinOptions,
+            first.builtinOptionsType,
+        )
         entry.inputs, entry.outputs = [first.inputs[0], len(sub.tensors) - 2], [len(sub.tensors) - 1]
         sub.operators.append(entry)
     assert "1 GiB" in refused(pack(model)).found
@@ -399,14 +432,19 @@ def _only_mcuc_errors(blob: bytes) -> None:
 def bounded_memory() -> Iterator[None]:
     """No fuzzed file may make the importer ask for gigabytes."""
     before = resource.getrlimit(resource.RLIMIT_AS)
-    used = int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmSize"))) << 10
+    status = Path("/proc/self/status").read_text().splitlines()
+    used = int(next(line.split()[1] for line in status if line.startswith("VmSize"))) << 10
     resource.setrlimit(resource.RLIMIT_AS, (used + (2 << 30), before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-FUZZ = settings(max_examples=300, deadline=None, derandomize=True,
-                suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+FUZZ = settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 FILES = (SMALL, shape_chain())
 
 
@@ -420,18 +458,21 @@ def test_any_bytes_changed(bounded_memory: None, blob: bytes, changes: list[tupl
 
 
 @FUZZ
-@given(st.sampled_from(FILES), st.integers(0, 4000), st.sampled_from([0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 0x7FFFFFFF, 0x80000000,
-                                                                      0xFFFFFFFF, 0xFFFFFFFC]))
+@given(
+    st.sampled_from(FILES),
+    st.integers(0, 4000),
+    st.sampled_from([0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFC]),
+)
 def test_any_word_changed(bounded_memory: None, blob: bytes, position: int, value: int) -> None:
     at = position % (len(blob) - 4) & ~3
-    _only_mcuc_errors(blob[:at] + value.to_bytes(4, "little") + blob[at + 4:])
+    _only_mcuc_errors(blob[:at] + value.to_bytes(4, "little") + blob[at + 4 :])
 
 
 @FUZZ
 @given(st.sampled_from(FILES), st.integers(0, 4000), st.integers(1, 64))
 def test_any_part_cut_out(bounded_memory: None, blob: bytes, position: int, length: int) -> None:
     at = position % len(blob)
-    _only_mcuc_errors(blob[:at] + blob[at + length:])
+    _only_mcuc_errors(blob[:at] + blob[at + length :])
 
 
 @pytest.mark.parametrize("bit", range(8))
@@ -443,7 +484,7 @@ def test_every_byte_of_a_file_flipped(bounded_memory: None, bit: int) -> None:
         _only_mcuc_errors(bytes(changed))
 
 
-def test_an_unreadable_path_is_named(tmp_path: Any) -> None:
+def test_an_unreadable_path_is_named(tmp_path: Path) -> None:
     from mcuc.importers.tflite import load
 
     for path in (tmp_path / "missing.tflite", tmp_path):

@@ -1,4 +1,4 @@
-"""What real .tflite files do: each case is a file, imported, optimized, and compared with TFLite Micro where it runs it."""
+"""What real .tflite files do: each case is a file, imported, optimized, compared with TFLite Micro where that runs it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,13 @@ def compare(blob: bytes, count: int = 4) -> Graph:
 
 
 def test_the_small_model_is_exact() -> None:
-    assert [n.op for n in compare(small_model()).nodes] == ["conv_2d", "max_pool_2d", "reshape", "fully_connected", "softmax"]
+    assert [n.op for n in compare(small_model()).nodes] == [
+        "conv_2d",
+        "max_pool_2d",
+        "reshape",
+        "fully_connected",
+        "softmax",
+    ]
 
 
 def test_of_several_subgraphs_the_first_is_compiled_and_the_report_says_so() -> None:
@@ -70,8 +76,10 @@ def test_tensors_may_share_a_buffer() -> None:
     rng = RNG(2)
     x, w = activation("x", (1, 4), 0.1, 3), weights(rng, (4, 4))
     a, y = activation("a", (1, 4), 0.3, -2), activation("y", (1, 4), 0.5, 1)
-    graph = chain(tflite_graph("FULLY_CONNECTED", [x, w, bias(rng, x, w, 4)], a),
-                  tflite_graph("FULLY_CONNECTED", [a, w, bias(rng, a, w, 4)], y))
+    graph = chain(
+        tflite_graph("FULLY_CONNECTED", [x, w, bias(rng, x, w, 4)], a),
+        tflite_graph("FULLY_CONNECTED", [a, w, bias(rng, a, w, 4)], y),
+    )
 
     def edit(model: Any) -> None:
         first, second = (t for t in model.subgraphs[0].tensors if list(t.shape) == [4, 4])
@@ -109,6 +117,7 @@ def test_convolution_without_bias(how: str) -> None:
     graph = tflite_graph("CONV_2D", inputs, activation("y", (1, 3, 3, 3), 0.5, 1), strideH=1, strideW=1, padding=1)
     blob = exporter.export(graph)
     if how != "two inputs":
+
         def edit(model: Any) -> None:
             model.subgraphs[0].operators[0].inputs = [*model.subgraphs[0].operators[0].inputs[:2], -1]
 
@@ -121,8 +130,16 @@ def test_dense_per_channel(activation_number: int) -> None:
     rng = RNG(4)
     x, w = activation("x", (1, 9), 0.1, 3), weights(rng, (6, 9))
     assert len(w.quant.scale) == 6  # type: ignore[union-attr]
-    compare(exporter.export(tflite_graph("FULLY_CONNECTED", [x, w, bias(rng, x, w, 6)], activation("y", (1, 6), 0.4, -9),
-                                         fusedActivationFunction=activation_number)))
+    compare(
+        exporter.export(
+            tflite_graph(
+                "FULLY_CONNECTED",
+                [x, w, bias(rng, x, w, 6)],
+                activation("y", (1, 6), 0.4, -9),
+                fusedActivationFunction=activation_number,
+            )
+        )
+    )
 
 
 @pytest.mark.parametrize("multiplier", [1, 3])
@@ -130,16 +147,36 @@ def test_depthwise_is_quantized_along_its_last_axis(multiplier: int) -> None:
     rng = RNG(5)
     x, w = activation("x", (1, 6, 5, 2), 0.1, 3), weights(rng, (1, 3, 3, 2 * multiplier), axis=3)
     y = activation("y", (1, 6, 5, 2 * multiplier), 0.5, 1)
-    graph = compare(exporter.export(tflite_graph("DEPTHWISE_CONV_2D", [x, w, bias(rng, x, w, 2 * multiplier)], y, strideH=1,
-                                                 strideW=1, padding=0, depthMultiplier=multiplier)))
+    graph = compare(
+        exporter.export(
+            tflite_graph(
+                "DEPTHWISE_CONV_2D",
+                [x, w, bias(rng, x, w, 2 * multiplier)],
+                y,
+                strideH=1,
+                strideW=1,
+                padding=0,
+                depthMultiplier=multiplier,
+            )
+        )
+    )
     assert graph.tensors["w"].quant.axis == 3  # type: ignore[union-attr]
 
 
 def test_depthwise_quantized_along_another_axis_is_refused() -> None:
     rng = RNG(5)
     x, w = activation("x", (1, 6, 5, 2), 0.1, 3), weights(rng, (1, 3, 3, 2), axis=3)
-    blob = exporter.export(tflite_graph("DEPTHWISE_CONV_2D", [x, w], activation("y", (1, 4, 3, 2), 0.5, 1), strideH=1, strideW=1,
-                                        padding=1, depthMultiplier=1))
+    blob = exporter.export(
+        tflite_graph(
+            "DEPTHWISE_CONV_2D",
+            [x, w],
+            activation("y", (1, 4, 3, 2), 0.5, 1),
+            strideH=1,
+            strideW=1,
+            padding=1,
+            depthMultiplier=1,
+        )
+    )
 
     def edit(model: Any) -> None:
         next(t for t in model.subgraphs[0].tensors if t.name in ("w", b"w")).quantization.quantizedDimension = 0
@@ -154,8 +191,17 @@ def test_same_padding_with_strides(size: tuple[int, int], kernel: int, stride: i
     rng = RNG(6)
     x, w = activation("x", (1, *size, 2), 0.1, 3), weights(rng, (3, kernel, kernel, 2))
     kept = tuple(-(-n // stride) for n in size)
-    check_tflite(tflite_graph("CONV_2D", [x, w, bias(rng, x, w, 3)], activation("y", (1, *kept, 3), 0.5, 1), strideH=stride,
-                              strideW=stride, padding=0), 2)
+    check_tflite(
+        tflite_graph(
+            "CONV_2D",
+            [x, w, bias(rng, x, w, 3)],
+            activation("y", (1, *kept, 3), 0.5, 1),
+            strideH=stride,
+            strideW=stride,
+            padding=0,
+        ),
+        2,
+    )
 
 
 @pytest.mark.parametrize("kind", ["MAX_POOL_2D", "AVERAGE_POOL_2D"])
@@ -217,8 +263,13 @@ def test_broadcast_add(shape: tuple[int, ...], frozen: bool) -> None:
 @pytest.mark.parametrize("size", [(8, 10), (2, 3), (6, 7)])
 def test_half_pixel_resize(size: tuple[int, int]) -> None:
     x, y = activation("x", (1, 4, 5, 3), 0.1, 3), activation("y", (1, *size, 3), 0.1, 3)
-    compare(exporter.export(tflite_graph("RESIZE_NEAREST_NEIGHBOR", [x, constant("s", np.array(size, np.int32))], y,
-                                         halfPixelCenters=True)))
+    compare(
+        exporter.export(
+            tflite_graph(
+                "RESIZE_NEAREST_NEIGHBOR", [x, constant("s", np.array(size, np.int32))], y, halfPixelCenters=True
+            )
+        )
+    )
 
 
 def test_shape_strided_slice_pack_reshape_folds_once_the_batch_is_1() -> None:
@@ -263,7 +314,12 @@ def test_a_shape_chain_through_arithmetic_folds() -> None:
     reshape = sub.operators[-1]
     x = reshape.inputs[0]
     full, three, wide = tensor("full2", [4]), tensor("three", [3]), tensor("wide", [3], kind=schema.TensorType.INT64)
-    narrow, product, one, joined = tensor("narrow", [3]), tensor("product", [1]), tensor("ones", [1]), tensor("joined", [2])
+    narrow, product, one, joined = (
+        tensor("narrow", [3]),
+        tensor("product", [1]),
+        tensor("ones", [1]),
+        tensor("joined", [2]),
+    )
     operators = [
         operator("SHAPE", [x], full, "ShapeOptions", outType=schema.TensorType.INT32),
         operator("GATHER", [full, tensor("picks", [3], [1, 2, -1])], three, "GatherOptions"),
@@ -273,7 +329,8 @@ def test_a_shape_chain_through_arithmetic_folds() -> None:
         operator("FILL", [tensor("dims", [1], [1]), tensor("value", [], 1)], one, "FillOptions"),
         operator("MUL", [one, one], tensor("one squared", [1]), "MulOptions"),
         operator("CONCATENATION", [tensor("unused", [1], [0]), one], tensor("dead", [2]), "ConcatenationOptions"),
-        operator("CONCATENATION", [one, product], joined, "ConcatenationOptions")]
+        operator("CONCATENATION", [one, product], joined, "ConcatenationOptions"),
+    ]
     reshape.inputs = [x, joined]
     sub.operators = [*operators, reshape]
     graph = importer.parse(pack(model), "case.tflite", "case")

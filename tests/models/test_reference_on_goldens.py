@@ -1,4 +1,4 @@
-"""The NumPy integer reference on published models equals TFLite Micro (t) or, for uint8 models, TFLite's reference (y)."""
+"""The NumPy reference on published models equals TFLite Micro (t) or, for uint8 models, TFLite's reference (y)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,17 @@ from mcuc.ir import Array, Graph
 from mcuc.numerics import tflite_quantize_float
 from mcuc.verify import reference
 
-INT8 = ("ad_autoenc_int8", "hello_world_int8", "ic_resnet8_int8", "kws_dscnn_int8", "micro_speech_int8", "te_persondet",
-        "te_vww80", "tm_mbv1_025_128_int8", "vww96_int8")
+INT8 = (
+    "ad_autoenc_int8",
+    "hello_world_int8",
+    "ic_resnet8_int8",
+    "kws_dscnn_int8",
+    "micro_speech_int8",
+    "te_persondet",
+    "te_vww80",
+    "tm_mbv1_025_128_int8",
+    "vww96_int8",
+)
 UINT8 = ("mbv1_025_128_u8", "mbv2_100_224_u8")
 SAMPLES = 4  # te_persondet: the third has an input exactly between two steps
 
@@ -46,7 +55,7 @@ def test_reference_equals_the_golden_answers(shared_data: Path, name: str) -> No
     graph = passes.check_supported(passes.optimize(imported))
     golden: Any = np.load(shared_data / "models" / f"golden_{name}.npz")
     kind = "y" if name in UINT8 else "t"
-    samples = golden["x"][:1 if name == "mbv2_100_224_u8" else SAMPLES]
+    samples = golden["x"][: 1 if name == "mbv2_100_224_u8" else SAMPLES]
     for n, x in enumerate(samples):
         values = reference.run(graph, {graph.inputs[0]: stepped(x, graph)})
         for i, output in enumerate(graph.outputs):
@@ -73,7 +82,9 @@ def test_passes_change_no_number(shared_data: Path, name: str) -> None:
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("name", ["ad_autoenc_fp32", "ic_resnet8_fp32", "vww96_fp32", "tm_mbv1_025_128_fp32", "kws_dscnn_hybrid"])
+@pytest.mark.parametrize(
+    "name", ["ad_autoenc_fp32", "ic_resnet8_fp32", "vww96_fp32", "tm_mbv1_025_128_fp32", "kws_dscnn_hybrid"]
+)
 def test_float_and_dynamic_range_models_are_refused_with_the_remedy(shared_data: Path, name: str) -> None:
     with pytest.raises(McucError) as caught:
         tflite.load(shared_data / "models" / f"{name}.tflite")
@@ -83,7 +94,9 @@ def test_float_and_dynamic_range_models_are_refused_with_the_remedy(shared_data:
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("name, operator", [("mww_okay_nabu", "CALL_ONCE"), ("lstm_mnist_int8", "UNIDIRECTIONAL_SEQUENCE_LSTM")])
+@pytest.mark.parametrize(
+    "name, operator", [("mww_okay_nabu", "CALL_ONCE"), ("lstm_mnist_int8", "UNIDIRECTIONAL_SEQUENCE_LSTM")]
+)
 def test_models_with_state_are_refused_by_operator(shared_data: Path, name: str, operator: str) -> None:
     with pytest.raises(McucError) as caught:
         tflite.load(shared_data / "models" / f"{name}.tflite")
@@ -93,6 +106,13 @@ def test_models_with_state_are_refused_by_operator(shared_data: Path, name: str,
 @pytest.mark.shared
 def test_every_model_of_the_folder_is_covered(shared_data: Path) -> None:
     found = {p.stem for p in (shared_data / "models").glob("*.tflite")}
-    refused = {"ad_autoenc_fp32", "ic_resnet8_fp32", "vww96_fp32", "tm_mbv1_025_128_fp32", "kws_dscnn_hybrid", "mww_okay_nabu",
-               "lstm_mnist_int8"}
+    refused = {
+        "ad_autoenc_fp32",
+        "ic_resnet8_fp32",
+        "vww96_fp32",
+        "tm_mbv1_025_128_fp32",
+        "kws_dscnn_hybrid",
+        "mww_okay_nabu",
+        "lstm_mnist_int8",
+    }
     assert found == {*INT8, *UINT8, *refused}

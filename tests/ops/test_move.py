@@ -38,10 +38,22 @@ def limits(graph: Graph) -> list[str]:
     return [found for limit in ops.get(node.op).limits if (found := limit(node, graph))]
 
 
-@pytest.mark.parametrize("perm, shape", [
-    ((0, 3, 1, 2), (1, 4, 5, 3)), ((0, 2, 3, 1), (1, 4, 5, 3)), ((0, 2, 1, 3), (1, 4, 5, 3)), ((0, 1, 2, 3), (1, 4, 5, 3)),
-    ((1, 0), (6, 7)), ((2, 1, 0), (3, 4, 5)), ((1, 2, 0), (3, 4, 5)), ((0, 3, 2, 1), (1, 4, 5, 3)), ((3, 1, 2, 0), (2, 1, 3, 5)),
-    ((2, 3, 0, 1), (2, 3, 4, 5)), ((1, 0, 2, 3), (2, 3, 4, 5))])
+@pytest.mark.parametrize(
+    "perm, shape",
+    [
+        ((0, 3, 1, 2), (1, 4, 5, 3)),
+        ((0, 2, 3, 1), (1, 4, 5, 3)),
+        ((0, 2, 1, 3), (1, 4, 5, 3)),
+        ((0, 1, 2, 3), (1, 4, 5, 3)),
+        ((1, 0), (6, 7)),
+        ((2, 1, 0), (3, 4, 5)),
+        ((1, 2, 0), (3, 4, 5)),
+        ((0, 3, 2, 1), (1, 4, 5, 3)),
+        ((3, 1, 2, 0), (2, 1, 3, 5)),
+        ((2, 3, 0, 1), (2, 3, 4, 5)),
+        ((1, 0, 2, 3), (2, 3, 4, 5)),
+    ],
+)
 def test_transpose(perm: tuple[int, ...], shape: tuple[int, ...]) -> None:
     out = activation("y", [shape[p] for p in perm])
     graph = tflite_graph("TRANSPOSE", [activation("x", shape), ints("perm", list(perm))], out)
@@ -50,13 +62,22 @@ def test_transpose(perm: tuple[int, ...], shape: tuple[int, ...]) -> None:
 
 
 def test_transpose_of_four_groups_is_refused() -> None:
-    graph = tflite_graph("TRANSPOSE", [activation("x", (2, 3, 4, 5)), ints("perm", [3, 2, 1, 0])], activation("y", (5, 4, 3, 2)))
+    graph = tflite_graph(
+        "TRANSPOSE", [activation("x", (2, 3, 4, 5)), ints("perm", [3, 2, 1, 0])], activation("y", (5, 4, 3, 2))
+    )
     assert "four or more" in limits(graph)[0]
 
 
-@pytest.mark.parametrize("begin, size, shape", [
-    ([0, 1, 2, 0], [1, 2, 3, 4], (1, 4, 5, 4)), ([0, 0, 0, 1], [1, -1, -1, 2], (1, 4, 5, 4)), ([0, 3], [1, 4], (1, 9)),
-    ([1, 0, 2], [2, 3, 2], (4, 3, 5)), ([0, 1, 0, 0], [2, 1, 2, 3], (2, 2, 2, 3))])
+@pytest.mark.parametrize(
+    "begin, size, shape",
+    [
+        ([0, 1, 2, 0], [1, 2, 3, 4], (1, 4, 5, 4)),
+        ([0, 0, 0, 1], [1, -1, -1, 2], (1, 4, 5, 4)),
+        ([0, 3], [1, 4], (1, 9)),
+        ([1, 0, 2], [2, 3, 2], (4, 3, 5)),
+        ([0, 1, 0, 0], [2, 1, 2, 3], (2, 2, 2, 3)),
+    ],
+)
 def test_slice(begin: list[int], size: list[int], shape: tuple[int, ...]) -> None:
     kept = [n - b if s == -1 else s for n, b, s in zip(shape, begin, size, strict=True)]
     graph = tflite_graph("SLICE", [activation("x", shape), ints("b", begin), ints("s", size)], activation("y", kept))
@@ -64,35 +85,55 @@ def test_slice(begin: list[int], size: list[int], shape: tuple[int, ...]) -> Non
     check_tflite(graph, 4)
 
 
-@pytest.mark.parametrize("begin, end, step, fields, shape, kept", [
-    ([0, 1, 1, 0], [1, 4, 5, 3], [1, 2, 3, 1], {}, (1, 5, 6, 3), (1, 2, 2, 3)),
-    ([0, 0, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1], {"beginMask": 15, "endMask": 15}, (1, 5, 6, 3), (1, 5, 6, 3)),
-    ([0, -1, -1, 0], [1, -6, -7, 3], [1, -1, -2, 1], {}, (1, 5, 6, 3), (1, 5, 3, 3)),
-    ([0, 9, 0, 2], [1, -9, 6, 0], [1, -2, 1, -1], {"endMask": 8}, (1, 5, 6, 3), (1, 3, 6, 3)),
-    ([0, 2, 0, 0], [1, 3, 6, 3], [1, 1, 1, 1], {"shrinkAxisMask": 2}, (1, 5, 6, 3), (1, 6, 3)),
-    ([0, -1, 0, 0], [1, 0, 6, 3], [1, 1, 1, 1], {"shrinkAxisMask": 2}, (1, 5, 6, 3), (1, 6, 3)),
-    ([-3], [100], [2], {}, (8,), (2,)),
-    ([1, 1], [4, 6], [2, 2], {"beginMask": 1}, (4, 6), (2, 3))])
-def test_strided_slice(begin: list[int], end: list[int], step: list[int], fields: dict[str, int], shape: tuple[int, ...],
-                       kept: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    "begin, end, step, fields, shape, kept",
+    [
+        ([0, 1, 1, 0], [1, 4, 5, 3], [1, 2, 3, 1], {}, (1, 5, 6, 3), (1, 2, 2, 3)),
+        ([0, 0, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1], {"beginMask": 15, "endMask": 15}, (1, 5, 6, 3), (1, 5, 6, 3)),
+        ([0, -1, -1, 0], [1, -6, -7, 3], [1, -1, -2, 1], {}, (1, 5, 6, 3), (1, 5, 3, 3)),
+        ([0, 9, 0, 2], [1, -9, 6, 0], [1, -2, 1, -1], {"endMask": 8}, (1, 5, 6, 3), (1, 3, 6, 3)),
+        ([0, 2, 0, 0], [1, 3, 6, 3], [1, 1, 1, 1], {"shrinkAxisMask": 2}, (1, 5, 6, 3), (1, 6, 3)),
+        ([0, -1, 0, 0], [1, 0, 6, 3], [1, 1, 1, 1], {"shrinkAxisMask": 2}, (1, 5, 6, 3), (1, 6, 3)),
+        ([-3], [100], [2], {}, (8,), (2,)),
+        ([1, 1], [4, 6], [2, 2], {"beginMask": 1}, (4, 6), (2, 3)),
+    ],
+)
+def test_strided_slice(
+    begin: list[int],
+    end: list[int],
+    step: list[int],
+    fields: dict[str, int],
+    shape: tuple[int, ...],
+    kept: tuple[int, ...],
+) -> None:
     inputs = [activation("x", shape), ints("b", begin), ints("e", end), ints("s", step)]
     graph = tflite_graph("STRIDED_SLICE", inputs, activation("y", kept), **fields)
     assert not limits(graph)
     check_tflite(graph, 4)
 
 
-@pytest.mark.parametrize("fields, step", [({"ellipsisMask": 1}, 1), ({"newAxisMask": 1}, 1), ({"offset": True}, 1), ({}, 0)])
+@pytest.mark.parametrize(
+    "fields, step", [({"ellipsisMask": 1}, 1), ({"newAxisMask": 1}, 1), ({"offset": True}, 1), ({}, 0)]
+)
 def test_strided_slice_beyond_tflite_micro_is_refused(fields: dict[str, int], step: int) -> None:
     inputs = (activation("x", (8,)), ints("b", [0]), ints("e", [4]), ints("s", [step]))
     with pytest.raises(McucError, match="STRIDED_SLICE"):
         ops.get("slice").from_tflite(  # type: ignore[misc]
-            Imported("STRIDED_SLICE", options("STRIDED_SLICE", **fields), inputs, (activation("y", (4,)),), "case"))
+            Imported("STRIDED_SLICE", options("STRIDED_SLICE", **fields), inputs, (activation("y", (4,)),), "case")
+        )
 
 
-@pytest.mark.parametrize("pads, shape", [
-    ([[0, 0], [1, 2], [3, 0], [0, 0]], (1, 4, 5, 3)), ([[0, 0], [0, 0], [0, 0], [1, 2]], (1, 4, 5, 3)),
-    ([[0, 0], [1, 1], [1, 1], [1, 1]], (1, 2, 2, 2)), ([[0, 0], [2, 3]], (1, 9)), ([[1, 0], [0, 0], [0, 0], [0, 2]], (2, 3, 4, 5)),
-    ([[3, 4]], (5,))])
+@pytest.mark.parametrize(
+    "pads, shape",
+    [
+        ([[0, 0], [1, 2], [3, 0], [0, 0]], (1, 4, 5, 3)),
+        ([[0, 0], [0, 0], [0, 0], [1, 2]], (1, 4, 5, 3)),
+        ([[0, 0], [1, 1], [1, 1], [1, 1]], (1, 2, 2, 2)),
+        ([[0, 0], [2, 3]], (1, 9)),
+        ([[1, 0], [0, 0], [0, 0], [0, 2]], (2, 3, 4, 5)),
+        ([[3, 4]], (5,)),
+    ],
+)
 def test_pad(pads: list[list[int]], shape: tuple[int, ...]) -> None:
     kept = [n + a + b for n, (a, b) in zip(shape, pads, strict=True)]
     graph = tflite_graph("PAD", [activation("x", shape, 0.1, -7), ints("p", pads)], activation("y", kept, 0.1, -7))
@@ -103,8 +144,11 @@ def test_pad(pads: list[list[int]], shape: tuple[int, ...]) -> None:
 
 def test_padv2_fills_with_any_value() -> None:
     fill = constant("f", np.array([93], np.int8), [0.1], [-7])
-    graph = tflite_graph("PADV2", [activation("x", (1, 3, 3, 2), 0.1, -7), ints("p", [[0, 0], [1, 2], [0, 1], [0, 0]]), fill],
-                         activation("y", (1, 6, 4, 2), 0.1, -7))
+    graph = tflite_graph(
+        "PADV2",
+        [activation("x", (1, 3, 3, 2), 0.1, -7), ints("p", [[0, 0], [1, 2], [0, 1], [0, 0]]), fill],
+        activation("y", (1, 6, 4, 2), 0.1, -7),
+    )
     assert graph.nodes[0].attrs.value == 93
     check_tflite(graph, 4)
 
@@ -114,10 +158,18 @@ def test_pad_of_four_axes_is_refused() -> None:
     assert "four or more" in limits(graph)[0]
 
 
-@pytest.mark.parametrize("axis, shapes, kept", [
-    (3, [(1, 4, 5, 3), (1, 4, 5, 2)], (1, 4, 5, 5)), (-1, [(1, 4, 5, 3)] * 3, (1, 4, 5, 9)), (2, [(1, 4, 1, 3), (1, 4, 5, 3)], (1, 4, 6, 3)),
-    (1, [(1, 4, 5, 3), (1, 1, 5, 3)], (1, 5, 5, 3)), (0, [(2, 3), (1, 3)], (3, 3)), (1, [(1, 3), (1, 4), (1, 2)], (1, 9)),
-    (1, [(2, 3, 4), (2, 1, 4)], (2, 4, 4))])
+@pytest.mark.parametrize(
+    "axis, shapes, kept",
+    [
+        (3, [(1, 4, 5, 3), (1, 4, 5, 2)], (1, 4, 5, 5)),
+        (-1, [(1, 4, 5, 3)] * 3, (1, 4, 5, 9)),
+        (2, [(1, 4, 1, 3), (1, 4, 5, 3)], (1, 4, 6, 3)),
+        (1, [(1, 4, 5, 3), (1, 1, 5, 3)], (1, 5, 5, 3)),
+        (0, [(2, 3), (1, 3)], (3, 3)),
+        (1, [(1, 3), (1, 4), (1, 2)], (1, 9)),
+        (1, [(2, 3, 4), (2, 1, 4)], (2, 4, 4)),
+    ],
+)
 def test_concat(axis: int, shapes: list[tuple[int, ...]], kept: tuple[int, ...]) -> None:
     parts = [activation(f"x{i}", s, 0.1, 3) for i, s in enumerate(shapes)]
     graph = tflite_graph("CONCATENATION", parts, activation("y", kept, 0.1, 3), axis=axis)
@@ -126,7 +178,11 @@ def test_concat(axis: int, shapes: list[tuple[int, ...]], kept: tuple[int, ...])
 
 
 def test_concat_of_differing_scales_equals_quantize_before_it_and_rescales_uint8() -> None:
-    parts = [activation("x0", (1, 2, 2, 3), 0.1, 3), activation("x1", (1, 2, 2, 2), 0.27, -20), activation("x2", (1, 2, 2, 1), 0.3, 4)]
+    parts = [
+        activation("x0", (1, 2, 2, 3), 0.1, 3),
+        activation("x1", (1, 2, 2, 2), 0.27, -20),
+        activation("x2", (1, 2, 2, 1), 0.3, 4),
+    ]
     out = activation("y", (1, 2, 2, 6), 0.3, 4)
     graph = tflite_graph("CONCATENATION", parts, out, axis=3)
     assert [len(t) for t in graph.nodes[0].attrs.tables] == [256, 256, 0]
@@ -143,7 +199,11 @@ def test_concat_of_differing_scales_equals_quantize_before_it_and_rescales_uint8
 
 
 def test_concat_of_differing_scales_in_a_uint8_model_is_what_tflite_computes() -> None:
-    parts = [activation("x0", (1, 2, 2, 3), 0.1, 3), activation("x1", (1, 2, 2, 2), 0.27, -20), activation("x2", (1, 2, 2, 1), 0.3, 4)]
+    parts = [
+        activation("x0", (1, 2, 2, 3), 0.1, 3),
+        activation("x1", (1, 2, 2, 2), 0.27, -20),
+        activation("x2", (1, 2, 2, 1), 0.3, 4),
+    ]
     same = [replace(p, quant=activation("y", (1,), 0.3, 4).quant) for p in parts]
     graph = tflite_graph("CONCATENATION", same, activation("y", (1, 2, 2, 6), 0.3, 4), axis=3)
     differing = replace(graph, tensors=graph.tensors | {p.name: p for p in parts})
@@ -154,8 +214,13 @@ def test_concat_of_differing_scales_in_a_uint8_model_is_what_tflite_computes() -
 @pytest.mark.parametrize("align, half", [(False, False), (True, False), (False, True)])
 @pytest.mark.parametrize("size", [(8, 10), (3, 2), (7, 13), (1, 1), (4, 5)])
 def test_resize_nearest(align: bool, half: bool, size: tuple[int, int]) -> None:
-    graph = tflite_graph("RESIZE_NEAREST_NEIGHBOR", [activation("x", (1, 4, 5, 3)), ints("s", list(size))],
-                         activation("y", (1, *size, 3)), alignCorners=align, halfPixelCenters=half)
+    graph = tflite_graph(
+        "RESIZE_NEAREST_NEIGHBOR",
+        [activation("x", (1, 4, 5, 3)), ints("s", list(size))],
+        activation("y", (1, *size, 3)),
+        alignCorners=align,
+        halfPixelCenters=half,
+    )
     check_tflite(graph, 3)
 
 
@@ -165,8 +230,14 @@ def test_resize_doubles_rows() -> None:
     assert nearest(3, 5, True, False) == (0, 1, 1, 2, 2)
 
 
-@pytest.mark.parametrize("kind, fields, constants", [
-    ("RESHAPE", {}, [ints("s", [1, 60])]), ("SQUEEZE", {"squeezeDims": [0]}, []), ("EXPAND_DIMS", {}, [ints("a", [1])])])
+@pytest.mark.parametrize(
+    "kind, fields, constants",
+    [
+        ("RESHAPE", {}, [ints("s", [1, 60])]),
+        ("SQUEEZE", {"squeezeDims": [0]}, []),
+        ("EXPAND_DIMS", {}, [ints("a", [1])]),
+    ],
+)
 def test_reshape_keeps_the_bytes(kind: str, fields: dict[str, object], constants: list[Tensor]) -> None:
     shapes = {"RESHAPE": (1, 60), "SQUEEZE": (4, 5, 3), "EXPAND_DIMS": (1, 1, 4, 5, 3)}
     graph = tflite_graph(kind, [activation("x", (1, 4, 5, 3)), *constants], activation("y", shapes[kind]), **fields)
@@ -184,15 +255,20 @@ def test_samples_cover_the_extremes() -> None:
     found = samples(graph, 3)
     assert found[0][0].min() == -128 and found[1][0].max() == 127
 
+
 def c_cases() -> list[Graph]:
     """One case for each path through the move kernels."""
     x = activation("x", (1, 4, 5, 3), 0.1, -7)
 
     def strided(begin: list[int], end: list[int], step: list[int], kept: tuple[int, ...], **masks: int) -> Graph:
-        return tflite_graph("STRIDED_SLICE", [x, ints("b", begin), ints("e", end), ints("s", step)], activation("y", kept), **masks)
+        return tflite_graph(
+            "STRIDED_SLICE", [x, ints("b", begin), ints("e", end), ints("s", step)], activation("y", kept), **masks
+        )
 
     def transposed(shape: tuple[int, ...], perm: list[int]) -> Graph:
-        return tflite_graph("TRANSPOSE", [activation("x", shape), ints("p", perm)], activation("y", [shape[p] for p in perm]))
+        return tflite_graph(
+            "TRANSPOSE", [activation("x", shape), ints("p", perm)], activation("y", [shape[p] for p in perm])
+        )
 
     def padded(shape: tuple[int, ...], pads: list[list[int]]) -> Graph:
         kept = [n + a + b for n, (a, b) in zip(shape, pads, strict=True)]
@@ -203,21 +279,41 @@ def c_cases() -> list[Graph]:
         return tflite_graph("CONCATENATION", parts, activation("y", kept, 0.1, 3), axis=axis)
 
     def resized(size: tuple[int, int], **modes: bool) -> Graph:
-        return tflite_graph("RESIZE_NEAREST_NEIGHBOR", [x, ints("s", list(size))], activation("y", (1, *size, 3)), **modes)
+        return tflite_graph(
+            "RESIZE_NEAREST_NEIGHBOR", [x, ints("s", list(size))], activation("y", (1, *size, 3)), **modes
+        )
 
     return [
-        transposed((1, 4, 5, 3), [0, 3, 1, 2]), transposed((1, 4, 5, 3), [0, 3, 2, 1]), transposed((6, 7), [1, 0]),
-        transposed((3, 4, 5), [1, 0, 2]), strided([0, 1, 1, 0], [1, 4, 5, 3], [1, 2, 3, 1], (1, 2, 2, 3)),
+        transposed((1, 4, 5, 3), [0, 3, 1, 2]),
+        transposed((1, 4, 5, 3), [0, 3, 2, 1]),
+        transposed((6, 7), [1, 0]),
+        transposed((3, 4, 5), [1, 0, 2]),
+        strided([0, 1, 1, 0], [1, 4, 5, 3], [1, 2, 3, 1], (1, 2, 2, 3)),
         strided([0, 0, 0, 0], [1, 0, 0, 0], [1, -1, -2, -1], (1, 4, 3, 3), beginMask=14, endMask=14),
-        tflite_graph("SLICE", [activation("x", (4, 3, 5)), ints("b", [1, 0, 2]), ints("s", [2, 3, 2])], activation("y", (2, 3, 2))),
-        tflite_graph("STRIDED_SLICE", [activation("x", (9,)), ints("b", [8]), ints("e", [0]), ints("s", [-3])], activation("y", (3,))),
-        padded((1, 4, 5, 3), [[0, 0], [1, 2], [3, 0], [0, 0]]), padded((1, 2, 3, 2), [[0, 0], [1, 1], [1, 1], [1, 2]]),
-        padded((2, 3, 4, 5), [[1, 0], [0, 0], [0, 0], [0, 2]]), padded((1, 9), [[0, 0], [2, 3]]),
-        joined(3, [(1, 4, 5, 3), (1, 4, 5, 6)], (1, 4, 5, 9), (0.1, 0.1)), joined(3, [(1, 2, 3, 3), (1, 2, 3, 2)], (1, 2, 3, 5), (0.2, 0.1)),
-        joined(2, [(1, 4, 1, 3), (1, 4, 5, 3)], (1, 4, 6, 3), (0.1, 0.3)), joined(1, [(1, 4, 5, 3), (1, 1, 5, 3)], (1, 5, 5, 3), (0.1, 0.1)),
+        tflite_graph(
+            "SLICE",
+            [activation("x", (4, 3, 5)), ints("b", [1, 0, 2]), ints("s", [2, 3, 2])],
+            activation("y", (2, 3, 2)),
+        ),
+        tflite_graph(
+            "STRIDED_SLICE",
+            [activation("x", (9,)), ints("b", [8]), ints("e", [0]), ints("s", [-3])],
+            activation("y", (3,)),
+        ),
+        padded((1, 4, 5, 3), [[0, 0], [1, 2], [3, 0], [0, 0]]),
+        padded((1, 2, 3, 2), [[0, 0], [1, 1], [1, 1], [1, 2]]),
+        padded((2, 3, 4, 5), [[1, 0], [0, 0], [0, 0], [0, 2]]),
+        padded((1, 9), [[0, 0], [2, 3]]),
+        joined(3, [(1, 4, 5, 3), (1, 4, 5, 6)], (1, 4, 5, 9), (0.1, 0.1)),
+        joined(3, [(1, 2, 3, 3), (1, 2, 3, 2)], (1, 2, 3, 5), (0.2, 0.1)),
+        joined(2, [(1, 4, 1, 3), (1, 4, 5, 3)], (1, 4, 6, 3), (0.1, 0.3)),
+        joined(1, [(1, 4, 5, 3), (1, 1, 5, 3)], (1, 5, 5, 3), (0.1, 0.1)),
         joined(1, [(2, 3, 4), (2, 1, 4)], (2, 4, 4), (0.1, 0.1)),
-        resized((8, 10)), resized((3, 2), halfPixelCenters=True), resized((7, 13), alignCorners=True),
-        tflite_graph("RESHAPE", [activation("x", (1, 4)), ints("s", [4])], activation("y", (4,)))]
+        resized((8, 10)),
+        resized((3, 2), halfPixelCenters=True),
+        resized((7, 13), alignCorners=True),
+        tflite_graph("RESHAPE", [activation("x", (1, 4)), ints("s", [4])], activation("y", (4,))),
+    ]
 
 
 def test_c_equals_the_reference_through_every_tiling(tmp_path: Path) -> None:
