@@ -149,7 +149,8 @@ def tflite_quantize_float(x: Array, scale: float, zero_point: int, low: int = -1
     """What TFLite's QUANTIZE makes of floats: x / scale in float32, half away from zero, plus zero point, saturated."""
     real = (np.asarray(x, np.float32) / np.float32(scale)).astype(np.float64)
     rounded = np.copysign(np.floor(np.abs(real) + 0.5), real)
-    return np.clip(rounded + zero_point, low, high).astype(np.int64)
+    steps: I64 = np.clip(rounded + zero_point, low, high).astype(np.int64)
+    return steps
 
 
 def _fixed_exp_on_negative(a: I64, integer_bits: int) -> I64:

@@ -1,4 +1,4 @@
-"""What real .tflite files do: each case is a file, imported, optimized, compared with TFLite Micro where that runs it."""
+"""What real .tflite files do: each case is a file, imported, optimized, compared with TFLite Micro."""
 
 from __future__ import annotations
 
