@@ -8,7 +8,7 @@ says how its integers map to real numbers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 from math import prod
 from typing import Any, Literal
@@ -95,7 +95,11 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A network: nodes in a valid execution order."""
+    """A network: nodes in a valid execution order.
+
+    notes: what a user should know of the import. float_inputs: int8 inputs that were float in the file, whose own
+    quantize node rounded them.
+    """
 
     name: str
     profile: Profile
@@ -103,7 +107,8 @@ class Graph:
     nodes: tuple[Node, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    float_inputs: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return text(self)

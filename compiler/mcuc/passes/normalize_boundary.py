@@ -43,7 +43,8 @@ def _inputs(graph: Graph) -> Graph:
         dropped.update(n.outputs[0] for n in readers)
     nodes = [replace(n, inputs=tuple(renamed.get(i, i) for i in n.inputs))
              for n in graph.nodes if n.outputs[0] not in dropped]
-    return rebuild(graph, nodes, inputs=inputs)
+    were_float = frozenset(renamed.values()) & frozenset(inputs)
+    return replace(rebuild(graph, nodes, inputs=inputs), float_inputs=graph.float_inputs | were_float)
 
 
 def _outputs(graph: Graph) -> Graph:

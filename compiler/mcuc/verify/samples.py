@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mcuc.ir import Array, Graph, Tensor
+from mcuc.numerics import quantize_float, tflite_quantize_float
 
 
 def random_samples(graph: Graph, count: int, seed: int = 0) -> list[list[Array]]:
@@ -30,16 +31,20 @@ def _constant(tensor: Tensor, which: str) -> Array:
     return np.full(tensor.shape, {"low": info.min, "high": info.max, "zero": zero}[which], tensor.dtype.value)
 
 
-def quantized(tensor: Tensor, x: Array) -> Array:
-    """A float sample in the input's integers (round half to even); integers of its own type pass through."""
-    from mcuc.numerics import quantize_float
+def quantized(graph: Graph, name: str, x: Array) -> Array:
+    """A float sample of an input in its integers; integers of its own type pass through.
 
+    Round half to even, but where the file itself quantized a float input: there by the file's profile (TFLite's
+    QUANTIZE rounds half away from zero).
+    """
+    tensor = graph.tensors[name]
     if x.dtype.kind != "f":
         return x.astype(tensor.dtype.value)
     assert tensor.quant is not None
     info = np.iinfo(tensor.dtype.value)
-    return quantize_float(x, tensor.quant.scale[0], tensor.quant.zero_point[0], int(info.min), int(info.max)).astype(
-        tensor.dtype.value)
+    rule = tflite_quantize_float if name in graph.float_inputs and graph.profile == "tflite" else quantize_float
+    scale, zero_point = tensor.quant.scale[0], tensor.quant.zero_point[0]
+    return rule(x, scale, zero_point, int(info.min), int(info.max)).astype(tensor.dtype.value)
 
 
 def batches(samples: Sequence[Sequence[Array]]) -> list[Array]:
