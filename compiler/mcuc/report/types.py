@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -66,8 +67,8 @@ class LayerReport:
 class Accuracy:
     """Fractions of 1; negative_flips: samples that the float model had right and the int8 model has wrong."""
 
-    float: float | None
-    int8: float
+    float: builtins.float | None
+    int8: builtins.float
     negative_flips: int | None
     samples: int
 

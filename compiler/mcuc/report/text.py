@@ -1,0 +1,102 @@
+"""The report for the terminal."""
+
+from __future__ import annotations
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mcuc.report import words
+from mcuc.report.types import Report
+
+_STYLES = {"pass": "bold green", "fail": "bold red", "none": "bold yellow"}
+
+
+def summary(report: Report) -> RenderableType:
+    """What the command line prints: verdict, sizes against their budgets, time, accuracy, layers, notes.
+
+    Texts from the model are cleaned of control characters and never read as markup.
+    """
+    parts: list[RenderableType] = [_headline(report), _figures(report)]
+    if report.layers:
+        parts.append(_layers(report))
+    parts.extend(Text(f"note: {words.clean(note, words.LONGEST_TEXT)}") for note in report.notes)
+    parts.append(Text(f"{words.KB_RULE}. {words.NOT_GUARANTEED}", style="dim"))
+    return Group(*parts)
+
+
+def _headline(report: Report) -> Text:
+    v = words.verdict(report.verify)
+    name = f"{words.clean(report.model)} on {words.clean(report.board)}"
+    return Text.assemble((name, "bold"), ": ", (v.headline, _STYLES[v.status]), "\n", v.detail)
+
+
+def _figures(report: Report) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for label, text in figures(report):
+        table.add_row(Text(label), Text(text))
+    return table
+
+
+def figures(report: Report) -> list[tuple[str, str]]:
+    """The figures of the whole model as (label, text): each with its unit, its budget and its evidence class."""
+    s, f, p = report.sram, report.flash, report.plan
+    cycles = words.cycles_class(report)
+    met = "the arena meets it" if p.optimal else f"the arena is {words.size(max(0, p.peak - p.lower_bound))} above it"
+    rows = [
+        ("core", f"{words.clean(report.core)} at {report.clock_hz / 1e6:g} MHz, {words.clean(report.toolchain)}, "
+                 f"profile {words.clean(report.profile)}, optimized for {words.clean(report.optimize)}"),
+        ("SRAM", f"{words.size(s.total)}{_of(s.total, s.budget)}; {words.evidence(report, 'sram')}"),
+        ("", f"arena {words.size(s.arena)}, static {words.size(s.static)}, stack {words.size(s.stack)}; "
+             f"arena without input and output {words.size(s.work)}"),
+        ("memory bound", f"{words.size(p.lower_bound)} proven for this order of layers; {met}"),
+        ("flash", f"{words.size(f.total)}{_of(f.total, f.budget)}; {words.evidence(report, 'flash')}"),
+        ("", f"weights {words.size(f.weights)}, code {words.size(f.code)}"),
+        ("MACs", words.count(report.macs)),
+        ("instructions", f"{words.count(report.instructions)} ({words.evidence(report, 'instructions')})"),
+        ("cycles", f"{words.count(report.cycles)} ({cycles}), "
+                   f"{words.macs_per_cycle(report.macs, report.cycles)} MAC/cycle ({cycles})"),
+        ("latency", f"{words.milliseconds(report.latency_ms)} ({words.cycles_class(report, 'latency_ms')})"),
+    ]
+    if report.accuracy:
+        a = report.accuracy
+        parts = [f"int8 {words.percent(a.int8)}"]
+        if a.float is not None:
+            parts.append(f"float {words.percent(a.float)}")
+        if a.negative_flips is not None:
+            parts.append(f"{words.count(a.negative_flips)} right in float and wrong in int8")
+        rows.append(("accuracy", f"{', '.join(parts)}, on {words.count(a.samples)} samples"))
+    chosen = next((c for c in report.pareto if c.chosen), None)
+    if chosen:
+        rows.append(("search", f"{words.clean(chosen.name)}, chosen from a front of {len(report.pareto)} candidates"))
+    return rows
+
+
+def _of(total: int, budget: int) -> str:
+    if not budget:
+        return ", no budget given"
+    over = ", OVER BUDGET" if total > budget else ""
+    return f" of {words.size(budget)}, {words.share(total, budget):.1f} %{over}"
+
+
+def _layers(report: Report) -> Table:
+    title = (f"Layers; cycles and MAC/cycle are {words.cycles_class(report)}; "
+             f"instructions are {words.evidence(report, 'instructions')}; live SRAM in bytes")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=title, title_justify="left",
+                  title_style="bold")
+    headers = ("#", "layer", "kernel", "MACs", "instructions", "cycles", "MAC/cycle", "live SRAM")
+    rows = [(str(i), words.clean(x.name), words.clean(x.kernel), words.count(x.macs), words.count(x.instructions),
+             words.count(x.cycles), words.macs_per_cycle(x.macs, x.cycles), words.count(x.sram_live))
+            for i, x in enumerate(report.layers)]
+    for i, header in enumerate(headers):
+        if header in ("layer", "kernel"):  # these give way in a narrow terminal, figures never
+            table.add_column(header, overflow="ellipsis", max_width=28)
+        else:
+            width = max(len(header), *(len(row[i]) for row in rows))
+            table.add_column(header, justify="right", no_wrap=True, min_width=width)
+    for row in rows:
+        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))
+    return table

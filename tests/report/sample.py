@@ -1,0 +1,88 @@
+"""A report as a compiled keyword spotter yields it: the layers, shapes and sizes of a depthwise-separable network on
+49 x 10 spectrogram frames. Counts that need a machine (instructions, cycles) are made up in plausible proportions."""
+
+from __future__ import annotations
+
+from mcuc.report.types import (
+    Accuracy,
+    BufferReport,
+    Flash,
+    LayerReport,
+    ParetoPoint,
+    PlanReport,
+    Report,
+    Sram,
+    Verify,
+)
+
+HOSTILE = "<script>alert('x')</script>\x1b[31m\u202e[bold]\"&"
+_PIXELS, _CHANNELS = 25 * 5, 64
+_FEATURES = _PIXELS * _CHANNELS
+
+
+def _layers() -> tuple[LayerReport, ...]:
+    depthwise = ("DEPTHWISE_CONV_2D", "depthwise/3x3", "3x3 window held in registers", _FEATURES * 9, 3.9, 1.31)
+    pointwise = ("CONV_2D", "dot/smlad_2x2", "1x1: two pixels by two channels a loop", _FEATURES * _CHANNELS, 1.9, 0.94)
+    rows = [("conv_1", "CONV_2D", "dot/smlad_2x2", "im2col of two columns fits scratch", _FEATURES * 40, 2.6, 1.02)]
+    for i in range(1, 5):
+        rows.append((f"dw_{i}", *depthwise))
+        rows.append((f"pw_{i}", *pointwise))
+    rows.append(("pool", "AVERAGE_POOL_2D", "pool/average", "whole plane", 0, 9000.0, 1.2))
+    rows.append(("flatten", "RESHAPE", "none", "same bytes", 0, 0.0, 1.0))
+    rows.append(("fc", "FULLY_CONNECTED", "dot/row", "one row of 64", 768, 3.1, 1.1))
+    rows.append(("softmax", "SOFTMAX", "softmax/table", "table of 256 entries", 0, 1450.0, 1.6))
+    live = {"conv_1": 490 + _FEATURES + 320, "pool": _FEATURES + 64, "flatten": 64, "fc": 76, "softmax": 24}
+    return tuple(
+        LayerReport(name, op, kernel, why, macs, n := round(per * (macs or 1)), round(n * cpi),
+                    live.get(name, 2 * _FEATURES + (256 if name.startswith("pw") else 0)))
+        for name, op, kernel, why, macs, per, cpi in rows)
+
+
+def _memory_map() -> tuple[BufferReport, ...]:
+    low, high, top = 0, _FEATURES, 2 * _FEATURES
+    buffers = [BufferReport("input", "input or output", 0, 1, high, 490),
+               BufferReport("conv_1", "activation", 0, 2, low, _FEATURES),
+               BufferReport("conv_1/scratch", "scratch", 0, 1, high + 492, 320)]
+    for i in range(1, 5):
+        step = 2 * i - 1
+        buffers.append(BufferReport(f"dw_{i}", "activation", step, step + 2, high, _FEATURES))
+        buffers.append(BufferReport(f"pw_{i}", "activation", step + 1, step + 3, low, _FEATURES))
+        buffers.append(BufferReport(f"pw_{i}/scratch", "scratch", step + 1, step + 2, top, 256))
+    return (*buffers, BufferReport("pool", "activation", 9, 12, high, 64),
+            BufferReport("fc", "activation", 11, 13, low, 12),
+            BufferReport("labels_softmax", "input or output", 12, 13, 12, 12))
+
+
+def _pareto() -> tuple[ParetoPoint, ...]:
+    found = [(0.8412, 9_216, 21_504, 3.1), (0.8633, 11_880, 27_100, 4.7), (0.8791, 16_256, 35_000, 6.9),
+             (0.8844, 24_700, 39_300, 8.0), (0.8905, 22_500, 46_900, 10.4), (0.8951, 31_360, 52_700, 12.9),
+             (0.8990, 40_100, 61_440, 16.8), (0.9032, 37_632, 70_112, 21.5), (0.9061, 62_720, 81_920, 27.0),
+             (0.9084, 81_000, 99_328, 35.2), (0.9102, 125_440, 120_200, 47.9)]
+    return tuple(ParetoPoint(f"d{3 + i // 3}w{8 + 4 * i}k3", a, s, f, ms, i == 7)
+                 for i, (a, s, f, ms) in enumerate(found))
+
+
+def report() -> Report:
+    """The keyword spotter, verified, with accuracy, search front and instruction mix."""
+    layers = _layers()
+    instructions, cycles = sum(x.instructions for x in layers), sum(x.cycles for x in layers)
+    arena = 2 * _FEATURES + 256
+    sram = Sram(arena, arena - 490, 0, 680, arena + 680, 640 * 1024)
+    mix = {"alu": 0.27, "it": 0.012, "mul": 0.008, "dsp_mac": 0.235, "dsp_other": 0.17, "load": 0.205,
+           "load_multi": 0.004, "store": 0.041, "branch_cond": 0.049, "other": 0.006}
+    counts = {name: round(instructions * part) for name, part in mix.items()}
+    return Report(
+        model="kws_dscnn_int8", board="nucleo-l4r5zi", core="cortex-m4", clock_hz=120_000_000,
+        toolchain="zig 0.14.1 (clang 19.1.7), -O2", profile="tflite", optimize="balanced", sram=sram,
+        flash=Flash(26_112, 9_408, 35_520, 2048 * 1024), macs=sum(x.macs for x in layers), instructions=instructions,
+        cycles=cycles, cycles_band=0.25, latency_ms=cycles / 120_000,
+        evidence={"sram": "planned; stack emulated and bounded statically", "flash": "linked ELF",
+                  "instructions": "emulated", "cycles": "estimated", "latency_ms": "estimated"},
+        verify=Verify("TFLite Micro 0.dev20261023182759", "502 keywords", True, 0, 0, None, 502, 20, 0),
+        layers=layers, accuracy=Accuracy(0.9203, 0.9163, 4, 502), plan=PlanReport(arena, arena, True),
+        memory_map=_memory_map(), notes=("The stack was measured on the emulated core; the static bound is 680 bytes.",
+                                         "The front was found by evolution, seed 1, 400 candidates."),
+        pareto=_pareto(),
+        mix=counts | {"branch_cond_taken": counts["branch_cond"] * 3 // 4,
+                      "branch_cond_not_taken": counts["branch_cond"] // 4,
+                      "load_multi_regs": 4 * counts["load_multi"], "store_multi_regs": 0})
