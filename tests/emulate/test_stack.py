@@ -61,6 +61,13 @@ def test_bound_of_known_frames(bodies: dict[str, str], expected: int, build_asm:
     assert CortexM(elf, chip_of("cortex-m0plus")).run().stack_bytes <= expected
 
 
+def test_a_conditional_return_pops_on_one_path_only(build_asm: Build) -> None:
+    body = "push {r4, r5, r6, lr}\n cmp r0, #0\n it ne\n popne {r4, r5, r6, pc}\n bl leaf\n pop {r4, r5, r6, pc}"
+    elf = build_asm("cortex-m4", "nop\n", functions(outer=body, leaf="push {r0-r3}\n pop {r0-r3}\n bx lr"))
+    bound = stack_bound(elf, chip_of("cortex-m4"), "outer")
+    assert (bound.bytes, bound.unbounded) == (32, ())
+
+
 def test_wide_instructions(build_asm: Build) -> None:
     body = """push.w {r4-r9, lr}
         vpush {d8-d9}
@@ -91,6 +98,7 @@ def test_wide_instructions(build_asm: Build) -> None:
         ({"outer": "push {lr}\n blx r1\n pop {pc}"}, "indirect call (blx r1)"),
         ({"outer": "bx r2"}, "indirect call (bx r2)"),
         ({"outer": "push {lr}\n mov sp, r3\n pop {pc}"}, "the stack pointer is computed"),
+        ({"outer": "pop {r0}\n bx lr"}, "more is popped than was pushed"),
         ({"outer": "1: push {r0}\n cmp r0, r1\n bne 1b\n bx lr"}, "the stack differs between paths"),
     ],
 )

@@ -34,7 +34,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """findings by address; scanned_bytes of code; accesses seen by the memory hook."""
+    """findings by address; scanned_bytes of code; accesses: those that alignment was judged for."""
 
     findings: tuple[Finding, ...]
     scanned_bytes: int
@@ -60,7 +60,7 @@ def audit_firmware(
             runs[i.address] = runs.get(i.address, 0) + block.count
             at[i.address] = i
     findings, scanned = _isa(image, chip, executed, runs)
-    findings += _alignment(image, chip, unaligned, at)
+    findings += _alignment(image, unaligned, at)
     findings += _fpu_off(image, executed)
     return Audit(tuple(sorted(findings, key=lambda f: (f.address, f.kind))), scanned, accesses)
 
@@ -93,20 +93,11 @@ def _isa(
     return list(found.values()), sum(len(code) for _, code, _ in pieces)
 
 
-# Fault when unaligned whatever CCR.UNALIGN_TRP says: Armv7-M Architecture Reference Manual A3.2.1.
-_WIDE = ("load_multi", "store_multi", "fp_load", "fp_store")
-_ORDERED = ("ldrex", "strex", "lda", "stl")
-
-
-def _alignment(image: Image, chip: Chip, unaligned: Sequence[Access], at: dict[int, Instruction]) -> list[Finding]:
+def _alignment(image: Image, unaligned: Sequence[Access], at: dict[int, Instruction]) -> list[Finding]:
     out = []
     for access in unaligned:
-        i = at.get(access.pc)
-        if chip.core != "cortex-m0plus" and i is not None and i.cls not in _WIDE and not i.name.startswith(_ORDERED):
-            continue
-        what = "store" if access.store else "load"
-        why = f"unaligned {what} of {access.size} bytes, first at {access.first:#010x}"
-        text = i.text if i else "?"
+        text = at[access.pc].text if access.pc in at else "?"
+        why = f"unaligned access, the first at {access.first:#010x}"
         out.append(Finding("align", access.pc, text, image.name_at(access.pc), why, True, access.count))
     return out
 

@@ -93,7 +93,7 @@ class CortexM:
     ) -> EmulatedRun:
         """Run from reset to exit.
 
-        audit: also record what Unicorn forgives and silicon does not, through a memory hook (about ten times slower).
+        audit: also record what Unicorn forgives and silicon does not (slower, on the Cortex-M0+ by far).
         Raises McucError, naming layer and function: emulated-fault (access where there is no memory, store to flash,
         undefined instruction), emulated-timeout (timeout_s is host time), emulated-stack, emulated-marks.
         """
@@ -120,7 +120,7 @@ class CortexM:
         )
 
     def _machine(self, audit: bool) -> Machine:
-        # A memory hook slows every translated access, so audited runs have a machine of their own.
+        # Hooks become part of the translated code, so audited runs have a machine of their own.
         if audit not in self._machines:
             self._machines[audit] = Machine(self.image, self.chip, self.layer_symbols, self._entries, audit)
         return self._machines[audit]

@@ -227,100 +227,43 @@ uint32_t mcuc_counter_read(const counter_t *c, block_t *out)
     return n;
 }
 
-/* Memory accesses that are not aligned to their size (to 4 bytes where they are larger), by program counter. */
+/* Alignment, judged by code hooks. A memory hook will not do: Unicorn 2.1.4 writes the guest state back before it, which
+   costs microseconds, and inside an IT block leaves the IT bits set in it, so that a later block may start as
+   conditional. */
 typedef struct {
-    uint32_t pc, store, size, first; /* first: address of the first such access */
-    uint64_t count;                  /* 0 marks a free slot */
-} access_t;
+    int (*read)(void *, int, void *); /* uc_reg_read */
+    int base, index;                  /* Unicorn's numbers of the registers whose sum is the address; index 0: none */
+    uint32_t mask;                    /* bits of the address that must be clear */
+    uint32_t first;                   /* the first address that was not, but for the instruction's offset */
+    uint64_t seen, count;             /* executions, and those with an unaligned address */
+} site_t;
+
+/* At one instruction. */
+void mcuc_site(void *uc, uint64_t address, uint32_t size, void *user)
+{
+    site_t *s = user;
+    uint32_t value = 0, more = 0;
+    (void)address;
+    (void)size;
+    s->seen++;
+    s->read(uc, s->base, &value);
+    if (s->index != 0)
+        s->read(uc, s->index, &more);
+    value += more;
+    if ((value & s->mask) != 0u && s->count++ == 0u)
+        s->first = value;
+}
 
 typedef struct {
-    int (*read)(void *, int, void *);
-    int (*write)(void *, int, const void *);
-    int pc, xpsr;
-    uint32_t capacity, used, failed;
-    uint64_t seen;
-    access_t *table;
-} watch_t;
+    uint64_t start;
+    site_t *const *site; /* by halfword from start; NULL where nothing is to be judged */
+} code_t;
 
-void mcuc_watch_free(watch_t *w)
+/* At every instruction of a stretch of code. */
+void mcuc_sites(void *uc, uint64_t address, uint32_t size, void *user)
 {
-    if (w != NULL) {
-        free(w->table);
-        free(w);
-    }
-}
-
-watch_t *mcuc_watch_new(int (*read)(void *, int, void *), int (*write)(void *, int, const void *), int pc, int xpsr)
-{
-    watch_t *w = calloc(1, sizeof *w);
-    if (w == NULL)
-        return NULL;
-    w->read = read;
-    w->write = write;
-    w->pc = pc;
-    w->xpsr = xpsr;
-    w->capacity = 4096;
-    w->table = calloc(w->capacity, sizeof *w->table);
-    if (w->table == NULL) {
-        mcuc_watch_free(w);
-        return NULL;
-    }
-    return w;
-}
-
-void mcuc_watch_reset(watch_t *w)
-{
-    for (uint32_t i = 0; i < w->capacity; i++)
-        w->table[i].count = 0;
-    w->used = w->failed = 0;
-    w->seen = 0;
-}
-
-#define XPSR_IT 0x0600FC00u /* ICI/IT bits, Armv7-M Architecture Reference Manual B1.4.2 */
-#define MEM_WRITE 17        /* UC_MEM_WRITE */
-
-void mcuc_access(void *uc, int type, uint64_t where, int size, int64_t value, void *user)
-{
-    watch_t *w = user;
-    uint32_t address = (uint32_t)where, xpsr = 0, pc = 0, width = size > 4 ? 4u : (uint32_t)size, store, k;
-    (void)value;
-    w->seen++;
-    /* Unicorn 2.1.4 writes the guest state back before a memory hook. Inside an IT block the IT bits then stay set in
-       the saved state, though the translated code goes on as if they were not, and a later block would start as
-       conditional. Code that needs them sets them again itself, so they may be cleared. */
-    w->read(uc, w->xpsr, &xpsr);
-    if ((xpsr & XPSR_IT) != 0u) {
-        xpsr &= ~XPSR_IT;
-        w->write(uc, w->xpsr, &xpsr);
-    }
-    if ((address & (width - 1u)) == 0u)
-        return;
-    w->read(uc, w->pc, &pc);
-    store = type == MEM_WRITE;
-    for (k = (pc >> 1) % w->capacity; w->table[k].count != 0u; k = (k + 1u) % w->capacity)
-        if (w->table[k].pc == pc && w->table[k].store == store && w->table[k].size == (uint32_t)size) {
-            w->table[k].count++;
-            return;
-        }
-    if (w->used + 1u >= w->capacity) {
-        w->failed = 1;
-        return;
-    }
-    w->used++;
-    w->table[k].pc = pc;
-    w->table[k].store = store;
-    w->table[k].size = (uint32_t)size;
-    w->table[k].first = address;
-    w->table[k].count = 1;
-}
-
-/* Copies the accesses to out (room for 4096); returns how many, NONE when the table was too small. */
-uint32_t mcuc_watch_read(const watch_t *w, access_t *out, uint64_t *seen)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < w->capacity; i++)
-        if (w->table[i].count != 0u)
-            out[n++] = w->table[i];
-    *seen = w->seen;
-    return w->failed != 0u ? NONE : n;
+    const code_t *c = user;
+    site_t *s = c->site[(address - c->start) / 2u];
+    if (s != NULL)
+        mcuc_site(uc, address, size, s);
 }

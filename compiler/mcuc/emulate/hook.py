@@ -29,10 +29,6 @@ def hook_library() -> ctypes.CDLL | None:
         ("counter_flag", None, [pointer, word, word]),
         ("counter_state", None, [pointer, pointer]),
         ("counter_read", word, [pointer, pointer]),
-        ("watch_new", pointer, [pointer, pointer, ctypes.c_int, ctypes.c_int]),
-        ("watch_free", None, [pointer]),
-        ("watch_reset", None, [pointer]),
-        ("watch_read", word, [pointer, pointer, pointer]),
     ):
         function = getattr(library, f"mcuc_{name}")
         function.restype, function.argtypes = result, arguments
@@ -46,7 +42,8 @@ def unicorn_library() -> ctypes.CDLL:
     return raw
 
 
-def add_hook(machine: Any, kind: int, function: Any, user: int) -> None:
+def add_hook(machine: Any, kind: int, function: Any, user: int, where: range | None = None) -> None:
+    """Have Unicorn call a C function with a user pointer, at every address or only at some."""
     handle = ctypes.c_size_t()
     failed = unicorn_library().uc_hook_add(
         machine._uch,
@@ -54,8 +51,8 @@ def add_hook(machine: Any, kind: int, function: Any, user: int) -> None:
         ctypes.c_int(kind),
         ctypes.cast(function, ctypes.c_void_p),
         ctypes.c_void_p(user),
-        ctypes.c_uint64(1),  # begin > end: every address
-        ctypes.c_uint64(0),
+        ctypes.c_uint64(where.start if where else 1),  # begin > end: every address
+        ctypes.c_uint64(where.stop - 1 if where else 0),
     )
     if failed:
         raise McucError("emulator-hook", f"Unicorn refused a hook (error {failed})")

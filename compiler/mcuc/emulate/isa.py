@@ -153,3 +153,48 @@ def _special(row: Row, number: int, have: frozenset[str]) -> str | None:
     if number in known or ("v8" in have and (number in (10, 11) or number & 0x80)):
         return None
     return f"{row.what} of special register {number}"
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """A memory instruction that faults unless (base + index) & mask is 0. Its offset is a multiple of the size."""
+
+    base: int
+    mask: int
+    index: int | None = None
+
+
+def aligned_on_armv6m(code: bytes) -> Aligned | None:
+    """The rule of an Armv6-M load or store: every access must be aligned (DDI 0419 A3.2). None where it always is."""
+    h = int.from_bytes(code[:2], "little")
+    if len(code) == 4:
+        return None
+    if h & 0xF000 == 0x5000:  # register offset
+        mask = (3, 1, 0, 0, 3, 1, 0, 1)[h >> 9 & 7]
+        return Aligned(h >> 3 & 7, mask, h >> 6 & 7) if mask else None
+    if h & 0xF000 == 0x6000:  # STR, LDR
+        return Aligned(h >> 3 & 7, 3)
+    if h & 0xF000 == 0x8000:  # STRH, LDRH
+        return Aligned(h >> 3 & 7, 1)
+    return Aligned(h >> 8 & 7, 3) if h & 0xF000 == 0xC000 else None  # STM, LDM
+
+
+def aligned_on_armv7m(code: bytes) -> Aligned | None:
+    """The rule of an Armv7-M or Armv8-M instruction that faults when unaligned whatever CCR.UNALIGN_TRP says (DDI 0403
+    A3.2.1). None for others, and for a base of sp or pc, which are aligned."""
+    first = int.from_bytes(code[:2], "little")
+    if len(code) == 2:
+        return Aligned(first >> 8 & 7, 3) if first & 0xF000 == 0xC000 else None  # LDM, STM
+    second = int.from_bytes(code[2:], "little")
+    base, mask = first & 15, 3
+    if first & 0xFE00 == 0xE800:  # LDM, STM, LDRD, STRD, exclusive, acquire and release
+        if first & 0xFFF0 == 0xE840 and second & 0xF03F == 0xF000:  # TT
+            return None
+        if first & 0xFFE0 == 0xE8C0:
+            kind = second >> 4 & 15
+            if first & 0x10 and kind < 2:  # TBB, TBH
+                return None
+            mask = (0, 1, 3, 3)[kind & 3]
+    elif first & 0xFE00 != 0xEC00 or first & 0xFFE0 == 0xEC40 or second & 0x0E00 != 0x0A00:  # VLDR, VSTR, VLDM, VSTM
+        return None
+    return None if base in (13, 15) or mask == 0 else Aligned(base, mask)

@@ -53,7 +53,7 @@ class Machine:
         self._md = decoder(chip.core)
         self.registers = Registers(chip, self._register_written)
         self.counter = make_counter(entries)
-        self.watch = Watch() if audit else None
+        self.watch = Watch(image, chip) if audit else None
         self._machine: Any = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
         self._machine.ctl_set_cpu_model(MODELS[chip.core])
         self._map()

@@ -105,6 +105,8 @@ def _frame(image: Image, listing: Listing, address: int) -> _Frame:
             if after is None:
                 problem(i, "the stack pointer is computed")
                 after = used
+            if after < 0 and not i.to_pc:
+                problem(i, "more is popped than was pushed")
             deepest = max(deepest, used, after)
             indirect, falls = _successors(i)
             if i.name in ("add", "mov") and i.to_pc:
@@ -120,7 +122,7 @@ def _frame(image: Image, listing: Listing, address: int) -> _Frame:
                     calls.append((after, target))
             if not falls:
                 break
-            used_at.setdefault(i.end, after)
+            used_at.setdefault(i.end, used if i.conditional and i.to_pc else after)  # "popne {r4, pc}" has not popped
             here, before = i.end, i
     return _Frame(deepest, tuple(dict.fromkeys(calls)), tuple(problems))
 
