@@ -19,7 +19,7 @@ from mcuc.search.layers import FloatModel, Layer  # noqa: E402
 from mcuc.search.pareto import Constraints, Cost  # noqa: E402
 from mcuc.search.run import SearchResult, run_search  # noqa: E402
 
-TINY = replace(EFFORTS["quick"], name="tiny", width=0.34, supernet_images=400, final_images=480, plan=Plan(6, 4, 3))
+TINY = replace(EFFORTS["quick"], name="tiny", width=0.34, supernet_work=2.6e8, final_work=1.9e8, plan=Plan(6, 4, 3))
 
 
 def stripes(n: int, side: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +140,7 @@ def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_efforts_are_ordered_and_strangers_refused() -> None:
-    images = [effort_named(name).final_images for name in ("quick", "standard", "full")]
+    images = [effort_named(name).final_work for name in ("quick", "standard", "full")]
     assert images == sorted(images)
     with pytest.raises(McucError):
         effort_named("heroic")

@@ -97,8 +97,9 @@ def test_the_front_is_what_nothing_dominates() -> None:
 
 def test_the_choice_gives_up_no_more_than_the_tolerance() -> None:
     found = [evaluated(0.90, 9.0, 9), evaluated(0.899, 5.0, 9), evaluated(0.88, 1.0, 1)]
-    assert choose(found, 0.002) is found[1]
-    assert choose(found, 0.0) is found[0]
+    assert choose(found, 900, 0.2) is found[1]
+    assert choose(found, 900, 0.0) is found[0]
+    assert choose(found, 900, 3.0) is found[2]
 
 
 def test_limits() -> None:

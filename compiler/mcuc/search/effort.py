@@ -10,23 +10,24 @@ from mcuc.search.evolution import Plan
 
 @dataclass(frozen=True)
 class Effort:
-    """supernet_images, final_images: training images shown in all (epochs times images). width: scale of the space's
-    channels. tolerance: accuracy given up for speed when choosing (noise of the validation images).
+    """supernet_work, final_work: training images shown times supernet.work_of their networks; it bounds the time for
+    any data and any winner. width: scale of the space's channels. tolerance: accuracy given up for speed when
+    choosing, in standard errors of the validation accuracy.
     """
 
     name: str
     width: float
-    supernet_images: int
-    final_images: int
+    supernet_work: float
+    final_work: float
     plan: Plan
     shift: float
     tolerance: float
 
 
 EFFORTS = {
-    "quick": Effort("quick", 1.0, 72_000, 250_000, Plan(32, 16, 4), 1 / 28, 0.003),
-    "standard": Effort("standard", 1.5, 400_000, 1_000_000, Plan(96, 48, 10), 2 / 28, 0.002),
-    "full": Effort("full", 2.0, 1_200_000, 3_000_000, Plan(192, 96, 20), 2 / 28, 0.001),
+    "quick": Effort("quick", 1.0, 2.2e11, 4.5e11, Plan(32, 16, 4), 1 / 28, 0.5),
+    "standard": Effort("standard", 1.5, 2e12, 6e12, Plan(96, 48, 10), 2 / 28, 0.25),
+    "full": Effort("full", 2.0, 1.2e13, 4e13, Plan(192, 96, 20), 2 / 28, 0.0),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 from mcuc.search.spaces.ds_conv import Candidate
 
@@ -58,13 +59,13 @@ def front(found: Sequence[Evaluated]) -> tuple[Evaluated, ...]:
     return tuple(sorted(kept, key=lambda e: (e.cost.latency_ms, e.cost.sram_bytes, e.candidate.key)))
 
 
-def choose(found: Sequence[Evaluated], tolerance: float) -> Evaluated:
-    """The fastest candidate whose accuracy is within tolerance of the best.
+def choose(found: Sequence[Evaluated], images: int, tolerance: float) -> Evaluated:
+    """The fastest candidate whose accuracy is within tolerance standard errors of the best.
 
-    tolerance: a share of 1, below which differences on the validation images are noise.
+    images: how many validation images the accuracies come from. Standard error of a share p: sqrt(p (1 - p) / images).
     """
     best = max(e.accuracy for e in found)
-    close = [e for e in found if e.accuracy >= best - tolerance]
+    close = [e for e in found if e.accuracy >= best - tolerance * sqrt(best * (1 - best) / images)]
     return min(close, key=lambda e: (e.cost.latency_ms, e.cost.sram_bytes, -e.accuracy, e.candidate.key))
 
 

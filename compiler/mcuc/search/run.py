@@ -18,7 +18,7 @@ from mcuc.search.network import count_correct, forward, measure_stats, to_float,
 from mcuc.search.pareto import Constraints, Cost, Evaluated, choose, front
 from mcuc.search.spaces.ds_conv import Candidate, Space, space_for, to_layers
 from mcuc.search.state import fingerprint
-from mcuc.search.supernet import CALIBRATION_IMAGES, accuracy, make_judge, to_tensor, train_supernet
+from mcuc.search.supernet import CALIBRATION_IMAGES, accuracy, make_judge, mean_work, to_tensor, train_supernet, work_of
 from mcuc.search.train import Loss, Progress, Recipe, Trained, fit, reproducible
 
 FORMAT = 1  # of the state files and of what they mean; raise it when a change makes old ones wrong
@@ -75,8 +75,7 @@ def run_search(dataset: Dataset, constraints: Constraints, effort: str | Effort,
     folder = workdir / f"search-{fingerprint(dataset, settings)}"
     task = _Task(dataset, space, preset, seed, flip, folder, progress)
     with reproducible(threads):
-        supernet, pool = _search(task, constraints, evaluate_cost)
-        winner = choose(list(pool.evaluated.values()), preset.tolerance)
+        supernet, pool, winner = _search(task, constraints, evaluate_cost)
         trained = _train_winner(task, winner.candidate, supernet)
         model, right = _finish(task, winner.candidate, trained)
     history = (("supernet", supernet.losses), ("evolution", tuple(pool.bests)), ("training", trained.losses))
@@ -85,7 +84,7 @@ def run_search(dataset: Dataset, constraints: Constraints, effort: str | Effort,
 
 
 def _search(task: _Task, constraints: Constraints,
-            evaluate_cost: Callable[[tuple[Layer, ...]], Cost]) -> tuple[Trained, Pool]:
+            evaluate_cost: Callable[[tuple[Layer, ...]], Cost]) -> tuple[Trained, Pool, Evaluated]:
     """The supernet trained on nine tenths of the training part, candidates judged on the tenth."""
     data = task.dataset
 
@@ -94,7 +93,7 @@ def _search(task: _Task, constraints: Constraints,
 
     require_feasible(task.space, constraints, cost_of)
     kept, held = stratified_split(data.train_y, VALIDATION_FRACTION, task.seed)
-    recipe = _recipe(task, 1, task.effort.supernet_images, len(kept))
+    recipe = _recipe(task, 1, task.effort.supernet_work / (2 * mean_work(task.space, task.seed)), len(kept))
     supernet = train_supernet(task.space, data.train_x[kept], torch.from_numpy(data.train_y[kept]), recipe, task.seed,
                               task.folder / "supernet.npz", task.progress)
     sample = np.random.default_rng((task.seed, 0)).permutation(kept)[:CALIBRATION_IMAGES]
@@ -102,18 +101,18 @@ def _search(task: _Task, constraints: Constraints,
     pool = evolve(task.space, constraints, task.effort.plan, task.seed, cost_of,
                   lambda c: accuracy(supernet.weights, task.space, c, judge),
                   task.folder / "evolution.json", task.progress)
-    return supernet, pool
+    return supernet, pool, choose(list(pool.evaluated.values()), len(held), task.effort.tolerance)
 
 
-def _recipe(task: _Task, stage: int, images: int, count: int) -> Recipe:
-    return Recipe(stage, epochs=min(500, max(1, round(images / count))), batch=max(2, min(128, count // 4)),
+def _recipe(task: _Task, stage: int, images: float, count: int) -> Recipe:
+    return Recipe(stage, epochs=min(200, max(2, round(images / count))), batch=max(2, min(128, count // 4)),
                   shift=task.effort.shift, flip=task.flip)
 
 
 def _train_winner(task: _Task, candidate: Candidate, supernet: Trained) -> Trained:
     """From the supernet's weights, on the whole training part: the choice is made, nothing is held out any more."""
     x = to_tensor(task.dataset.train_x, candidate.resolution)
-    recipe = _recipe(task, 3, task.effort.final_images, len(x))
+    recipe = _recipe(task, 3, task.effort.final_work / work_of(to_layers(task.space, candidate)), len(x))
     return fit(view(supernet.weights, task.space, candidate), x, torch.from_numpy(task.dataset.train_y), recipe,
                task.seed, label_loss(task.space, candidate, recipe.smoothing), task.folder / "training.npz",
                task.progress, "training")
