@@ -98,6 +98,27 @@ def test_random_scales(seed: int) -> None:
     check_tflite(graph_of(Case(outputs=24, kernel=(1, 1), per_channel=bool(seed % 2), fused=seed % 4), seed), seed=seed)
 
 
+def random_case(seed: int) -> Case:
+    """Any geometry whose window fits."""
+    rng = RNG(1000 + seed)
+    groups = int(rng.integers(1, 4))
+    stride, dilation, size, kernel = (tuple(int(v) for v in rng.integers(1, m, 2)) for m in (4, 4, 10, 5))
+    padding = int(rng.integers(2))
+    if any((k - 1) * d + 1 > n for k, d, n in zip(kernel, dilation, size, strict=True)):
+        padding = SAME
+    return Case(size, groups * int(rng.integers(1, 6)), groups * int(rng.integers(1, 5)), kernel, stride, dilation,
+                padding, groups, int(rng.integers(4)), bool(rng.integers(2)), bool(rng.integers(2)))
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_random_geometry(seed: int) -> None:
+    check_tflite(graph_of(random_case(seed), seed), seed=seed)
+
+
+def test_c_random_geometry(tmp_path: Path) -> None:
+    check_c([graph_of(random_case(seed), seed) for seed in range(100, 130)], tmp_path, optimize=True)
+
+
 @pytest.mark.parametrize("name", UNSIGNED)
 def test_uint8(name: str) -> None:
     check_uint8(graph_of(replace(CASES[name], per_channel=False), 2, weight_zero=-5))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
-from harness import activation, check_c, check_tflite, check_uint8, tflite_graph
+from harness import RNG, activation, check_c, check_tflite, check_uint8, tflite_graph
 
-from mcuc.ir import Graph
+from mcuc import ops
+from mcuc.ir import Graph, Node, check
+from mcuc.ops._pool import PoolAttrs
+from mcuc.ops._spatial import Window
 
 SAME, VALID = 0, 1
 # input h, w, c; kernel h, w; stride h, w; padding; fused activation
@@ -46,6 +50,20 @@ def test_uint8_pool_rounds_in_its_own_domain(kind: str, case: tuple) -> None:
     check_uint8(_graph(kind, case))
 
 
+def random_case(seed: int) -> tuple:
+    """Any geometry whose window fits."""
+    rng = RNG(seed)
+    h, w, c, kh, kw = (int(v) for v in rng.integers(1, [12, 12, 7, 5, 5]))
+    padding = SAME if kh > h or kw > w else int(rng.integers(2))
+    return (h, w, c), (kh, kw), (int(rng.integers(1, 4)), int(rng.integers(1, 4))), padding, int(rng.integers(4))
+
+
+@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("kind", ["AVERAGE_POOL_2D", "MAX_POOL_2D"])
+def test_random_geometry(kind: str, seed: int) -> None:
+    check_tflite(_graph(kind, random_case(seed)), seed=seed)
+
+
 @pytest.mark.parametrize("zero_point", [-128, 127])
 def test_extreme_zero_points(zero_point: int) -> None:
     check_tflite(_graph("AVERAGE_POOL_2D", CASES[1], zero_point))
@@ -54,4 +72,25 @@ def test_extreme_zero_points(zero_point: int) -> None:
 def test_c_in_all_tilings(tmp_path: Path) -> None:
     graphs = [_graph(kind, case) for kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D") for case in CASES]
     unsigned = [check_uint8(_graph("AVERAGE_POOL_2D", case)) for case in CASES[:4]]
-    check_c([*graphs, *unsigned], tmp_path)
+    random = [_graph(kind, random_case(seed)) for kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D") for seed in range(10)]
+    check_c([*graphs, *unsigned, *random], tmp_path)
+
+
+def test_c_padding_that_counts_and_dilation(tmp_path: Path) -> None:
+    """What ONNX has and TFLite has not: the C against the reference."""
+    window = Window((3, 2), (2, 1), (1, 1), (1, 1, 1, 0))
+    cases = [("average_pool_2d", PoolAttrs(window, count_include_pad=True, pad_value=z)) for z in (0, -128, 60)]
+    cases += [("max_pool_2d", PoolAttrs(Window((2, 3), (1, 2), (2, 3), (1, 2, 1, 2)), clamp=(-50, 90)))]
+    graphs = []
+    for op, attrs in cases:
+        oh, ow = attrs.window.output(8, 9)
+        ends = {"x": activation("x", (1, 8, 9, 5)), "y": activation("y", (1, oh, ow, 5))}
+        graphs.append(check(Graph("case", "onnx", ends, (Node("n", op, ("x",), ("y",), attrs),), ("x",), ("y",))))
+    check_c(graphs, tmp_path)
+
+
+def test_average_that_counts_padding() -> None:
+    """By hand: a row 4 8 between padding worth 10, windows of 2."""
+    attrs = PoolAttrs(Window((1, 2), (1, 1), (1, 1), (0, 1, 0, 1)), count_include_pad=True, pad_value=10)
+    (found,) = ops.get("average_pool_2d").reference(attrs, [np.array([[[[4], [8]]]], np.int8)])
+    assert found.reshape(-1).tolist() == [7, 6, 9]

@@ -113,16 +113,6 @@ def always(call: Call, chip: Chip | None) -> No | None:
     return None
 
 
-def only(*kinds: str) -> Callable[[Call, Chip | None], No | None]:
-    """The kernel applies to calls whose params name one of these kinds."""
-
-    def applies(call: Call, chip: Chip | None) -> No | None:
-        kind = call.params["kind"]
-        return None if kind in kinds else No(f"computes {' and '.join(kinds)}, not {kind}")
-
-    return applies
-
-
 def no_scratch(call: Call) -> int:
     """The kernel needs no scratch."""
     return 0
