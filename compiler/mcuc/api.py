@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import get_args
 
 from mcuc import passes, pipeline
 from mcuc.checking import Checked, check_file
 from mcuc.emit.deliver import os_errors
-from mcuc.importers import load
-from mcuc.ir import Graph
+from mcuc.errors import McucError
 from mcuc.pipeline import DEFAULT_BOARD, Compiled, Progress, Request, quiet
-from mcuc.plan import plan
 from mcuc.report.types import Report
-from mcuc.schedule.explore import explore
 from mcuc.sizes import parse_size
-from mcuc.targets import load_board
 from mcuc.toolchain import Optimize
 from mcuc.verify.given import given_samples
 from mcuc.verify.model import EMULATED, Verification, verify_compiled
@@ -40,29 +37,18 @@ def compile(
 ) -> Compiled:
     """A .tflite or .onnx file compiled, run on the emulated core, verified and written to a folder.
 
-    budget, flash: bytes or "320KB", None for all that the board has; budget "min": the least SRAM that any schedule
-    needs. out: None for ./NAME_mcuc. progress: called with the name of each stage.
+    budget, flash: bytes or "320KB", None for all that the board has; budget "min": the schedule that
+    needs the least SRAM. out: None for ./NAME_mcuc. progress: called with the name of each stage.
     Raises McucError for everything that cannot be done.
     """
-    path = Path(model)
-    request = Request(
-        board, None if budget == "min" else _bytes(budget), _bytes(flash), optimize, toolchain, profile, name, seed
-    )
-    folder = None if out is None else Path(out)
-    if budget != "min":
-        return pipeline.compile_file(path, request, folder, progress)
-    progress("reading the model")
-    with os_errors(path):
-        graph = load(path, profile)
-    least = Request(board, least_arena(graph, request), request.flash, optimize, toolchain, profile, name, seed)
-    return pipeline.compile_graph(graph, least, path.name, folder, progress)
-
-
-def least_arena(graph: Graph, request: Request) -> int:
-    """Bytes of the smallest arena among all schedules that the goal has to offer."""
-    ready = passes.check_supported(passes.optimize(graph))
-    chip = load_board(request.board).chip
-    return min(plan(ready, schedule).arena for schedule in explore(ready, chip, request.optimize))
+    if optimize not in get_args(Optimize):
+        raise McucError(
+            "bad-goal", f"there is no goal {optimize!r}", try_this=f"one of {', '.join(get_args(Optimize))}"
+        )
+    least = budget == "min"
+    allowed = None if least else _bytes(budget)
+    request = Request(board, allowed, _bytes(flash), optimize, toolchain, profile, name, seed, least)
+    return pipeline.compile_file(Path(model), request, None if out is None else Path(out), progress)
 
 
 def profile(

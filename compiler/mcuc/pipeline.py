@@ -18,6 +18,7 @@ from mcuc.emulate.stack import bound_of
 from mcuc.importers import load
 from mcuc.ir import Graph
 from mcuc.plan import Plan
+from mcuc.report.budgets import check_budgets
 from mcuc.report.make import deliver, make_report
 from mcuc.report.types import Accuracy, ParetoPoint, Report
 from mcuc.schedule import Schedule
@@ -34,7 +35,8 @@ Progress = Callable[[str], None]
 @dataclass(frozen=True)
 class Request:
     """What the user asks for. budget, flash: bytes, None for all that the board has; name: C prefix; profile: None
-    for the file format's own; seed: of the random verification inputs."""
+    for the file format's own; seed: of the random verification inputs; least: the schedule with the smallest arena
+    instead of the first that fits."""
 
     board: str = DEFAULT_BOARD
     budget: int | None = None
@@ -44,6 +46,7 @@ class Request:
     profile: str | None = None
     name: str | None = None
     seed: int = 0
+    least: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +98,7 @@ def compile_graph(graph: Graph, request: Request, source: str, out: Path | None 
     graph = passes.check_supported(passes.optimize(graph))
 
     progress("planning memory")
-    schedule, plan = fit(graph, board, request.optimize, budget)
+    schedule, plan = fit(graph, board, request.optimize, budget, request.least)
 
     progress("writing C")
     emitted = emit(graph, schedule, plan, name, source, board.chip.arena_align, DEFAULT_STACK)
@@ -119,6 +122,7 @@ def compile_graph(graph: Graph, request: Request, source: str, out: Path | None 
 
         progress("writing the report")
         report = make_report(graph, schedule, plan, emitted, board, firmware, answers, request, stack, budget, extra)
+        check_budgets(report)
         deliver(folder, emitted, firmware, report, schedule, extra.files)
     return Compiled(graph, schedule, plan, emitted, replace(firmware, elf=folder / "firmware.elf"), answers, report, folder)
 

@@ -47,17 +47,14 @@ def _show_table(found: Checked) -> None:
         "node",
         "operator",
         "kernel",
-        "why, or what to do",
+        "why, or why not",
         box=SIMPLE,
         pad_edge=False,
         title=Text(f"{found.model} on {found.board} ({found.core})"),
         title_justify="left",
     )
     for n in found.nodes:
-        remark = (
-            Text(n.why)
-            if not n.problem
-            else Text(f"{n.problem}; {n.try_this}" if n.try_this else n.problem, style="red")
-        )
+        remark = Text(n.problem, style="red") if n.problem else Text(n.why)
         table.add_row(Text(n.name), n.op, "no" if n.problem else "+".join(n.kernels) or "none", remark)
-    show(table, *(Text(p, style="red") for p in found.problems))
+    advice = dict.fromkeys(n.try_this for n in found.nodes if n.try_this)
+    show(table, *(Text(p, style="red") for p in found.problems), *(Text(f"try: {a}") for a in advice))

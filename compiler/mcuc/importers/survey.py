@@ -12,6 +12,8 @@ from mcuc.importers._flatbuffer import read
 from mcuc.importers._onnx_fold import can_fold
 from mcuc.ir import Graph, check
 
+REPLACE = "express it with operators that `mcuc ops` lists, or leave it to the caller where it is first or last"
+
 
 @dataclass(frozen=True)
 class Refused:
@@ -27,7 +29,7 @@ class Refused:
 @dataclass(frozen=True, eq=False)
 class Survey:
     """graph: of the operators that can be imported, what the others compute standing as inputs; None where there is
-    no such graph. whole: it is the graph that `load` gives. 
+    no such graph. whole: it is the graph that `load` gives.
     operators: how many the file has, 0 where that is not known.
     """
 
@@ -62,7 +64,8 @@ def _tflite(path: Path) -> Survey:
         try:
             tflite._node(reading, position, operator)
         except McucError as error:
-            refused.append(Refused(position, operator.kind, outputs[0] if outputs else "", error.found, error.try_this))
+            advice = error.try_this if "mcuc check" not in error.try_this else REPLACE
+            refused.append(Refused(position, operator.kind, outputs[0] if outputs else "", error.found, advice))
         except tflite._MISFITS as error:
             refused.append(
                 Refused(
@@ -101,5 +104,6 @@ def _onnx(path: Path) -> Survey:
         known = node.kind in (onnx.MICROSOFT if node.domain else onnx.HANDLERS)
         if not known and not (can_fold(node.kind) and not node.domain):
             error = onnx._unsupported(node)
-            refused.append(Refused(position, node.kind, next(iter(node.outputs), ""), error.found, error.try_this))
+            advice = error.try_this if "mcuc check" not in error.try_this else REPLACE
+            refused.append(Refused(position, node.kind, next(iter(node.outputs), ""), error.found, advice))
     return Survey(None, tuple(refused), len(file.nodes))

@@ -10,19 +10,21 @@ from mcuc.schedule.explore import explore
 from mcuc.targets import Board
 
 
-def fit(graph: Graph, board: Board, goal: str, budget: int) -> tuple[Schedule, Plan]:
-    """The cheapest schedule by the goal whose arena fits the budget (bytes), with its plan.
+def fit(graph: Graph, board: Board, goal: str, budget: int, least: bool = False) -> tuple[Schedule, Plan]:
+    """The cheapest schedule by the goal whose arena fits the budget (bytes), with its plan; least: the smallest arena.
 
     Raises McucError("over-budget") naming the layer of the peak and what to try.
     """
     best: tuple[Schedule, Plan] | None = None
     for schedule in explore(graph, board.chip, goal):
         found = plan(graph, schedule)
-        if found.arena <= budget:
+        if found.arena <= budget and not least:
             return schedule, found
         if best is None or found.arena < best[1].arena:
             best = (schedule, found)
     assert best is not None
+    if best[1].arena <= budget:
+        return best
     raise over_budget(graph, *best, budget, board)
 
 

@@ -31,8 +31,8 @@ def given_samples(graph: Graph, spec: str | None, count: int | None, seed: int) 
     """The samples of an .npz file (x, or x0, x1 ... where the model has several inputs; labels in y) or of a bundled
     data set's test part; seeded random ones where spec is None. count: only the first ones.
 
-    Integers of the input's type stay; uint8 images for an int8 input are shifted by 128; floats are quantized, half to
-    even. Raises McucError("bad-data") where they do not fit the model.
+    Integers of the input's type stay; uint8 images for an int8 input are shifted by 128; floats are quantized as
+    samples.quantized does. Raises McucError("bad-data") where they do not fit the model.
     """
     if spec is None:
         return Given(random_samples(graph, count or RANDOM_SAMPLES, seed), None, f"random (seed {seed})")
@@ -57,7 +57,7 @@ def given_samples(graph: Graph, spec: str | None, count: int | None, seed: int) 
             spec,
             "give one integer label per sample as y, or leave y out",
         )
-    arrays = [_integers(c, t, spec) for c, t in zip(columns, tensors, strict=True)]
+    arrays = [_integers(c, t, graph, spec) for c, t in zip(columns, tensors, strict=True)]
     samples = [list(sample) for sample in zip(*arrays, strict=True)]
     return Given(samples, None if labels is None else labels[: len(samples)].astype(np.int64), spec)
 
@@ -90,7 +90,7 @@ def _columns(spec: str, inputs: int, count: int | None) -> tuple[list[Array], Ar
     return [arrays[n][:count] for n in names], arrays.get("y")
 
 
-def _integers(x: Array, tensor: Tensor, where: str) -> Array:
+def _integers(x: Array, tensor: Tensor, graph: Graph, where: str) -> Array:
     """[n, ...] in the tensor's integers and shape."""
     size = int(np.prod(x.shape[1:], dtype=np.int64))
     if size != tensor.elements:
@@ -108,7 +108,7 @@ def _integers(x: Array, tensor: Tensor, where: str) -> Array:
             raise _bad(
                 f"x is {x.dtype}, and input {tensor.name!r} has no scale", where, f"give {tensor.dtype.value} values"
             )
-        return np.stack([quantized(tensor, sample.astype(np.float64)) for sample in shaped])
+        return np.stack([quantized(graph, tensor.name, sample) for sample in shaped])
     if x.dtype == np.uint8 and tensor.dtype.value == "int8":
         return np.asarray((shaped ^ np.uint8(0x80)).view(np.int8))
     if x.dtype.kind not in "iu":

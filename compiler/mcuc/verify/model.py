@@ -31,8 +31,8 @@ _OWN_REFERENCE = "no layer of the C code: it does what mcuc's reference does, an
 
 @dataclass(frozen=True)
 class Verification:
-    """host, emulated: samples compared there. elements: output elements compared on both; differing, max_abs_diff:
-    over all of them. first_diff_layer: None where all agree. accuracy: on the host, a fraction of 1, None without labels.
+    """host, emulated: samples compared there. elements: output elements compared there; differing, max_abs_diff:
+    over all of them. first_diff_layer: None where all agree. accuracy: fraction of 1, None without labels.
     """
 
     model: str

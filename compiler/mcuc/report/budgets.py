@@ -1,0 +1,29 @@
+"""The finished figures against what was allowed."""
+
+from __future__ import annotations
+
+from mcuc.errors import McucError
+from mcuc.report.types import Report
+
+
+def check_budgets(report: Report) -> None:
+    """Raises McucError: over-budget (arena, static data and stack together), over-flash (weights and code)."""
+    sram, flash = report.sram, report.flash
+    if sram.total > sram.budget:
+        raise McucError(
+            "over-budget",
+            f"the model needs {sram.total:,} bytes of SRAM (arena {sram.arena:,}, static {sram.static:,}, stack "
+            f"{sram.stack:,}), the budget is {sram.budget:,} ({sram.budget / 1024:.1f} KB): "
+            f"{sram.total - sram.budget:,} bytes over",
+            where=f"{report.model} on {report.board}",
+            try_this="a larger budget, a smaller input resolution, or fewer channels in the layers with the most live "
+            "SRAM (mcuc profile)",
+        )
+    if flash.total > flash.budget:
+        raise McucError(
+            "over-flash",
+            f"the model needs {flash.total:,} bytes of flash (weights {flash.weights:,}, code {flash.code:,}), the "
+            f"budget is {flash.budget:,} ({flash.budget / 1024:.1f} KB): {flash.total - flash.budget:,} bytes over",
+            where=f"{report.model} on {report.board}",
+            try_this="a larger budget, --optimize flash, or a smaller model",
+        )
