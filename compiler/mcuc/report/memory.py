@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
@@ -26,6 +26,22 @@ def arena_budget(report: Report) -> int:
     return max(0, report.sram.budget - report.sram.static - report.sram.stack)
 
 
+def short_names(names: Sequence[str]) -> list[str]:
+    """What tells the tensors apart: of fused names joined by ";" the first, without the scopes that most of them share.
+
+    Converters name tensors functional_1/activation_3/Relu;functional_1/batch_normalization_3/..., scratch of a layer
+    is called layer/scratch.
+    """
+    first = [name.split(";")[0] or name for name in names]
+    scopes = [() if n.count("/") <= n.endswith("/scratch") else tuple(n.split("/")[:-1]) for n in first]
+    scoped = [scope for scope in scopes if scope]
+    shared = 0
+    if len(scoped) > 1:
+        shared = next((i for i, parts in enumerate(zip(*scoped, strict=False)) if len(set(parts)) > 1),
+                      min(map(len, scoped)))
+    return ["/".join(n.split("/")[shared:]) if scope else n for n, scope in zip(first, scopes, strict=True)]
+
+
 def memory_map(report: Report) -> Markup:
     """The chart. A budget far above the peak is drawn at the upper edge and says so, or it would flatten the rest."""
     buffers = report.memory_map
@@ -36,7 +52,9 @@ def memory_map(report: Report) -> Markup:
     x = svg.linear(0, steps, _LEFT, _RIGHT)
     y = svg.linear(0, max(used * 1.13, budget * 1.06 if to_scale else 0), _BOTTOM, _TOP)
     colour = dict(kinds(report))
-    content = [*_axes(steps, x, y), *(_rectangle(b, colour[b.kind], report, x, y) for b in buffers),
+    labels = short_names([b.name for b in buffers])
+    boxes = (_rectangle(b, label, colour[b.kind], report, x, y) for b, label in zip(buffers, labels, strict=True))
+    content = [*_axes(steps, x, y), *boxes,
                *_bounds(report, y), *_budget(report, budget, y, to_scale)]
     description = (f"{len(buffers)} buffers over {steps} steps. The arena's peak is {words.size(report.plan.peak)}, "
                    f"the proven lower bound {words.size(report.plan.lower_bound)}. "
@@ -64,18 +82,18 @@ def _address(value: int) -> str:
     return f"{value / words.KB:g} KB" if value % 256 == 0 else f"{value} B"
 
 
-def _rectangle(b: BufferReport, colour: int, report: Report, x: svg.Scale, y: svg.Scale) -> Markup:
+def _rectangle(b: BufferReport, label: str, colour: int, report: Report, x: svg.Scale, y: svg.Scale) -> Markup:
     left, right, top, bottom = x(b.lower), x(b.upper), y(b.offset + b.size), y(b.offset)
     wide, tall = right - left, bottom - top
     tip = (f"{words.clean(b.name)} ({words.clean(b.kind)}): {words.size(b.size)} at {b.offset:,}, "
            f"steps {b.lower} to {b.upper - 1}{_layer_names(b, report)}")
     box = Markup('<rect class="buffer k{}" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}" rx="2"/>').format(
         colour, left, top, wide, max(tall, 0.8))
-    return Markup('<g><title>{}</title>{}{}</g>').format(tip, box, _label(b.name, left, top, wide, tall))
+    return Markup('<g><title>{}</title>{}{}</g>').format(tip, box, _label(label, left, top, wide, tall))
 
 
 def _label(name: str, left: float, top: float, wide: float, tall: float) -> Markup:
-    """Across where it fits, else upwards, else none: the tooltip and the table have it anyway."""
+    """Across where it fits, else upwards, else not at all: the tooltip and the table have it anyway."""
     middle_x, middle_y = left + wide / 2, top + tall / 2
     across, upwards = svg.fitted(name, wide - 6), svg.fitted(name, tall - 6)
     if tall >= 13 and across and (len(across) >= len(upwards) or wide < 13):
