@@ -10,7 +10,7 @@ from onnx_models import Model, load
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "ops"))
 
-import test_onnx as cases  # noqa: E402
+import test_onnx_import as cases  # noqa: E402
 from harness import check_c  # noqa: E402
 
 GROUPS = {

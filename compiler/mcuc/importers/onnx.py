@@ -117,7 +117,8 @@ def to_file(port: Port, array: Array) -> Array:
     """A sample in the graph's integers and order, as the file's input or output expects it."""
     ordered = undo(array, port.layout, port.file_shape)
     if port.file_dtype == "float32" and port.params is not None:
-        return dequantize(ordered.astype(np.int64) + port.params.shift, port.params)
+        shift = port.params.shift if ordered.dtype == np.int8 else 0
+        return dequantize(ordered.astype(np.int64) + shift, port.params)
     if port.file_dtype == "uint8" and ordered.dtype == np.int8:
         return (ordered.view(np.uint8) ^ np.uint8(0x80)).astype(np.uint8)
     return ordered

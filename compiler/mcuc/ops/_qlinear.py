@@ -32,7 +32,7 @@ def fixed_point(value: float, bits: int) -> int:
 
 def check_fraction(bits: int, largest: float, node: Imported) -> None:
     """Raises McucError where the exact form does not fit into 64 bits."""
-    if bits > MAX_FRACTION or largest > 2.0**9:
+    if bits > MAX_FRACTION or (4 * largest + 512) * 2.0**bits > 2.0**61:
         raise McucError("unsupported-quantization", f"the scales of {node.kind} differ too much (a step of an input is worth "
                         f"{largest / 256:g} of the output)", where=node.where, try_this="quantize the model again with more calibration data")
 

@@ -12,9 +12,9 @@ from mcuc.kernels._base import Call
 from mcuc.numerics import multiply_by_quantized_multiplier, requantize
 from mcuc.ops._base import Cost, Operator, int8_runtime
 from mcuc.ops._binary import binary_call, infer, scalar_constant, viewable
-from mcuc.ops._conv import requant_tables
 from mcuc.ops._unary import make_table, table_call
 from mcuc.ops.add.attrs import LEFT_SHIFT, AddAttrs
+from mcuc.ops.add.onnx import to_onnx
 from mcuc.ops.add.tflite import from_tflite, to_tflite
 
 
@@ -50,11 +50,12 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     params: dict[str, Any] = {
         "za": attrs.zero_points[0], "zb": attrs.zero_points[1], "left_shift": LEFT_SHIFT, "subtract": attrs.subtract,
         "ma": attrs.requants[0].multiplier[0], "sa": attrs.requants[0].shift[0],
-        "mb": attrs.requants[1].multiplier[0], "sb": attrs.requants[1].shift[0], "rule": attrs.requant.rule,
-        "per_channel": False, "out_zp": attrs.output_zero_point, "act_min": attrs.clamp[0], "act_max": attrs.clamp[1]}
-    return (binary_call("add", node, graph, params, requant_tables(attrs.requant, 1)),)
+        "mb": attrs.requants[1].multiplier[0], "sb": attrs.requants[1].shift[0], "mo": attrs.requant.multiplier[0],
+        "so": attrs.requant.shift[0], "out_zp": attrs.output_zero_point, "act_min": attrs.clamp[0], "act_max": attrs.clamp[1]}
+    return (binary_call("add", node, graph, params, ()),)
 
 
 OPERATOR = Operator(
     name="add", summary="addition, subtraction", infer=infer, reference=reference, cost=cost, lower=lower,
-    limits=(int8_runtime, viewable), tflite=("ADD", "SUB"), from_tflite=from_tflite, to_tflite=to_tflite, in_place=True)
+    limits=(int8_runtime, viewable), tflite=("ADD", "SUB"), from_tflite=from_tflite, to_tflite=to_tflite, in_place=True,
+    to_onnx=to_onnx)

@@ -12,9 +12,9 @@ from mcuc.kernels._base import Call
 from mcuc.numerics import requantize
 from mcuc.ops._base import Cost, Operator, int8_runtime
 from mcuc.ops._binary import binary_call, infer, scalar_constant, viewable
-from mcuc.ops._conv import requant_tables
 from mcuc.ops._unary import make_table, table_call
 from mcuc.ops.mul.attrs import MulAttrs
+from mcuc.ops.mul.onnx import to_onnx
 from mcuc.ops.mul.tflite import from_tflite, to_tflite
 
 
@@ -41,11 +41,12 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
         (values,) = reference(attrs, (one, every) if scalar == 0 else (every, one))
         return (table_call(make_table(values), graph.tensors[node.outputs[0]].shape),)
     params: dict[str, Any] = {
-        "za": attrs.zero_points[0], "zb": attrs.zero_points[1], "rule": attrs.requant.rule, "per_channel": False,
-        "out_zp": attrs.output_zero_point, "act_min": attrs.clamp[0], "act_max": attrs.clamp[1]}
-    return (binary_call("mul", node, graph, params, requant_tables(attrs.requant, 1)),)
+        "za": attrs.zero_points[0], "zb": attrs.zero_points[1], "mo": attrs.requant.multiplier[0],
+        "so": attrs.requant.shift[0], "out_zp": attrs.output_zero_point, "act_min": attrs.clamp[0], "act_max": attrs.clamp[1]}
+    return (binary_call("mul", node, graph, params, ()),)
 
 
 OPERATOR = Operator(
     name="mul", summary="multiplication", infer=infer, reference=reference, cost=cost, lower=lower,
-    limits=(int8_runtime, viewable), tflite=("MUL",), from_tflite=from_tflite, to_tflite=to_tflite, in_place=True)
+    limits=(int8_runtime, viewable), tflite=("MUL",), from_tflite=from_tflite, to_tflite=to_tflite, in_place=True,
+    to_onnx=to_onnx)

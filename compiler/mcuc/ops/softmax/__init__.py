@@ -12,6 +12,7 @@ from mcuc.ir import Array, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Rows, Table
 from mcuc.ops._base import Cost, Operator, Shape, int8_runtime
 from mcuc.ops.softmax.attrs import SoftmaxAttrs
+from mcuc.ops.softmax.onnx import to_onnx
 from mcuc.ops.softmax.tflite import from_tflite, to_tflite
 
 
@@ -51,4 +52,5 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
 
 OPERATOR = Operator(
     name="softmax", summary="softmax over the last axis", infer=infer, reference=reference, cost=cost, lower=lower,
-    limits=(int8_runtime, short_rows), tflite=("SOFTMAX",), from_tflite=from_tflite, to_tflite=to_tflite, in_place=True)
+    limits=(int8_runtime, short_rows), tflite=("SOFTMAX",), from_tflite=from_tflite, to_tflite=to_tflite, in_place=True,
+    to_onnx=to_onnx)

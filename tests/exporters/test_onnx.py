@@ -1,0 +1,82 @@
+"""ONNX export: valid models, the same numbers in ONNX Runtime for profile onnx, counted differences for profile tflite."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+sys.path[:0] = [str(Path(__file__).parent.parent / "importers"), str(Path(__file__).parent.parent / "ops")]
+
+import test_onnx_import as cases  # noqa: E402  (tests/importers)
+from onnx_models import Model, load, samples  # noqa: E402
+
+from mcuc import passes  # noqa: E402
+from mcuc.exporters import onnx as exporter  # noqa: E402
+from mcuc.importers import onnx as importer  # noqa: E402
+from mcuc.importers import tflite  # noqa: E402
+
+
+def network(dtype: str) -> bytes:
+    m = Model(40)
+    x = m.qdq(m.input([1, 3, 9, 8]), dtype)
+    a = m.qdq(m.layer("Conv", x, m.weights((8, 3, 3, 3)), 8, pads=[1, 1, 1, 1], strides=[2, 2]), dtype, 0.2)
+    b = m.qdq(m.layer("Conv", a, m.weights((8, 1, 3, 3)), 8, pads=[1, 1, 1, 1], group=8), dtype, 0.3)
+    c = m.qdq(m.node("Relu", [m.qdq(m.node("Add", [a, b]), dtype, 0.4)]), dtype, 0.3)
+    d = m.qdq(m.node("Concat", [c, m.qdq(m.node("Mul", [a, b]), dtype, 0.3)], axis=1), dtype, 0.3)
+    e = m.qdq(m.node("Sigmoid", [m.qdq(m.node("MaxPool", [d], kernel_shape=[2, 2]), dtype, 0.3)]), dtype, 1 / 256)
+    f = m.qdq(m.node("AveragePool", [e], kernel_shape=[2, 2]), dtype, 1 / 200)
+    g = m.qdq(m.node("Flatten", [f]), dtype, 1 / 200)
+    h = m.qdq(m.layer("Gemm", g, m.weights((10, 16 * 3 * 2), axis=None), 10, transB=1), dtype, 0.1)
+    return m.build(m.qdq(m.node("Softmax", [h]), dtype, 1 / 255, -128 if dtype == "int8" else 0))
+
+
+CASES: dict[str, bytes] = {
+    "network": network("int8"), "network uint8": network("uint8"), "conv 1d": cases.qdq_conv(kernel=(1, 3)),
+    "weights with zero point": cases.qdq_conv("uint8", "uint8", axis=None, zero=77), "gemm": cases.gemm(axis=0),
+    "global": cases.pool("GlobalAveragePool", out=0.004), "relu6": cases.relu_after_conv(-20, True),
+    "broadcast": cases.binary("Add", "int8", (1, 3, 5, 6), (1, 3, 1, 1)), "constant": cases.binary("Mul", "int8", (1, 3, 5, 6), (3, 1, 1), constant=True),
+    "integer ends": cases.qlinear_conv("uint8", "int8"),
+    **{name: cases.conv_then(tail) for name, (tail, _) in cases.MOVES.items()},
+}
+
+
+@pytest.mark.parametrize("style", ["qdq", "qoperator"])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("float_ends", [True, False])
+def test_exported_network_computes_the_same(case: str, style: Any, float_ends: bool) -> None:
+    graph, _ = load(CASES[case])
+    blob = exporter.export(graph, style, float_ends)
+    onnx.checker.check_model(onnx.ModelProto.FromString(blob), full_check=True)
+    difference = exporter.compare(graph, blob, samples(graph))
+    assert difference.differing == 0 and difference.elements > 0, difference
+    assert exporter.export(graph, style, float_ends) == blob
+
+
+@pytest.mark.parametrize("style", ["qdq", "qoperator"])
+@pytest.mark.parametrize("case", CASES)
+def test_exported_network_is_read_back(case: str, style: Any) -> None:
+    from mcuc.verify import reference
+
+    graph, _ = load(CASES[case])
+    again, _ = importer.parse_with_interface(exporter.export(graph, style, False), "again.onnx", graph.name)
+    for sample in samples(graph):
+        a = reference.run(graph, dict(zip(graph.inputs, sample, strict=True)))
+        b = reference.run(again, dict(zip(again.inputs, sample, strict=True)))
+        for x, y in zip(graph.outputs, again.outputs, strict=True):
+            assert np.array_equal(a[x].reshape(-1), b[y].reshape(-1))
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("model", ["kws_dscnn_int8", "ic_resnet8_int8", "ad_autoenc_int8", "vww96_int8"])
+@pytest.mark.parametrize("style", ["qdq", "qoperator"])
+def test_tflite_network_differs_little_and_is_counted(shared_data: Path, model: str, style: Any) -> None:
+    graph = tflite.load(shared_data / "models" / f"{model}.tflite")
+    graph = passes.fold_constants(passes.normalize_boundary(graph))
+    difference = exporter.compare(graph, exporter.export(graph, style), samples(graph, 4))
+    print(model, style, difference)
+    assert difference.elements > 0 and difference.differing < difference.elements
