@@ -51,7 +51,8 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
         "za": attrs.zero_points[0], "zb": attrs.zero_points[1], "left_shift": LEFT_SHIFT, "subtract": attrs.subtract,
         "ma": attrs.requants[0].multiplier[0], "sa": attrs.requants[0].shift[0],
         "mb": attrs.requants[1].multiplier[0], "sb": attrs.requants[1].shift[0], "mo": attrs.requant.multiplier[0],
-        "so": attrs.requant.shift[0], "out_zp": attrs.output_zero_point, "act_min": attrs.clamp[0], "act_max": attrs.clamp[1]}
+        "so": attrs.requant.shift[0], "out_zp": attrs.output_zero_point,
+        "act_min": attrs.clamp[0], "act_max": attrs.clamp[1]}
     return (binary_call("add", node, graph, params, ()),)
 
 
