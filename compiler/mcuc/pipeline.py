@@ -16,7 +16,7 @@ from mcuc.emulate import host
 from mcuc.emulate.cortex_m import CortexM
 from mcuc.emulate.stack import bound_of
 from mcuc.importers import load
-from mcuc.ir import Graph
+from mcuc.ir import Array, Graph
 from mcuc.plan import Plan
 from mcuc.report.budgets import check_budgets
 from mcuc.report.make import deliver, make_report
@@ -63,11 +63,20 @@ class Compiled:
     out: Path
 
 
-@dataclass(frozen=True)
-class Extra:
-    """What a search adds to the report of its winner."""
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Test samples x [n, ...] in the input's integers, labels [n], and whether the float model had each right."""
 
-    accuracy: Accuracy | None = None
+    x: Array
+    y: Array
+    float_right: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Extra:
+    """What a search adds to its winner's folder and report."""
+
+    labelled: Labelled | None = None
     pareto: tuple[ParetoPoint, ...] = ()
     notes: tuple[str, ...] = ()
     files: tuple[tuple[str, bytes], ...] = ()
@@ -121,10 +130,20 @@ def compile_graph(graph: Graph, request: Request, source: str, out: Path | None 
         emitted = emit(graph, schedule, plan, name, source, board.chip.arena_align, stack)
 
         progress("writing the report")
-        report = make_report(graph, schedule, plan, emitted, board, firmware, answers, request, stack, budget, extra)
+        accuracy = None if extra.labelled is None else measure_accuracy(program_built, extra.labelled)
+        report = make_report(graph, schedule, plan, emitted, board, firmware, answers, request, stack, budget, extra,
+                             accuracy)
         check_budgets(report)
         deliver(folder, emitted, firmware, report, schedule, extra.files)
     return Compiled(graph, schedule, plan, emitted, replace(firmware, elf=folder / "firmware.elf"), answers, report, folder)
+
+
+def measure_accuracy(program: host.HostModel, labelled: Labelled) -> Accuracy:
+    """The C's accuracy over labelled samples, on the host."""
+    outs = host.run(program, [[x] for x in labelled.x]).outputs[0]
+    right = outs.reshape(len(outs), -1).argmax(axis=1) == labelled.y
+    flips = int((labelled.float_right & ~right).sum())
+    return Accuracy(float(labelled.float_right.mean()), float(right.mean()), flips, len(right))
 
 
 def build_image(emitted: Emitted, board: Board, request: Request, folder: Path, trace: bool = False) -> Firmware:

@@ -57,28 +57,31 @@ def network_cost(graph: Graph, schedule: Schedule, board: Board, toolchain: str 
     Raises McucError where a measuring firmware cannot be built or run.
     """
     layers = [layer for layer in schedule.layers if layer.calls]
-    found = layer_costs(graph, layers, board, toolchain, optimize)
+    found = layer_costs([(graph, layer) for layer in layers], board, toolchain, optimize)
     cycles = sum(c.cycles for c in found)
     return NetworkCost(cycles, 1000 * cycles / board.chip.clock_hz, sum(c.code for c in found))
 
 
-def layer_costs(graph: Graph, layers: Sequence[Layer], board: Board, toolchain: str,
+def layer_costs(layers: Sequence[tuple[Graph, Layer]], board: Board, toolchain: str,
                 optimize: Optimize) -> list[LayerCost]:
-    """One cost for each layer, in order; from the cache where it holds them."""
+    """One cost for each layer of its graph, in order; from the cache where it holds them."""
     label = find(toolchain).label
-    keys = [_key(graph, layer, board, label, optimize) for layer in layers]
+    keys = [_key(graph, layer, board, label, optimize) for graph, layer in layers]
     known: dict[str, LayerCost] = {}
-    missing: dict[str, Layer] = {}
-    for key, layer in zip(keys, layers, strict=True):
+    missing: dict[str, tuple[Graph, Layer]] = {}
+    for key, entry in zip(keys, layers, strict=True):
+        if key in known or key in missing:
+            continue
         kept = cache.read_json("layers", key)
         if isinstance(kept, list) and len(kept) == 3:
             known[key] = LayerCost(*map(int, kept))
         else:
-            missing.setdefault(key, layer)
+            missing[key] = entry
     todo = list(missing.items())
     for start in range(0, len(todo), BATCH):
         part = todo[start:start + BATCH]
-        for (key, _), cost in zip(part, _measure(graph, [layer for _, layer in part], board, toolchain, optimize), strict=True):
+        found = _measure([entry for _, entry in part], board, toolchain, optimize)
+        for (key, _), cost in zip(part, found, strict=True):
             known[key] = cost
             cache.write_json("layers", key, [cost.instructions, cost.cycles, cost.code])
     return [known[k] for k in keys]
@@ -99,9 +102,10 @@ def _signature(graph: Graph, layer: Layer) -> str:
     return "\n".join([text, *sizes])
 
 
-def _measure(graph: Graph, layers: Sequence[Layer], board: Board, toolchain: str, optimize: Optimize) -> list[LayerCost]:
+def _measure(layers: Sequence[tuple[Graph, Layer]], board: Board, toolchain: str,
+             optimize: Optimize) -> list[LayerCost]:
     """Each layer once, alone, all in one firmware: inputs and outputs of all of them lie in the same bytes."""
-    alone, network = _isolated(graph, layers)
+    alone, network = _isolated(layers)
     schedule = Schedule(Segment("layers", tuple(alone)))
     emitted = emit(network, schedule, _stacked_plan(network, alone), "probe", "layers", board.chip.arena_align, 0)
     with tempfile.TemporaryDirectory(prefix="mcuc-probe-") as scratch:
@@ -125,11 +129,11 @@ def _code(size: Mapping[str, int], source: str, symbol: str) -> int:
                                      or any(name == f"{k}_patch" for k in kernels))
 
 
-def _isolated(graph: Graph, layers: Sequence[Layer]) -> tuple[list[Layer], Graph]:
+def _isolated(layers: Sequence[tuple[Graph, Layer]]) -> tuple[list[Layer], Graph]:
     """The layers with names of their own, so that one network holds them side by side."""
     tensors: dict[str, Tensor] = {}
     nodes, alone, inputs, outputs = [], [], [], []
-    for i, layer in enumerate(layers):
+    for i, (graph, layer) in enumerate(layers):
         rename = {n: f"{i}:{n}" for n in (*layer.node.inputs, *layer.node.outputs) if n}
         node = Node(f"{i}:{layer.node.name}", layer.node.op, tuple(rename.get(n, "") for n in layer.node.inputs),
                     tuple(rename[n] for n in layer.node.outputs), layer.node.attrs)
@@ -139,7 +143,7 @@ def _isolated(graph: Graph, layers: Sequence[Layer]) -> tuple[list[Layer], Graph
         outputs += list(node.outputs)
         nodes.append(node)
         alone.append(replace(layer, node=node))
-    network = Graph("probe", graph.profile, tensors, tuple(nodes), tuple(inputs), tuple(outputs))
+    network = Graph("probe", layers[0][0].profile, tensors, tuple(nodes), tuple(inputs), tuple(outputs))
     return alone, _with_scales(network)
 
 

@@ -13,7 +13,7 @@ from mcuc.ir import Graph
 from mcuc.plan import Plan
 from mcuc.report.html import to_html
 from mcuc.report.json import to_json
-from mcuc.report.types import BufferReport, Flash, LayerReport, PlanReport, Report, Sram
+from mcuc.report.types import Accuracy, BufferReport, Flash, LayerReport, PlanReport, Report, Sram
 from mcuc.schedule import Schedule
 from mcuc.targets import Board
 from mcuc.toolchain import Firmware, runtime_folder
@@ -29,7 +29,8 @@ EVIDENCE = {"sram": "planned; stack emulated and bounded statically", "flash": "
 
 
 def make_report(graph: Graph, schedule: Schedule, plan: Plan, emitted: Emitted, board: Board, firmware: Firmware,
-                answers: Answers, request: Request, stack: int, budget: int, extra: Extra) -> Report:
+                answers: Answers, request: Request, stack: int, budget: int, extra: Extra,
+                accuracy: Accuracy | None) -> Report:
     """All figures of one model. stack: bytes, the larger of measured and bounded; budget: SRAM bytes allowed."""
     run, sizes = answers.run, firmware.sizes
     static = sizes.data + sizes.bss
@@ -41,7 +42,7 @@ def make_report(graph: Graph, schedule: Schedule, plan: Plan, emitted: Emitted, 
         flash=Flash(sizes.weights, sizes.code, sizes.flash, request.flash or board.flash_bytes),
         macs=sum(layer.macs for layer in schedule.layers), instructions=run.instructions, cycles=cycles,
         cycles_band=run.cycles_band, latency_ms=round(1000 * cycles / board.chip.clock_hz, 4), evidence=EVIDENCE,
-        verify=answers.verify, layers=_layers(schedule, plan, answers), accuracy=extra.accuracy,
+        verify=answers.verify, layers=_layers(schedule, plan, answers), accuracy=accuracy,
         plan=PlanReport(plan.lower_bound, plan.arena, plan.optimal), memory_map=_memory_map(plan),
         notes=(*graph.notes, *extra.notes), pareto=extra.pareto, mix=dict(run.mix))
 

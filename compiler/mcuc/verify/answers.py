@@ -73,6 +73,6 @@ def check_answers(graph: Graph, schedule: Schedule, plan: Plan, emitted: Emitted
     found.append(difference(outs, tuple(w[:1] for w in wanted)))
     assert counted is not None and audited.audit is not None
     total = Difference(sum(d.differing for d in found), max(d.max_abs for d in found))
-    verify = Verify(ORACLE, f"{len(samples)} random", total.differing == 0, total.max_abs, total.differing, first,
+    verify = Verify(ORACLE, f"{len(samples)} random inputs", total.differing == 0, total.max_abs, total.differing, first,
                     len(samples), count, len(audited.audit.findings))
     return Answers(verify, counted)
