@@ -40,12 +40,12 @@ def target_flags(chip: Chip) -> tuple[str, ...]:
     return ("-target", f"thumb-freestanding-{abi}", f"-mcpu={_CORES[chip.core]}{dsp}{_FPUS[chip.fpu]}")
 
 
-# zig cc makes -O2 of both -O1 and -O3; clang behind it takes the real one.
+# zig cc makes -O2 of both -O1 and -O3, and strips the symbols with -Os; clang behind it takes the real one.
 OPTIMIZE_FLAGS: dict[Optimize, tuple[str, ...]] = {
     "latency": ("-O2", "-Xclang", "-O3"),
     "balanced": ("-O2",),
     "sram": ("-O2",),
-    "flash": ("-Os",),
+    "flash": ("-O2", "-Xclang", "-Os"),
 }
 # zig cc turns the sanitizer for undefined behaviour on in some modes; firmware has no run-time for it.
 COMPILE_FLAGS = ("-fno-sanitize=undefined",)
