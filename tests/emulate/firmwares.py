@@ -76,8 +76,12 @@ def chip_of(core: str) -> Chip:
 
 
 def link(core: str, sources: list[Path], elf: Path, defines: tuple[str, ...] = (), mcpu: str = "") -> None:
-    chip = chip_of(core)
-    abi, cpu = FLAGS[core]
+    link_for(chip_of(core), sources, elf, defines, mcpu)
+
+
+def link_for(chip: Chip, sources: list[Path], elf: Path, defines: tuple[str, ...] = (), mcpu: str = "") -> None:
+    """Compile and link for a chip. mcpu: assemble for other features than the core's."""
+    abi, cpu = FLAGS[chip.core]
     script = elf.with_suffix(".ld")
     flash = chip.flash_region
     script.write_text(LINK.format(flash=flash.base, flash_size=flash.size, ram=chip.ram_base))

@@ -57,10 +57,10 @@ def stream_cycles(chip: Chip, weight_bytes: int) -> float:
     """Cycles that reading so many bytes of flash once, in order, adds to the cycles of a zero-wait memory.
 
     A line costs its wait states and two cycles; without a data cache, for each 16 bytes of the accelerator's line. An
-    empirical rule: with weights in flash and in RAM the same dense network differed by 0.234 cycles a byte on STM32F746,
-    0.293 on STM32H7A3, 0.503 on STM32L4R5 and 0.432 on STM32U575 (MLPerf Tiny v1.2, Bosch HALE, anomaly detection, the
-    two submissions of 264,192 bytes), and the rule is within a quarter of each. Weights that a kernel reads again are to
-    be charged again unless a cache holds them.
+    empirical rule: with weights in flash and in RAM the same dense network differed by 0.234 cycles a byte on
+    STM32F746, 0.293 on STM32H7A3, 0.503 on STM32L4R5 and 0.432 on STM32U575 (MLPerf Tiny v1.2, Bosch HALE, anomaly
+    detection, the two submissions of 264,192 bytes), and the rule is within a quarter of each. Weights that a kernel
+    reads again are to be charged again unless a cache holds them.
     """
     if not chip.flash.wait_states:
         return 0.0
