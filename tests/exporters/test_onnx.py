@@ -1,4 +1,4 @@
-"""ONNX export: valid models, the same numbers in ONNX Runtime for profile onnx, counted differences for profile tflite."""
+"""ONNX export: valid models, equal numbers in ONNX Runtime for profile onnx, counted differences for profile tflite."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).parent.parent / "importers"), str(Path(__file__).parent.parent / "ops")]
 
-import test_onnx_import as cases  # noqa: E402  (tests/importers)
+import test_onnx_import as cases  # noqa: E402
 from onnx_models import Model, load, samples  # noqa: E402
 
 from mcuc import passes  # noqa: E402
@@ -36,10 +36,15 @@ def network(dtype: str) -> bytes:
 
 
 CASES: dict[str, bytes] = {
-    "network": network("int8"), "network uint8": network("uint8"), "conv 1d": cases.qdq_conv(kernel=(1, 3)),
-    "weights with zero point": cases.qdq_conv("uint8", "uint8", axis=None, zero=77), "gemm": cases.gemm(axis=0),
-    "global": cases.pool("GlobalAveragePool", out=0.004), "relu6": cases.relu_after_conv(-20, True),
-    "broadcast": cases.binary("Add", "int8", (1, 3, 5, 6), (1, 3, 1, 1)), "constant": cases.binary("Mul", "int8", (1, 3, 5, 6), (3, 1, 1), constant=True),
+    "network": network("int8"),
+    "network uint8": network("uint8"),
+    "conv 1d": cases.qdq_conv(kernel=(1, 3)),
+    "weights with zero point": cases.qdq_conv("uint8", "uint8", axis=None, zero=77),
+    "gemm": cases.gemm(axis=0),
+    "global": cases.pool("GlobalAveragePool", out=0.004),
+    "relu6": cases.relu_after_conv(-20, True),
+    "broadcast": cases.binary("Add", "int8", (1, 3, 5, 6), (1, 3, 1, 1)),
+    "constant": cases.binary("Mul", "int8", (1, 3, 5, 6), (3, 1, 1), constant=True),
     "integer ends": cases.qlinear_conv("uint8", "int8"),
     **{name: cases.conv_then(tail) for name, (tail, _) in cases.MOVES.items()},
 }

@@ -1,4 +1,4 @@
-"""Small quantized ONNX models for tests, and the one strong check: NumPy reference against ONNX Runtime, byte for byte."""
+"""Small quantized ONNX models, and the one strong check: NumPy reference against ONNX Runtime, byte for byte."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from mcuc.importers.onnx import Interface
 from mcuc.ir import Array, Graph
 from mcuc.verify import oracle, reference
 
-TYPES = {"int8": TensorProto.INT8, "uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT, "int32": TensorProto.INT32, "int16": TensorProto.INT16}
+TYPES = {
+    "int8": TensorProto.INT8,
+    "uint8": TensorProto.UINT8,
+    "float32": TensorProto.FLOAT,
+    "int32": TensorProto.INT32,
+    "int16": TensorProto.INT16,
+}
 
 
 @dataclass
@@ -63,8 +69,15 @@ class Model:
         """Names of a scale and a zero point; random where not given."""
         info = np.iinfo(dtype)
         scale = float(self.rng.uniform(0.02, 0.08)) if scale is None else scale
-        zero = int(self.rng.integers(info.min // 4 + (96 if dtype == "uint8" else 0), info.max // 4 + (96 if dtype == "uint8" else 0))) \
-            if zero is None else zero
+        zero = (
+            int(
+                self.rng.integers(
+                    info.min // 4 + (96 if dtype == "uint8" else 0), info.max // 4 + (96 if dtype == "uint8" else 0)
+                )
+            )
+            if zero is None
+            else zero
+        )
         return self.const(scale, np.float32), self.const(zero, dtype)
 
     def quantize(self, x: str, dtype: str = "int8", scale: float | None = None, zero: int | None = None) -> str:
@@ -105,8 +118,11 @@ class Model:
         """The serialized model; output types come from shape inference."""
         values = [helper.make_tensor_value_info(o, TensorProto.UNDEFINED, None) for o in outputs]
         graph = helper.make_graph(self.nodes, "case", self.inputs, values, self.initializers)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset), helper.make_opsetid("com.microsoft", 1)],
-                                  ir_version=ir if self.opset < 19 else 10)
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", self.opset), helper.make_opsetid("com.microsoft", 1)],
+            ir_version=ir if self.opset < 19 else 10,
+        )
         types = _output_types(model)
         for value in model.graph.output:
             value.CopyFrom(helper.make_tensor_value_info(value.name, types.get(value.name, TensorProto.FLOAT), None))
@@ -124,7 +140,11 @@ def _output_types(model: Any) -> dict[str, int]:
         elif node.op_type == "QLinearConcat":
             kind = constants[node.input[1]]
         elif node.op_type.startswith("Q"):
-            kind = constants[[n for n in node.input if n][-1]] if node.op_type not in ("QLinearConv",) else constants[node.input[7]]
+            kind = (
+                constants[[n for n in node.input if n][-1]]
+                if node.op_type not in ("QLinearConv",)
+                else constants[node.input[7]]
+            )
         elif node.op_type == "DequantizeLinear":
             kind = TensorProto.FLOAT
         else:
@@ -169,17 +189,22 @@ def both(blob: bytes, count: int = 5, seed: int = 1) -> tuple[Graph, list[list[A
     return graph, wanted, got
 
 
-def check_onnx(blob: bytes, count: int = 5, seed: int = 1, transposes: int = 0, steps: int = 0, share: float = 0.0) -> Graph:
+def check_onnx(
+    blob: bytes, count: int = 5, seed: int = 1, transposes: int = 0, steps: int = 0, share: float = 0.0
+) -> Graph:
     """The reference equals ONNX Runtime on every element (or within `steps` on at most `share` of them)."""
     graph, wanted, got = both(blob, count, seed)
     for sample, (expected, actual) in enumerate(zip(wanted, got, strict=True)):
         for i, (a, b) in enumerate(zip(expected, actual, strict=True)):
-            assert a.dtype == b.dtype and a.shape == b.shape, f"runtime {a.dtype}{a.shape}, reference {b.dtype}{b.shape}"
+            assert a.dtype == b.dtype and a.shape == b.shape, (
+                f"runtime {a.dtype}{a.shape}, reference {b.dtype}{b.shape}"
+            )
             difference = np.abs(a.astype(int) - b.astype(int))
             wrong = np.flatnonzero(difference)
             assert wrong.size <= share * a.size and difference.max(initial=0) <= steps, (
                 f"sample {sample} output {i}: {wrong.size} of {a.size} differ, by up to {difference.max()}, first at "
-                f"{wrong[:1]}: runtime {a.reshape(-1)[wrong[:1]]}, reference {b.reshape(-1)[wrong[:1]]}\n{graph}")
+                f"{wrong[:1]}: runtime {a.reshape(-1)[wrong[:1]]}, reference {b.reshape(-1)[wrong[:1]]}\n{graph}"
+            )
     if not steps:
         assert len({a.tobytes() for s in wanted for a in s}) > 1, "the case does not depend on its input"
     assert sum(n.op == "transpose" for n in graph.nodes) == transposes, str(graph)

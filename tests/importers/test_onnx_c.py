@@ -10,16 +10,30 @@ from onnx_models import Model, load
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "ops"))
 
-import test_onnx_import as cases  # noqa: E402
-from harness import check_c  # noqa: E402
+import test_onnx_import as cases
+from harness import check_c
 
 GROUPS = {
-    "conv": [cases.qdq_conv(pads=[1, 1, 1, 1]), cases.qdq_conv("uint8", "uint8", axis=None, zero=77), cases.qdq_conv(group=4, oc=8),
-             cases.gemm(), cases.qlinear_conv("uint8", "int8")],
-    "binary": [cases.binary(kind, dtype, *shapes) for kind in ("Add", "Mul") for dtype in ("int8", "uint8")
-               for shapes in cases.BROADCASTS[:3]],
-    "average": [cases.pool("AveragePool", dtype, **cases.POOLS[case]) for dtype in ("int8", "uint8") for case in cases.POOLS]
-    + [cases.pool("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1), cases.pool("GlobalAveragePool", out=0.004)],
+    "conv": [
+        cases.qdq_conv(pads=[1, 1, 1, 1]),
+        cases.qdq_conv("uint8", "uint8", axis=None, zero=77),
+        cases.qdq_conv(group=4, oc=8),
+        cases.gemm(),
+        cases.qlinear_conv("uint8", "int8"),
+    ],
+    "binary": [
+        cases.binary(kind, dtype, *shapes)
+        for kind in ("Add", "Mul")
+        for dtype in ("int8", "uint8")
+        for shapes in cases.BROADCASTS[:3]
+    ],
+    "average": [
+        cases.pool("AveragePool", dtype, **cases.POOLS[case]) for dtype in ("int8", "uint8") for case in cases.POOLS
+    ]
+    + [
+        cases.pool("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1),
+        cases.pool("GlobalAveragePool", out=0.004),
+    ],
 }
 
 

@@ -72,6 +72,7 @@ def external(location: str) -> Callable[[Any], None]:
         tensor.ClearField("raw_data")
         tensor.data_location = TensorProto.EXTERNAL
         tensor.external_data.append(onnx.StringStringEntryProto(key="location", value=location))
+
     return change
 
 
@@ -168,11 +169,41 @@ def sparse(model: Any) -> None:
     model.graph.sparse_initializer.add()
 
 
-CHANGES = [drop_initializer, cycle, huge_constant, negative_dims, short_data, unknown_operator, unknown_domain,
-           external("../../etc/passwd"), external("/etc/passwd"), external(""), external("missing.bin"), external_offset, zero_scale,
-           nan_scale, wrong_group, zero_stride, negative_pads, giant_pads, kernel_too_large, flatten_axis, no_inputs, written_twice,
-           subgraph, attribute_of_wrong_type, string_constant, weights_in_other_type, input_without_shape, input_huge, input_sequence,
-           output_of_nothing, no_output, no_opset, sparse]
+CHANGES = [
+    drop_initializer,
+    cycle,
+    huge_constant,
+    negative_dims,
+    short_data,
+    unknown_operator,
+    unknown_domain,
+    external("../../etc/passwd"),
+    external("/etc/passwd"),
+    external(""),
+    external("missing.bin"),
+    external_offset,
+    zero_scale,
+    nan_scale,
+    wrong_group,
+    zero_stride,
+    negative_pads,
+    giant_pads,
+    kernel_too_large,
+    flatten_axis,
+    no_inputs,
+    written_twice,
+    subgraph,
+    attribute_of_wrong_type,
+    string_constant,
+    weights_in_other_type,
+    input_without_shape,
+    input_huge,
+    input_sequence,
+    output_of_nothing,
+    no_output,
+    no_opset,
+    sparse,
+]
 
 
 @pytest.mark.parametrize("number", range(len(CHANGES)))
@@ -186,8 +217,19 @@ def test_damaged_model(number: int, tmp_path: Path) -> None:
         assert caught.value.code == "external-data"
 
 
-@pytest.mark.parametrize("blob", [b"", b"\0" * 100, b"TFL3" * 30, bytes(range(256)) * 8, b"\x08\x08", b"\xff" * 64, b"not a model",
-                                  b"\x7fELF" + bytes(60)])
+@pytest.mark.parametrize(
+    "blob",
+    [
+        b"",
+        b"\0" * 100,
+        b"TFL3" * 30,
+        bytes(range(256)) * 8,
+        b"\x08\x08",
+        b"\xff" * 64,
+        b"not a model",
+        b"\x7fELF" + bytes(60),
+    ],
+)
 def test_other_files(blob: bytes) -> None:
     with pytest.raises(McucError):
         importer.parse(blob, "file.onnx", "file")
@@ -195,7 +237,9 @@ def test_other_files(blob: bytes) -> None:
 
 def test_external_data_beside_the_model_is_read(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    onnx.save(good(), path, save_as_external_data=True, location="weights.bin", size_threshold=0, convert_attribute=False)
+    onnx.save(
+        good(), path, save_as_external_data=True, location="weights.bin", size_threshold=0, convert_attribute=False
+    )
     assert (tmp_path / "weights.bin").is_file()
     graph = importer.load(path)
     whole = importer.parse(good().SerializeToString(), "whole", "model")

@@ -12,16 +12,32 @@ from onnx_models import Model, check_onnx, load
 from mcuc.errors import McucError
 
 CONV: dict[str, dict[str, Any]] = {
-    "3x3": {}, "stride 2": {"strides": [2, 2]}, "pads": {"pads": [1, 1, 1, 1]}, "odd pads": {"pads": [0, 2, 1, 0]},
-    "dilation": {"dilations": [2, 2], "pads": [2, 2, 2, 2]}, "group 2": {"group": 2}, "depthwise": {"group": 4},
-    "same upper": {"auto_pad": "SAME_UPPER", "strides": [2, 2]}, "same lower": {"auto_pad": "SAME_LOWER", "strides": [2, 2]},
+    "3x3": {},
+    "stride 2": {"strides": [2, 2]},
+    "pads": {"pads": [1, 1, 1, 1]},
+    "odd pads": {"pads": [0, 2, 1, 0]},
+    "dilation": {"dilations": [2, 2], "pads": [2, 2, 2, 2]},
+    "group 2": {"group": 2},
+    "depthwise": {"group": 4},
+    "same upper": {"auto_pad": "SAME_UPPER", "strides": [2, 2]},
+    "same lower": {"auto_pad": "SAME_LOWER", "strides": [2, 2]},
     "valid": {"auto_pad": "VALID"},
 }
 SIGNS = [("int8", "int8"), ("uint8", "int8"), ("uint8", "uint8")]
 
 
-def qdq_conv(x: str = "int8", w: str = "int8", axis: int | None = 0, bias: str = "int32", size: tuple[int, int] = (9, 8), oc: int = 8,
-             opset: int = 17, zero: int | None = None, seed: int = 0, **attrs: Any) -> bytes:
+def qdq_conv(
+    x: str = "int8",
+    w: str = "int8",
+    axis: int | None = 0,
+    bias: str = "int32",
+    size: tuple[int, int] = (9, 8),
+    oc: int = 8,
+    opset: int = 17,
+    zero: int | None = None,
+    seed: int = 0,
+    **attrs: Any,
+) -> bytes:
     m = Model(seed, opset)
     kernel = attrs.pop("kernel", (3, 3))
     group = attrs.get("group", 1)
@@ -73,8 +89,14 @@ def test_conv_1d() -> None:
 def qlinear_conv(dtype: str, weight: str, bias: bool = True) -> bytes:
     m = Model(5)
     x = m.input([1, 3, 7, 7], dtype)
-    inputs = [x, *m.params(dtype), m.const(m.integers((5, 3, 3, 3), weight)), m.const(m.rng.uniform(0.002, 0.02, 5), np.float32),
-              m.const(np.full(5, 0 if weight == "int8" else 128), weight), *m.params(dtype, 0.2)]
+    inputs = [
+        x,
+        *m.params(dtype),
+        m.const(m.integers((5, 3, 3, 3), weight)),
+        m.const(m.rng.uniform(0.002, 0.02, 5), np.float32),
+        m.const(np.full(5, 0 if weight == "int8" else 128), weight),
+        *m.params(dtype, 0.2),
+    ]
     if bias:
         inputs.append(m.const(m.rng.integers(-3000, 3000, 5), np.int32))
     return m.build(m.node("QLinearConv", inputs, pads=[1, 1, 1, 1]))
@@ -86,7 +108,9 @@ def test_qlinear_conv(signs: tuple[str, str], bias: bool) -> None:
     check_onnx(qlinear_conv(*signs, bias))
 
 
-def gemm(x: str = "int8", w: str = "int8", trans_b: int = 1, axis: int | None = None, bias: bool = True, **attrs: Any) -> bytes:
+def gemm(
+    x: str = "int8", w: str = "int8", trans_b: int = 1, axis: int | None = None, bias: bool = True, **attrs: Any
+) -> bytes:
     m = Model(7)
     v = m.qdq(m.input([1, 24]), x)
     shape = (10, 24) if trans_b else (24, 10)
@@ -131,14 +155,25 @@ def test_qlinear_matmul() -> None:
 def test_qgemm() -> None:
     m = Model(10)
     x = m.input([1, 16], "int8")
-    w = [m.const(m.integers((6, 16))), m.const(m.rng.uniform(0.002, 0.01, 6), np.float32), m.const(np.zeros(6), np.int8)]
+    w = [
+        m.const(m.integers((6, 16))),
+        m.const(m.rng.uniform(0.002, 0.01, 6), np.float32),
+        m.const(np.zeros(6), np.int8),
+    ]
     bias = m.const(m.rng.integers(-500, 500, 6), np.int32)
     y = m.node("QGemm", [x, *m.params(), *w, bias, *m.params(scale=0.1)], "com.microsoft", transB=1)
     check_onnx(m.build(y))
 
 
-def binary(kind: str, dtype: str, a: tuple[int, ...], b: tuple[int, ...], seed: int = 0, constant: bool = False,
-           scales: tuple[float | None, ...] = (None, None, None)) -> bytes:
+def binary(
+    kind: str,
+    dtype: str,
+    a: tuple[int, ...],
+    b: tuple[int, ...],
+    seed: int = 0,
+    constant: bool = False,
+    scales: tuple[float | None, ...] = (None, None, None),
+) -> bytes:
     m = Model(seed)
     left = m.qdq(m.input(a), dtype, scales[0])
     if constant:
@@ -148,8 +183,14 @@ def binary(kind: str, dtype: str, a: tuple[int, ...], b: tuple[int, ...], seed: 
     return m.build(m.qdq(m.node(kind, [left, right]), dtype, scales[2] or (0.1 if kind == "Add" else 0.15)))
 
 
-BROADCASTS = [((1, 3, 5, 6), (1, 3, 5, 6)), ((1, 3, 5, 6), (1, 3, 1, 1)), ((1, 3, 1, 1), (1, 3, 5, 6)), ((1, 3, 5, 6), (1, 1, 5, 6)),
-              ((1, 24), (1, 24)), ((1, 4, 8), (8,))]
+BROADCASTS = [
+    ((1, 3, 5, 6), (1, 3, 5, 6)),
+    ((1, 3, 5, 6), (1, 3, 1, 1)),
+    ((1, 3, 1, 1), (1, 3, 5, 6)),
+    ((1, 3, 5, 6), (1, 1, 5, 6)),
+    ((1, 24), (1, 24)),
+    ((1, 4, 8), (8,)),
+]
 
 
 @pytest.mark.parametrize("kind", ["Add", "Mul"])
@@ -171,8 +212,11 @@ def test_binary_every_pair(kind: str, dtype: str, scales: tuple[float, ...]) -> 
     """All 65,536 pairs of inputs, at scales that make many ties."""
     m = Model(int(1000 * sum(scales)))
     a, b = m.input([1, 65536], dtype), m.input([1, 65536], dtype)
-    y = m.node(f"QLinear{kind}", [a, *m.params(dtype, scales[0]), b, *m.params(dtype, scales[1]), *m.params(dtype, scales[2])],
-               "com.microsoft")
+    y = m.node(
+        f"QLinear{kind}",
+        [a, *m.params(dtype, scales[0]), b, *m.params(dtype, scales[1]), *m.params(dtype, scales[2])],
+        "com.microsoft",
+    )
     from mcuc.importers import onnx as importer
     from mcuc.verify import oracle, reference
 
@@ -192,15 +236,19 @@ def test_scalar_constant_in_float() -> None:
     check_onnx(m.build(m.qdq(y, scale=0.02)))
 
 
-def pool(kind: str, dtype: str = "int8", scale: float = 0.05, out: float = 0.05, size: tuple[int, int] = (8, 7), **attrs: Any) -> bytes:
+def pool(
+    kind: str, dtype: str = "int8", scale: float = 0.05, out: float = 0.05, size: tuple[int, int] = (8, 7), **attrs: Any
+) -> bytes:
     m = Model(11)
     v = m.qdq(m.input([1, 5, *size]), dtype, scale)
     return m.build(m.qdq(m.node(kind, [v], **attrs), dtype, out))
 
 
 POOLS: dict[str, dict[str, Any]] = {
-    "2x2": {"kernel_shape": [2, 2], "strides": [2, 2]}, "3x3 padded": {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]},
-    "ceil": {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}, "same": {"kernel_shape": [3, 3], "auto_pad": "SAME_UPPER", "strides": [2, 2]},
+    "2x2": {"kernel_shape": [2, 2], "strides": [2, 2]},
+    "3x3 padded": {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]},
+    "ceil": {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1},
+    "same": {"kernel_shape": [3, 3], "auto_pad": "SAME_UPPER", "strides": [2, 2]},
     "uneven": {"kernel_shape": [3, 2], "pads": [0, 1, 2, 0], "strides": [2, 1]},
 }
 
@@ -253,9 +301,14 @@ def test_reduce_mean(axes: list[int]) -> None:
     check_onnx(m.build(m.qdq(y, scale=0.013)), steps=1, share=0.005, count=20)
 
 
-UNARY: dict[str, dict[str, Any]] = {"Sigmoid": {"scale": 1 / 256, "zero": -128}, "Tanh": {"scale": 1 / 128, "zero": 0}, "Relu": {"scale": 0.03},
-                                    "LeakyRelu": {"scale": 0.05, "attrs": {"alpha": 0.2}}, "HardSigmoid": {"scale": 1 / 256, "zero": -128},
-                                    "HardSwish": {"scale": 0.04}}
+UNARY: dict[str, dict[str, Any]] = {
+    "Sigmoid": {"scale": 1 / 256, "zero": -128},
+    "Tanh": {"scale": 1 / 128, "zero": 0},
+    "Relu": {"scale": 0.03},
+    "LeakyRelu": {"scale": 0.05, "attrs": {"alpha": 0.2}},
+    "HardSigmoid": {"scale": 1 / 256, "zero": -128},
+    "HardSwish": {"scale": 0.04},
+}
 
 
 @pytest.mark.parametrize("kind", UNARY)
@@ -264,14 +317,18 @@ def test_unary(kind: str, seed: int) -> None:
     case = UNARY[kind]
     m = Model(seed)
     v = m.qdq(m.input([1, 256]), scale=float(m.rng.uniform(0.01, 0.09)))
-    check_onnx(m.build(m.qdq(m.node(kind, [v], **case.get("attrs", {})), "int8", case["scale"], case.get("zero"))), count=12)
+    check_onnx(
+        m.build(m.qdq(m.node(kind, [v], **case.get("attrs", {})), "int8", case["scale"], case.get("zero"))), count=12
+    )
 
 
 def test_qlinear_unary() -> None:
     for kind, attrs in (("QLinearSigmoid", {}), ("QLinearLeakyRelu", {"alpha": 0.1})):
         m = Model(15)
         x = m.input([1, 256], "uint8")
-        check_onnx(m.build(m.node(kind, [x, *m.params("uint8"), *m.params("uint8", 0.02)], "com.microsoft", **attrs)), count=12)
+        check_onnx(
+            m.build(m.node(kind, [x, *m.params("uint8"), *m.params("uint8", 0.02)], "com.microsoft", **attrs)), count=12
+        )
 
 
 def relu_after_conv(zero: int, clip: bool = False, separate: bool = False) -> bytes:
@@ -346,7 +403,10 @@ MOVES: dict[str, tuple[Callable[[Model, str], str], int]] = {
     "reshape": (lambda m, v: m.node("Reshape", [v, i64(m, 1, -1)]), 1),
     "reshape tokens": (lambda m, v: m.node("Transpose", [m.node("Reshape", [v, i64(m, 0, 4, -1)])], perm=[0, 2, 1]), 0),
     "transpose to NHWC": (lambda m, v: m.node("Transpose", [v], perm=[0, 2, 3, 1]), 0),
-    "transpose twice": (lambda m, v: m.node("Transpose", [m.node("Transpose", [v], perm=[0, 2, 3, 1])], perm=[0, 3, 1, 2]), 0),
+    "transpose twice": (
+        lambda m, v: m.node("Transpose", [m.node("Transpose", [v], perm=[0, 2, 3, 1])], perm=[0, 3, 1, 2]),
+        0,
+    ),
     "slice": (lambda m, v: m.node("Slice", [v, i64(m, 1, 0), i64(m, 4, 6), i64(m, 2, 3), i64(m, 1, 2)]), 0),
     "slice backwards": (lambda m, v: m.node("Slice", [v, i64(m, -1), i64(m, -100), i64(m, 3), i64(m, -1)]), 0),
     "channels": (lambda m, v: m.node("Slice", [v, i64(m, 1), i64(m, 3), i64(m, 1)]), 0),
@@ -355,10 +415,22 @@ MOVES: dict[str, tuple[Callable[[Model, str], str], int]] = {
     "pad": (lambda m, v: m.node("Pad", [v, i64(m, 0, 0, 1, 2, 0, 0, 0, 1)]), 0),
     "pad channels": (lambda m, v: m.node("Pad", [v, i64(m, 0, 1, 0, 0, 0, 1, 0, 0), m.const(1.5, np.float32)]), 0),
     "resize sizes": (lambda m, v: m.node("Resize", [v, "", "", i64(m, 1, 4, 12, 12)], mode="nearest"), 0),
-    "resize asymmetric": (lambda m, v: m.node("Resize", [v, "", m.const([1, 1, 2, 2.5], np.float32)], mode="nearest",
-                                              coordinate_transformation_mode="asymmetric", nearest_mode="floor"), 0),
-    "resize align": (lambda m, v: m.node("Resize", [v, "", "", i64(m, 1, 4, 9, 11)], mode="nearest",
-                                         coordinate_transformation_mode="align_corners"), 0),
+    "resize asymmetric": (
+        lambda m, v: m.node(
+            "Resize",
+            [v, "", m.const([1, 1, 2, 2.5], np.float32)],
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        ),
+        0,
+    ),
+    "resize align": (
+        lambda m, v: m.node(
+            "Resize", [v, "", "", i64(m, 1, 4, 9, 11)], mode="nearest", coordinate_transformation_mode="align_corners"
+        ),
+        0,
+    ),
     "resize down": (lambda m, v: m.node("Resize", [v, "", "", i64(m, 1, 4, 4, 3)], mode="nearest"), 0),
     "squeeze": (lambda m, v: m.node("Squeeze", [m.node("Slice", [v, i64(m, 1), i64(m, 2), i64(m, 1)]), i64(m, 1)]), 0),
     "unsqueeze": (lambda m, v: m.node("Squeeze", [m.node("Unsqueeze", [v, i64(m, 1)]), i64(m, 1)]), 0),
@@ -380,10 +452,14 @@ def shape_chain(m: Model, v: str) -> str:
     return m.node("Reshape", [v, target])
 
 
-@pytest.mark.parametrize("flatten", [lambda m, v: m.node("Flatten", [v]), shape_chain, lambda m, v: m.node("Reshape", [v, i64(m, 0, -1)])])
+@pytest.mark.parametrize(
+    "flatten", [lambda m, v: m.node("Flatten", [v]), shape_chain, lambda m, v: m.node("Reshape", [v, i64(m, 0, -1)])]
+)
 @pytest.mark.parametrize("trans_b", [0, 1])
 @pytest.mark.parametrize("between", [False, True])
-def test_dense_after_flatten_reorders_weights(flatten: Callable[[Model, str], str], trans_b: int, between: bool) -> None:
+def test_dense_after_flatten_reorders_weights(
+    flatten: Callable[[Model, str], str], trans_b: int, between: bool
+) -> None:
     m = Model(22)
     v = m.layer("Conv", m.qdq(m.input(["N", 3, 6, 6])), m.weights((4, 3, 3, 3)), 4)
     v = flatten(m, m.qdq(v, "int8", 0.3, -128))
@@ -392,6 +468,16 @@ def test_dense_after_flatten_reorders_weights(flatten: Callable[[Model, str], st
     y = m.layer("Gemm", v, m.weights((10, 64) if trans_b else (64, 10), axis=None), 10, transB=trans_b)
     graph = check_onnx(m.build(m.qdq(y, scale=0.5)), transposes=0)
     assert any("batch" in n for n in graph.notes)
+
+
+def test_flattened_map_read_by_a_dense_layer_and_by_the_caller() -> None:
+    """The dense layer reads the map as it lies; the output must have the file's order all the same."""
+    m = Model(36)
+    v = m.qdq(m.layer("Conv", m.qdq(m.input([1, 3, 6, 6])), m.weights((4, 3, 3, 3)), 4), scale=0.3)
+    f = m.node("Flatten", [v])
+    y = m.layer("Gemm", f, m.weights((64, 10), axis=None), 10)
+    z = m.layer("Gemm", f, m.weights((7, 64), axis=None), 7, transB=1)
+    check_onnx(m.build(m.qdq(y, scale=0.4), m.qdq(z, scale=0.4), f), transposes=1)
 
 
 def test_flatten_without_qdq_around() -> None:
@@ -459,12 +545,18 @@ def test_partly_float_model_names_the_value() -> None:
 
 def test_free_dimension_is_refused_by_name() -> None:
     m = Model(30)
-    refused(m.build(m.node("Conv", [m.qdq(m.input([1, 3, "height", 6])), m.weights((4, 3, 3, 3))])), "dynamic-shape", "height")
+    refused(
+        m.build(m.node("Conv", [m.qdq(m.input([1, 3, "height", 6])), m.weights((4, 3, 3, 3))])),
+        "dynamic-shape",
+        "height",
+    )
 
 
 def test_blocked_quantization_is_refused() -> None:
     m = Model(31, 21)
-    w = m.node("DequantizeLinear", [m.const(m.integers((8, 16))), m.const(np.ones((8, 2)), np.float32)], axis=1, block_size=8)
+    w = m.node(
+        "DequantizeLinear", [m.const(m.integers((8, 16))), m.const(np.ones((8, 2)), np.float32)], axis=1, block_size=8
+    )
     y = m.node("MatMul", [m.qdq(m.input([1, 8])), w])
     refused(m.build(m.qdq(y)), "unsupported-quantization", "block")
 
@@ -472,7 +564,9 @@ def test_blocked_quantization_is_refused() -> None:
 def test_batch_normalization_is_refused() -> None:
     m = Model(32)
     p = [m.const(np.ones(3), np.float32) for _ in range(4)]
-    refused(m.build(m.qdq(m.node("BatchNormalization", [m.qdq(m.input([1, 3, 4, 4])), *p]))), "unsupported-operator", "fold")
+    refused(
+        m.build(m.qdq(m.node("BatchNormalization", [m.qdq(m.input([1, 3, 4, 4])), *p]))), "unsupported-operator", "fold"
+    )
 
 
 def test_dynamic_quantization_is_refused() -> None:
@@ -489,4 +583,8 @@ def test_old_opset_is_refused() -> None:
 def test_16_bit_is_refused() -> None:
     m = Model(35, 21)
     x = m.node("QuantizeLinear", [m.input([1, 8]), m.const(0.1, np.float32), m.const(0, np.int16)])
-    refused(m.build(m.node("DequantizeLinear", [x, m.const(0.1, np.float32), m.const(0, np.int16)])), "unsupported-type", "int16")
+    refused(
+        m.build(m.node("DequantizeLinear", [x, m.const(0.1, np.float32), m.const(0, np.int16)])),
+        "unsupported-type",
+        "int16",
+    )

@@ -11,8 +11,28 @@ import pytest
 from mcuc.numerics import f32_rne, round24, round_even
 from mcuc.toolchain import build_host_executable, runtime_folder
 
-EDGES = np.array([0, 1, -1, 2, 3, 5, 2**24 - 1, 2**24, 2**24 + 1, 2**24 + 3, -(2**24) - 1, 2**25 + 2, 2**25 + 6, 2**31 - 1, -(2**31),
-                  2**30 + 64, 2**30 + 192], np.int64)
+EDGES = np.array(
+    [
+        0,
+        1,
+        -1,
+        2,
+        3,
+        5,
+        2**24 - 1,
+        2**24,
+        2**24 + 1,
+        2**24 + 3,
+        -(2**24) - 1,
+        2**25 + 2,
+        2**25 + 6,
+        2**31 - 1,
+        -(2**31),
+        2**30 + 64,
+        2**30 + 192,
+    ],
+    np.int64,
+)
 
 
 def accumulators(rng: np.random.Generator, count: int) -> np.ndarray:

@@ -6,24 +6,41 @@ QuantizeLinear and DequantizeLinear, so that every computing operator stands dir
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mcuc import ops
 from mcuc.errors import McucError
+from mcuc.exporters._onnx_writer import (
+    TO_NCHW,
+    Style,
+    Writer,
+    clamp_integers,
+    element_type,
+    integers,
+    outside_axis,
+    outside_shape,
+    params_of,
+    written,
+)
 from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.ops._onnx import FULL, OnnxNode
 
-Style = Literal["qdq", "qoperator"]
 OPSET = 17
-TO_NCHW, TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 _MOVES = ("Reshape", "Transpose", "Slice", "Pad", "MaxPool", "Resize")
 _ELEMENTWISE = ("Add", "Sub", "Mul", "Sigmoid", "Identity")
-_MICROSOFT = {"Gemm": "QGemm", "Add": "QLinearAdd", "Mul": "QLinearMul", "AveragePool": "QLinearAveragePool",
-              "GlobalAveragePool": "QLinearGlobalAveragePool", "Sigmoid": "QLinearSigmoid", "Softmax": "QLinearSoftmax"}
+_MICROSOFT = {
+    "Gemm": "QGemm",
+    "Add": "QLinearAdd",
+    "Mul": "QLinearMul",
+    "AveragePool": "QLinearAveragePool",
+    "GlobalAveragePool": "QLinearGlobalAveragePool",
+    "Sigmoid": "QLinearSigmoid",
+    "Softmax": "QLinearSoftmax",
+}
 
 
 @dataclass(frozen=True)
@@ -35,34 +52,6 @@ class Difference:
     largest: int
 
 
-@dataclass
-class _Writer:
-    """What has been written so far. real: DequantizeLinear results by integer name; order: "own" for NHWC copies."""
-
-    graph: Graph
-    style: Style
-    nodes: list[Any] = field(default_factory=list)
-    constants: dict[str, Array] = field(default_factory=dict)
-    real: dict[str, str] = field(default_factory=dict)
-    own: dict[str, str] = field(default_factory=dict)
-    counter: int = 0
-
-    def name(self, base: str) -> str:
-        self.counter += 1
-        return f"{base}/{self.counter}"
-
-    def constant(self, base: str, data: Array) -> str:
-        name = self.name(base)
-        self.constants[name] = data
-        return name
-
-    def add(self, kind: str, inputs: Sequence[str], output: str, domain: str = "", **attrs: Any) -> str:
-        from onnx import helper
-
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=f"{len(self.nodes)}:{kind}", domain=domain, **attrs))
-        return output
-
-
 def export(graph: Graph, style: Style = "qdq", float_ends: bool = True, name: str | None = None) -> bytes:
     """The graph as an ONNX model of opset 17. float_ends: inputs and outputs are float32, else the graph's integers.
 
@@ -71,22 +60,24 @@ def export(graph: Graph, style: Style = "qdq", float_ends: bool = True, name: st
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    w = _Writer(graph, style)
+    w = Writer(graph, style)
     inputs, outputs = [], []
     for entry in graph.inputs:
         tensor = graph.tensors[entry]
         if float_ends:
-            inputs.append(helper.make_tensor_value_info(f"{entry}/float", TensorProto.FLOAT, _outside(tensor.shape)))
-            w.add("QuantizeLinear", [f"{entry}/float", *_params(w, tensor)], entry)
+            inputs.append(
+                helper.make_tensor_value_info(f"{entry}/float", TensorProto.FLOAT, outside_shape(tensor.shape))
+            )
+            w.add("QuantizeLinear", [f"{entry}/float", *params_of(w, tensor)], entry)
         else:
-            inputs.append(helper.make_tensor_value_info(entry, _type(tensor), _outside(tensor.shape)))
+            inputs.append(helper.make_tensor_value_info(entry, element_type(tensor), outside_shape(tensor.shape)))
     for node in graph.nodes:
         _node(w, node)
     for entry in graph.outputs:
         tensor = graph.tensors[entry]
-        label = w.add("DequantizeLinear", [entry, *_params(w, tensor)], f"{entry}/float") if float_ends else entry
-        kind = TensorProto.FLOAT if float_ends else _type(tensor)
-        outputs.append(helper.make_tensor_value_info(label, kind, _outside(tensor.shape)))
+        label = w.add("DequantizeLinear", [entry, *params_of(w, tensor)], f"{entry}/float") if float_ends else entry
+        kind = TensorProto.FLOAT if float_ends else element_type(tensor)
+        outputs.append(helper.make_tensor_value_info(label, kind, outside_shape(tensor.shape)))
     initializers = [numpy_helper.from_array(a, n) for n, a in w.constants.items()]
     body = helper.make_graph(w.nodes, name or graph.name, inputs, outputs, initializers)
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
@@ -94,8 +85,12 @@ def export(graph: Graph, style: Style = "qdq", float_ends: bool = True, name: st
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
-        raise McucError("internal", f"the exported model is not valid: {error}", where=graph.name,
-                        try_this="report this as a bug, with the model") from error
+        raise McucError(
+            "internal",
+            f"the exported model is not valid: {error}",
+            where=graph.name,
+            try_this="report this as a bug, with the model",
+        ) from error
     blob: bytes = model.SerializeToString(deterministic=True)
     return blob
 
@@ -112,7 +107,11 @@ def compare(graph: Graph, blob: bytes, samples: Sequence[Sequence[Array]]) -> Di
         values = reference.run(graph, dict(zip(graph.inputs, sample, strict=True)))
         for port, name, array in zip(ports.outputs, graph.outputs, answer, strict=True):
             gap = np.abs(_steps(importer.from_file(port, array)) - _steps(values[name]))
-            elements, differing, largest = elements + gap.size, differing + int((gap > 0).sum()), max(largest, int(gap.max(initial=0)))
+            elements, differing, largest = (
+                elements + gap.size,
+                differing + int((gap > 0).sum()),
+                max(largest, int(gap.max(initial=0))),
+            )
     return Difference(elements, differing, largest)
 
 
@@ -121,36 +120,15 @@ def _steps(array: Array) -> Array:
     return array.reshape(-1).astype(np.int64) - (128 if array.dtype == np.uint8 else 0)
 
 
-def _outside(shape: Sequence[int]) -> list[int]:
-    return [shape[i] for i in TO_NCHW] if len(shape) == 4 else list(shape)
-
-
-def _type(tensor: Tensor) -> int:
-    from onnx import TensorProto
-
-    kinds = {DType.INT8: TensorProto.INT8, DType.UINT8: TensorProto.UINT8}
-    if tensor.dtype not in kinds:
-        raise McucError("not-exportable", f"tensor {tensor.name!r} is {tensor.dtype.value}", where=tensor.name,
-                        try_this="run the passes first, so that inputs and outputs are int8")
-    return int(kinds[tensor.dtype])
-
-
-def _params(w: _Writer, tensor: Tensor) -> tuple[str, str]:
-    """Names of the scale and the zero point of a tensor, scalars or one entry per channel."""
-    if tensor.quant is None:
-        raise McucError("not-exportable", f"tensor {tensor.name!r} has no quantization", where=tensor.name,
-                        try_this="export a quantized network")
-    scale, zero = np.array(tensor.quant.scale, np.float32), np.array(tensor.quant.zero_point, tensor.dtype.value)
-    if scale.size == 1:
-        return w.constant(f"{tensor.name}/scale", scale.reshape(())), w.constant(f"{tensor.name}/zero_point", zero[:1].reshape(()))
-    zero = np.broadcast_to(zero, scale.shape).copy()
-    return w.constant(f"{tensor.name}/scale", scale), w.constant(f"{tensor.name}/zero_point", zero)
-
-
-def _node(w: _Writer, node: Node) -> None:
+def _node(w: Writer, node: Node) -> None:
     operator = ops.get(node.op)
     if operator.to_onnx is None:
-        raise McucError("not-exportable", f"operator {node.op} has no ONNX form", where=node.name, try_this="export to TFLite instead")
+        raise McucError(
+            "not-exportable",
+            f"operator {node.op} has no ONNX form",
+            where=node.name,
+            try_this="export to TFLite instead",
+        )
     form: OnnxNode = operator.to_onnx(node, w.graph)
     table = {t.name: t for t in form.constants}
     if form.kind in _MOVES or (form.kind == "Concat" and not any(node.attrs.tables)):
@@ -158,108 +136,76 @@ def _node(w: _Writer, node: Node) -> None:
         return
     out = w.graph.tensors[node.outputs[0]]
     final = out.name
-    written = final if form.after == FULL else w.name(f"{final}/before")
-    _compute(w, node, form, table, written)
+    target = final if form.after == FULL else w.name(f"{final}/before")
+    _compute(w, node, form, table, target)
     if form.after != FULL:
-        _clamp(w, out, written, form.after, final)
+        clamp_integers(w, out, target, form.after, final)
 
 
-def _clamp(w: _Writer, out: Tensor, source: str, clamp: tuple[int, int], final: str) -> None:
-    """A clamp of the integers as Relu or Clip between equal parameters."""
-    assert out.quant is not None
-    scale, zero = np.float32(out.quant.scale[0]), out.quant.zero_point[0]
-    params = _params(w, out)
-    real = w.add("DequantizeLinear", [source, *params], w.name(f"{final}/real"))
-    if clamp == (zero, 127):
-        real = w.add("Relu", [real], w.name(f"{final}/relu"))
-    else:
-        bounds = [w.constant(f"{final}/bound", np.array((c - zero) * scale, np.float32)) for c in clamp]
-        real = w.add("Clip", [real, *bounds], w.name(f"{final}/clip"))
-    w.add("QuantizeLinear", [real, *params], final)
-
-
-def _integer(w: _Writer, name: str, own: bool) -> str:
-    """A tensor's integers; own: in the graph's order (NHWC) where that differs from the outside's."""
-    tensor = w.graph.tensors[name]
-    if tensor.data is not None:
-        data = tensor.data if own or tensor.data.ndim != 4 else tensor.data.transpose(TO_NCHW)
-        return w.constant(name, np.ascontiguousarray(data))
-    if not own or len(tensor.shape) != 4:
-        return name
-    if name not in w.own:
-        w.own[name] = w.add("Transpose", [name], w.name(f"{name}/nhwc"), perm=list(TO_NHWC))
-    return w.own[name]
-
-
-def _written(w: _Writer, node: Node, own: bool, write: Callable[[str], None]) -> None:
-    """Calls write with the name to write to; transposes to the outside's order behind it where own."""
-    out = w.graph.tensors[node.outputs[0]]
-    if not own or len(out.shape) != 4:
-        write(out.name)
-        return
-    inner = w.name(f"{out.name}/nhwc")
-    write(inner)
-    w.own[out.name] = inner
-    w.add("Transpose", [inner], out.name, perm=list(TO_NCHW))
-
-
-def _axis(axis: int, rank: int) -> int:
-    """An axis of the graph's order in the outside's order."""
-    return TO_NCHW.index(axis % rank) if rank == 4 else axis % rank
-
-
-def _move(w: _Writer, node: Node, form: OnnxNode, table: Mapping[str, Tensor]) -> None:
+def _move(w: Writer, node: Node, form: OnnxNode, table: Mapping[str, Tensor]) -> None:
     x, out = w.graph.tensors[node.inputs[0]], w.graph.tensors[node.outputs[0]]
     attrs = dict(form.attrs)
     own = form.kind in ("Reshape", "Transpose") or len(x.shape) != len(out.shape)
     rank = len(x.shape)
-    sources = [_integer(w, n, own) for n in node.inputs if n and n not in table and n in form.inputs]
+    sources = [integers(w, n, own) for n in node.inputs if n and n not in table and n in form.inputs]
     constants: list[str] = []
     if form.kind == "Reshape":
         shape = attrs.pop("shape")
         constants = [w.constant(f"{out.name}/shape", np.array(shape, np.int64))]
         sources = sources[:1]
     elif form.kind == "Concat":
-        attrs["axis"] = _axis(attrs["axis"], rank)
+        attrs["axis"] = outside_axis(attrs["axis"], rank)
     elif form.kind == "Slice":
         data = [t.data for t in form.constants if t.data is not None]
         if not own:
-            data[2] = np.array([_axis(int(a), rank) for a in data[2]], np.int64)
+            data[2] = np.array([outside_axis(int(a), rank) for a in data[2]], np.int64)
         constants = [w.constant(f"{out.name}/slice", d) for d in data]
     elif form.kind == "Pad":
         pads = node.attrs.pads if rank != 4 else [node.attrs.pads[i] for i in TO_NCHW]
         every = np.array([a for a, _ in pads] + [b for _, b in pads], np.int64)
-        constants = [w.constant(f"{out.name}/pads", every), w.constant(f"{out.name}/fill", np.array(node.attrs.value, out.dtype.value))]
+        constants = [
+            w.constant(f"{out.name}/pads", every),
+            w.constant(f"{out.name}/fill", np.array(node.attrs.value, out.dtype.value)),
+        ]
     elif form.kind == "Resize":
         constants = ["", "", *(w.constant(f"{out.name}/sizes", t.data) for t in form.constants if t.data is not None)]
     final_clamp = form.after != FULL
     clamped = w.name(f"{out.name}/before")
     if form.kind == "Slice" and node.attrs.squeeze:
         axes = w.constant(f"{out.name}/axes", np.array(node.attrs.squeeze, np.int64))
-        _written(w, node, own, lambda name: _ignore(w.add(
-            "Squeeze", [w.add("Slice", [*sources, *constants], w.name(f"{out.name}/slice")), axes], name)))
+        written(
+            w,
+            node,
+            own,
+            lambda name: _ignore(
+                w.add("Squeeze", [w.add("Slice", [*sources, *constants], w.name(f"{out.name}/slice")), axes], name)
+            ),
+        )
     elif final_clamp:
         w.add(form.kind, [*sources, *constants], clamped, **attrs)
-        _clamp(w, out, clamped, form.after, out.name)
+        clamp_integers(w, out, clamped, form.after, out.name)
     else:
-        _written(w, node, own, lambda name: _ignore(w.add(form.kind, [*sources, *constants], name, **attrs)))
+        written(w, node, own, lambda name: _ignore(w.add(form.kind, [*sources, *constants], name, **attrs)))
 
 
 def _ignore(name: str) -> None:
     """The name is known already."""
 
 
-def _compute(w: _Writer, node: Node, form: OnnxNode, table: Mapping[str, Tensor], final: str) -> None:
+def _compute(w: Writer, node: Node, form: OnnxNode, table: Mapping[str, Tensor], final: str) -> None:
     graph, out = w.graph, w.graph.tensors[node.outputs[0]]
     attrs = dict(form.attrs)
     flatten = bool(attrs.pop("flatten", False))
     runtime = [n for n in form.inputs if n and n not in table and graph.tensors[n].data is None]
     ranks = {len(graph.tensors[n].shape) for n in runtime} | {len(out.shape)}
     elementwise = form.kind in (*_ELEMENTWISE, "Softmax", "Concat")
-    own = not form.channels_first and not (elementwise and len(ranks) == 1) or (elementwise and len(ranks) > 1)
+    own = (not form.channels_first and not (elementwise and len(ranks) == 1)) or (elementwise and len(ranks) > 1)
     if "axis" in attrs and not own:
-        attrs["axis"] = _axis(attrs["axis"], len(out.shape))
-    operands = [(_operand(w, n, own, table, elementwise, len(out.shape)), _tensor(w, n, table)) if n else ("", None) for n in form.inputs]
+        attrs["axis"] = outside_axis(attrs["axis"], len(out.shape))
+    operands = [
+        (_operand(w, n, own, table, elementwise, len(out.shape)), _tensor(w, n, table)) if n else ("", None)
+        for n in form.inputs
+    ]
     if form.kind == "Gemm":
         x = graph.tensors[form.inputs[0]]
         if len(x.shape) != 2:
@@ -277,11 +223,11 @@ def _compute(w: _Writer, node: Node, form: OnnxNode, table: Mapping[str, Tensor]
         w.add("Transpose", [target], final, perm=list(TO_NCHW))
 
 
-def _tensor(w: _Writer, name: str, table: Mapping[str, Tensor]) -> Tensor:
+def _tensor(w: Writer, name: str, table: Mapping[str, Tensor]) -> Tensor:
     return table[name] if name in table else w.graph.tensors[name]
 
 
-def _operand(w: _Writer, name: str, own: bool, table: Mapping[str, Tensor], elementwise: bool, rank: int) -> str:
+def _operand(w: Writer, name: str, own: bool, table: Mapping[str, Tensor], elementwise: bool, rank: int) -> str:
     """The integers of an operand: constants of the form as they are, constant operands of Add and Mul at full rank."""
     if name in table:
         data = table[name].data
@@ -289,12 +235,24 @@ def _operand(w: _Writer, name: str, own: bool, table: Mapping[str, Tensor], elem
         return w.constant(name, data)
     tensor = w.graph.tensors[name]
     if tensor.data is not None and elementwise and not own and rank == 4:
-        return w.constant(name, np.ascontiguousarray(tensor.data.reshape((1,) * (4 - tensor.data.ndim) + tensor.data.shape).transpose(TO_NCHW)))
-    return _integer(w, name, own)
+        return w.constant(
+            name,
+            np.ascontiguousarray(
+                tensor.data.reshape((1,) * (4 - tensor.data.ndim) + tensor.data.shape).transpose(TO_NCHW)
+            ),
+        )
+    return integers(w, name, own)
 
 
-def _emit(w: _Writer, node: Node, form: OnnxNode, operands: Sequence[tuple[str, Tensor | None]], attrs: Mapping[str, Any], out: Tensor,
-          target: str) -> None:
+def _emit(
+    w: Writer,
+    node: Node,
+    form: OnnxNode,
+    operands: Sequence[tuple[str, Tensor | None]],
+    attrs: Mapping[str, Any],
+    out: Tensor,
+    target: str,
+) -> None:
     """The computing operator between DequantizeLinear and QuantizeLinear, or as a QLinear operator."""
     if w.style == "qoperator" and (form.kind in _MICROSOFT or form.kind in ("Conv", "Concat")):
         _qlinear(w, form, operands, attrs, out, target)
@@ -305,20 +263,27 @@ def _emit(w: _Writer, node: Node, form: OnnxNode, operands: Sequence[tuple[str, 
             reals.append("")
         elif tensor.dtype is DType.INT32:
             scale = _bias_scale(operands)
-            params = [w.constant(f"{name}/scale", scale), w.constant(f"{name}/zero_point", np.zeros(scale.shape, np.int32))]
+            params = [
+                w.constant(f"{name}/scale", scale),
+                w.constant(f"{name}/zero_point", np.zeros(scale.shape, np.int32)),
+            ]
             reals.append(w.add("DequantizeLinear", [name, *params], w.name(f"{name}/real"), axis=0))
         elif tensor.dtype in (DType.INT64, DType.FLOAT32):
             reals.append(name)
         else:
             key = name if position == 0 or tensor.data is None else ""
             if key not in w.real or not key:
-                real = w.add("DequantizeLinear", [name, *_params(w, tensor)], w.name(f"{name}/real"),
-                             **({"axis": 0} if tensor.quant is not None and len(tensor.quant.scale) > 1 else {}))
+                real = w.add(
+                    "DequantizeLinear",
+                    [name, *params_of(w, tensor)],
+                    w.name(f"{name}/real"),
+                    axis=0 if tensor.quant is not None and len(tensor.quant.scale) > 1 else 1,
+                )
                 w.real[key or real] = real
                 key = key or real
             reals.append(w.real[key])
     result = reals[0] if form.kind == "Identity" else w.add(form.kind, reals, w.name(f"{target}/real"), **attrs)
-    w.add("QuantizeLinear", [result, *_params(w, out)], target)
+    w.add("QuantizeLinear", [result, *params_of(w, out)], target)
 
 
 def _bias_scale(operands: Sequence[tuple[str, Tensor | None]]) -> Array:
@@ -328,18 +293,29 @@ def _bias_scale(operands: Sequence[tuple[str, Tensor | None]]) -> Array:
     return scale if scale.size > 1 else scale.reshape(())
 
 
-def _qlinear(w: _Writer, form: OnnxNode, operands: Sequence[tuple[str, Tensor | None]], attrs: Mapping[str, Any], out: Tensor,
-             target: str) -> None:
+def _qlinear(
+    w: Writer,
+    form: OnnxNode,
+    operands: Sequence[tuple[str, Tensor | None]],
+    attrs: Mapping[str, Any],
+    out: Tensor,
+    target: str,
+) -> None:
     def with_params(index: int) -> list[str]:
         name, tensor = operands[index]
         assert tensor is not None
-        return [name, *_params(w, tensor)]
+        return [name, *params_of(w, tensor)]
 
-    after = list(_params(w, out))
+    after = list(params_of(w, out))
     options = dict(attrs)
     match form.kind:
         case "Conv":
-            w.add("QLinearConv", [*with_params(0), *with_params(1), *after, *(n for n, _ in operands[2:3])], target, **options)
+            w.add(
+                "QLinearConv",
+                [*with_params(0), *with_params(1), *after, *(n for n, _ in operands[2:3])],
+                target,
+                **options,
+            )
         case "Gemm":
             bias = operands[2][0] if len(operands) > 2 else ""
             w.add("QGemm", [*with_params(0), *with_params(1), bias, *after], target, "com.microsoft", **options)

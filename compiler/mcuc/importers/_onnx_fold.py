@@ -16,14 +16,18 @@ Attrs = Mapping[str, Any]
 
 
 def reshape_target(shape: Sequence[int], wanted: Sequence[int], allow_zero: bool, where: str) -> tuple[int, ...]:
-    """ONNX Reshape: 0 copies a dimension (unless allow_zero), one -1 is computed. Raises McucError when it cannot be."""
+    """ONNX Reshape: 0 copies a dimension (unless allow_zero), one -1 is computed. Raises McucError otherwise."""
     dims = [shape[i] if d == 0 and not allow_zero and i < len(shape) else int(d) for i, d in enumerate(wanted)]
     if dims.count(-1) == 1:
         rest = prod(d for d in dims if d != -1)
         dims[dims.index(-1)] = prod(shape) // rest if rest else -1
     if any(d < 0 for d in dims) or prod(dims) != prod(shape):
-        raise McucError("broken-model", f"Reshape of {tuple(shape)} to {tuple(int(d) for d in wanted)} is impossible", where=where,
-                        try_this="if the batch is part of this shape, export the model with batch 1")
+        raise McucError(
+            "broken-model",
+            f"Reshape of {tuple(shape)} to {tuple(int(d) for d in wanted)} is impossible",
+            where=where,
+            try_this="if the batch is part of this shape, export the model with batch 1",
+        )
     return tuple(dims)
 
 
@@ -66,7 +70,12 @@ def _integer_division(a: Array, b: Array) -> Array:
 
 
 def _constant(node: FileNode) -> Array:
-    for key, dtype in (("value_int", np.int64), ("value_ints", np.int64), ("value_float", np.float32), ("value_floats", np.float32)):
+    for key, dtype in (
+        ("value_int", np.int64),
+        ("value_ints", np.int64),
+        ("value_float", np.float32),
+        ("value_floats", np.float32),
+    ):
         if key in node.attrs:
             return np.array(node.attrs[key], dtype)
     value = node.attrs["value"]
@@ -77,7 +86,10 @@ def _constant(node: FileNode) -> Array:
 
 def _reduce(function: Callable[..., Any]) -> Callable[[FileNode, Sequence[Any]], Array]:
     def run(node: FileNode, a: Sequence[Any]) -> Array:
-        return np.asarray(function(a[0], axis=axes_of(node, a), keepdims=bool(node.attrs.get("keepdims", 1))), a[0].dtype)
+        return np.asarray(
+            function(a[0], axis=axes_of(node, a), keepdims=bool(node.attrs.get("keepdims", 1))), a[0].dtype
+        )
+
     return run
 
 
@@ -91,7 +103,7 @@ _FOLD: dict[str, Callable[[FileNode, Sequence[Any]], Array]] = {
     "Unsqueeze": lambda n, a: _unsqueeze(a[0], axes_of(n, a) or ()),
     "Squeeze": lambda n, a: _squeeze(a[0], axes_of(n, a)),
     "Reshape": lambda n, a: a[0].reshape(reshape_target(a[0].shape, a[1], bool(n.attrs.get("allowzero", 0)), n.where)),
-    "Flatten": lambda n, a: a[0].reshape(prod(a[0].shape[:n.attrs.get("axis", 1)]), -1),
+    "Flatten": lambda n, a: a[0].reshape(prod(a[0].shape[: n.attrs.get("axis", 1)]), -1),
     "Transpose": lambda n, a: np.transpose(a[0], n.attrs.get("perm")),
     "Slice": lambda n, a: _slice(a[0], a[1], a[2], a[3] if len(a) > 3 else None, a[4] if len(a) > 4 else None),
     "Expand": lambda n, a: np.broadcast_to(a[0], np.broadcast_shapes(a[0].shape, _sized(a[1]))),
@@ -128,9 +140,17 @@ def fold(node: FileNode, arrays: Sequence[Array | None]) -> Array:
     except McucError:
         raise
     except Exception as error:  # NumPy's many complaints about misfitting constants
-        raise McucError("broken-model", f"{node.kind} of constants cannot be computed ({error})", where=node.where,
-                        try_this="check that the model file is complete") from error
+        raise McucError(
+            "broken-model",
+            f"{node.kind} of constants cannot be computed ({error})",
+            where=node.where,
+            try_this="check that the model file is complete",
+        ) from error
     if result.size > MAX_ELEMENTS:
-        raise McucError("broken-model", f"{node.kind} makes a constant of {result.size} elements", where=node.where,
-                        try_this="check that the model file is complete")
+        raise McucError(
+            "broken-model",
+            f"{node.kind} makes a constant of {result.size} elements",
+            where=node.where,
+            try_this="check that the model file is complete",
+        )
     return result

@@ -1,4 +1,4 @@
-"""Reading the protobuf of an .onnx file: limits, initializers (external data inside the model's folder only), attributes."""
+"""Reading the protobuf of an .onnx file: limits, attributes, constants (external data beside the model only)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,32 @@ MAX_ELEMENTS = 1 << 28
 OLDEST_OPSET = 13
 
 # TensorProto.DataType -> NumPy name; the types that a quantized network and its shape arithmetic use.
-DTYPES = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 11: "float64"}
-_OTHER = {8: "string", 10: "float16", 12: "uint32", 13: "uint64", 14: "complex64", 15: "complex128", 16: "bfloat16",
-          17: "float8e4m3fn", 18: "float8e4m3fnuz", 19: "float8e5m2", 20: "float8e5m2fnuz", 21: "uint4", 22: "int4"}
+DTYPES = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+    11: "float64",
+}
+_OTHER = {
+    8: "string",
+    10: "float16",
+    12: "uint32",
+    13: "uint64",
+    14: "complex64",
+    15: "complex128",
+    16: "bfloat16",
+    17: "float8e4m3fn",
+    18: "float8e4m3fnuz",
+    19: "float8e5m2",
+    20: "float8e5m2fnuz",
+    21: "uint4",
+    22: "int4",
+}
 _DOMAINS = {"": "", "ai.onnx": "", "com.microsoft": "com.microsoft"}
 
 
@@ -60,8 +83,9 @@ class FileGraph:
 
 
 def corrupt(where: str, found: str) -> McucError:
-    return McucError("corrupt-model", found, where=where,
-                     try_this="export the model again; check that the download is complete")
+    return McucError(
+        "corrupt-model", found, where=where, try_this="export the model again; check that the download is complete"
+    )
 
 
 def read(raw: bytes, where: str, folder: Path | None) -> FileGraph:
@@ -83,8 +107,12 @@ def read(raw: bytes, where: str, folder: Path | None) -> FileGraph:
     if len(graph.node) > MAX_NODES or len(graph.initializer) > MAX_NODES:
         raise corrupt(where, f"{len(graph.node)} nodes and {len(graph.initializer)} constants, more than {MAX_NODES}")
     if graph.sparse_initializer:
-        raise McucError("unsupported-sparse", "the model stores sparse constants", where=where,
-                        try_this="export the model with dense weights")
+        raise McucError(
+            "unsupported-sparse",
+            "the model stores sparse constants",
+            where=where,
+            try_this="export the model with dense weights",
+        )
     try:
         opset = _opset(model, where)
         initializers = {t.name: array(t, where, folder) for t in graph.initializer}
@@ -97,15 +125,21 @@ def read(raw: bytes, where: str, folder: Path | None) -> FileGraph:
         raise corrupt(where, f"the model's parts do not fit together ({error})") from error
     if not inputs or not outputs:
         raise corrupt(where, "the graph has no inputs or no outputs")
-    return FileGraph(_sorted(nodes, {*initializers, *(i.name for i in inputs)}, where), initializers, inputs, outputs, opset)
+    return FileGraph(
+        _sorted(nodes, {*initializers, *(i.name for i in inputs)}, where), initializers, inputs, outputs, opset
+    )
 
 
 def _opset(model: Any, where: str) -> int:
     found = {entry.domain: int(entry.version) for entry in model.opset_import}
     opset = found.get("", found.get("ai.onnx", 0))
     if opset < OLDEST_OPSET:
-        raise McucError("unsupported-opset", f"the model uses opset {opset}; {OLDEST_OPSET} or newer is needed", where=where,
-                        try_this="convert it: onnx.version_converter.convert_version(model, 17)")
+        raise McucError(
+            "unsupported-opset",
+            f"the model uses opset {opset}; {OLDEST_OPSET} or newer is needed",
+            where=where,
+            try_this="convert it: onnx.version_converter.convert_version(model, 17)",
+        )
     return opset
 
 
@@ -118,8 +152,12 @@ def array(proto: Any, where: str, folder: Path | None) -> Array:
         raise corrupt(where, f"constant {proto.name!r} has shape {shape}")
     if proto.data_type not in DTYPES:
         kind = _OTHER.get(proto.data_type, f"type {proto.data_type}")
-        raise McucError("unsupported-type", f"constant {proto.name!r} is {kind}", where=where,
-                        try_this="quantize the model to int8 or uint8 (onnxruntime.quantization.quantize_static)")
+        raise McucError(
+            "unsupported-type",
+            f"constant {proto.name!r} is {kind}",
+            where=where,
+            try_this="quantize the model to int8 or uint8 (onnxruntime.quantization.quantize_static)",
+        )
     dtype = np.dtype(DTYPES[proto.data_type])
     if proto.data_location == 1 or proto.external_data:
         return _external(proto, shape, dtype, where, folder)
@@ -133,15 +171,26 @@ def _external(proto: Any, shape: tuple[int, ...], dtype: np.dtype[Any], where: s
     fields = {e.key: e.value for e in proto.external_data}
     location, offset, length = fields.get("location", ""), int(fields.get("offset", "0")), prod(shape) * dtype.itemsize
     if folder is None or not location:
-        raise McucError("external-data", f"constant {proto.name!r} lies in the file {location!r} beside the model", where=where,
-                        try_this="save the model as one file: onnx.save(model, path, save_as_external_data=False)")
+        raise McucError(
+            "external-data",
+            f"constant {proto.name!r} lies in the file {location!r} beside the model",
+            where=where,
+            try_this="save the model as one file: onnx.save(model, path, save_as_external_data=False)",
+        )
     root = folder.resolve()
     path = (root / location).resolve()
     if not path.is_relative_to(root) or path == root:
-        raise McucError("external-data", f"constant {proto.name!r} points outside the model's folder: {location!r}", where=where,
-                        try_this="use only model files whose data lies beside them")
+        raise McucError(
+            "external-data",
+            f"constant {proto.name!r} points outside the model's folder: {location!r}",
+            where=where,
+            try_this="use only model files whose data lies beside them",
+        )
     if offset < 0 or not path.is_file() or path.stat().st_size < offset + length:
-        raise corrupt(where, f"constant {proto.name!r} needs {length} bytes at {offset} of {location!r}, which is missing or short")
+        raise corrupt(
+            where,
+            f"constant {proto.name!r} needs {length} bytes at {offset} of {location!r}, which is missing or short",
+        )
     with path.open("rb") as stream:
         stream.seek(offset)
         return np.frombuffer(stream.read(length), dtype.newbyteorder("<")).astype(dtype).reshape(shape)
@@ -152,8 +201,12 @@ def _node(proto: Any, position: int, where: str, folder: Path | None) -> FileNod
     label = re.sub(r"[^\x20-\x7e]", "?", proto.name)[:120]
     place = f"{kind} #{position}" + (f" ({label})" if label else "")
     if proto.domain not in _DOMAINS:
-        raise McucError("unsupported-operator", f"operator {kind} of domain {proto.domain[:80]!r} is not supported", where=place,
-                        try_this="export the model with standard ONNX operators; see `mcuc ops`")
+        raise McucError(
+            "unsupported-operator",
+            f"operator {kind} of domain {proto.domain[:80]!r} is not supported",
+            where=place,
+            try_this="export the model with standard ONNX operators; see `mcuc ops`",
+        )
     attrs = {a.name: _attribute(a, place, folder) for a in proto.attribute}
     return FileNode(kind, _DOMAINS[proto.domain], tuple(proto.input), tuple(proto.output), attrs, place)
 
@@ -174,8 +227,12 @@ def _attribute(proto: Any, where: str, folder: Path | None) -> Any:
             return tuple(int(v) for v in proto.ints)
         case 8:
             return tuple(v.decode("utf-8", "replace") for v in proto.strings)
-    raise McucError("unsupported-operator", f"attribute {proto.name!r} holds a subgraph or an unknown type", where=where,
-                    try_this="export the model without If, Loop and Scan")
+    raise McucError(
+        "unsupported-operator",
+        f"attribute {proto.name!r} holds a subgraph or an unknown type",
+        where=where,
+        try_this="export the model without If, Loop and Scan",
+    )
 
 
 def _value_info(proto: Any, where: str, is_output: bool = False) -> FileInput:
@@ -183,14 +240,22 @@ def _value_info(proto: Any, where: str, is_output: bool = False) -> FileInput:
     if not proto.type.HasField("tensor_type"):
         if is_output:
             return FileInput(proto.name, "", None)
-        raise McucError("unsupported-type", f"input {proto.name!r} is not a tensor", where=where,
-                        try_this="export the model with tensors as inputs")
+        raise McucError(
+            "unsupported-type",
+            f"input {proto.name!r} is not a tensor",
+            where=where,
+            try_this="export the model with tensors as inputs",
+        )
     dtype = DTYPES.get(tensor.elem_type, _OTHER.get(tensor.elem_type, f"type {tensor.elem_type}"))
     if is_output or not tensor.HasField("shape"):
         if is_output:
             return FileInput(proto.name, dtype, None)
-        raise McucError("dynamic-shape", f"input {proto.name!r} has no shape", where=where,
-                        try_this="export the model with fixed input shapes")
+        raise McucError(
+            "dynamic-shape",
+            f"input {proto.name!r} has no shape",
+            where=where,
+            try_this="export the model with fixed input shapes",
+        )
     shape, batch_free = [], False
     for position, dim in enumerate(tensor.shape.dim):
         if dim.HasField("dim_value") and dim.dim_value > 0:
@@ -200,9 +265,13 @@ def _value_info(proto: Any, where: str, is_output: bool = False) -> FileInput:
             batch_free = True
         else:
             label = dim.dim_param if dim.HasField("dim_param") else dim.dim_value
-            raise McucError("dynamic-shape", f"dimension {position} of input {proto.name!r} is free ({str(label)[:60]!r})",
-                            where=where, try_this="fix it: python -m onnxruntime.tools.make_dynamic_shape_fixed "
-                            f"--input_name {proto.name} --input_shape ... model.onnx fixed.onnx")
+            raise McucError(
+                "dynamic-shape",
+                f"dimension {position} of input {proto.name!r} is free ({str(label)[:60]!r})",
+                where=where,
+                try_this="fix it: python -m onnxruntime.tools.make_dynamic_shape_fixed "
+                f"--input_name {proto.name} --input_shape ... model.onnx fixed.onnx",
+            )
     if prod(shape) > MAX_ELEMENTS:
         raise corrupt(where, f"input {proto.name!r} has shape {tuple(shape)}")
     return FileInput(proto.name, dtype, tuple(shape), batch_free)
@@ -224,7 +293,9 @@ def _sorted(nodes: Sequence[FileNode], known: set[str], where: str) -> tuple[Fil
         for name in node.inputs:
             if name and name not in known:
                 if name not in produced:
-                    raise corrupt(node.where, f"{node.kind} reads {name!r}, which nothing computes (a missing initializer?)")
+                    raise corrupt(
+                        node.where, f"{node.kind} reads {name!r}, which nothing computes (a missing initializer?)"
+                    )
                 needs.add(produced[name])
         waiting.append(len(needs))
         for source in needs:

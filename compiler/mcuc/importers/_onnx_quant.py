@@ -40,8 +40,12 @@ class Goal:
 def quantize_params(state: State, node: FileNode) -> Params:
     """Of a QuantizeLinear or DequantizeLinear node. Raises McucError for blocked and odd-typed quantization."""
     if int(node.attrs.get("block_size", 0)) != 0:
-        raise refuse("unsupported-quantization", f"{node.kind} quantizes in blocks of {node.attrs['block_size']}", node.where,
-                     "quantize per tensor or per channel (no block_size)")
+        raise refuse(
+            "unsupported-quantization",
+            f"{node.kind} quantizes in blocks of {node.attrs['block_size']}",
+            node.where,
+            "quantize per tensor or per channel (no block_size)",
+        )
     scale = constant_of(state, node, 1)
     zero = optional(state, node, 2)
     dtype = None
@@ -84,8 +88,12 @@ def find_goal(state: State, name: str) -> Goal | None:
                 state.fused.add(node.outputs[0])
                 found.append(replace(behind, clamp=_meet(behind.clamp, clip_range(state, node, behind.params))))
     if len({(g.params, g.clamp) for g in found}) > 1:
-        raise refuse("unsupported-quantization", f"value {name!r} is quantized in two different ways", readers[0][0].where,
-                     "quantize it once and share the result (one QuantizeLinear behind each operator)")
+        raise refuse(
+            "unsupported-quantization",
+            f"value {name!r} is quantized in two different ways",
+            readers[0][0].where,
+            "quantize it once and share the result (one QuantizeLinear behind each operator)",
+        )
     return found[0] if found else None
 
 
@@ -117,7 +125,10 @@ def clip_bounds(state: State, node: FileNode) -> tuple[float | None, float | Non
 def clip_range(state: State, node: FileNode, params: Params) -> tuple[int, int]:
     """A Relu or Clip as a range of stored integers: the bounds quantized as QuantizeLinear does."""
     low, high = clip_bounds(state, node)
-    return (FULL[0] if low is None else quantize_one(low, params), FULL[1] if high is None else quantize_one(high, params))
+    return (
+        FULL[0] if low is None else quantize_one(low, params),
+        FULL[1] if high is None else quantize_one(high, params),
+    )
 
 
 def quantize_one(real: float, params: Params) -> int:
@@ -134,7 +145,9 @@ def quantize(real: Array, params: Params) -> Array:
     limits = np.iinfo(params.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         steps = np.rint(np.asarray(real, np.float32) / scale)
-    bounded = np.clip(np.nan_to_num(steps, nan=0.0, posinf=2.0**31, neginf=-(2.0**31)).astype(np.int64) + zero, limits.min, limits.max)
+    bounded = np.clip(
+        np.nan_to_num(steps, nan=0.0, posinf=2.0**31, neginf=-(2.0**31)).astype(np.int64) + zero, limits.min, limits.max
+    )
     return bounded.astype(params.dtype).reshape(real.shape)
 
 
@@ -154,7 +167,9 @@ def on_quantize(state: State, node: FileNode) -> Value:
     params = quantize_params(state, node)
     value = optional(state, node, 0)
     if value is None:
-        raise refuse("broken-model", "QuantizeLinear lacks its input", node.where, "check that the model file is complete")
+        raise refuse(
+            "broken-model", "QuantizeLinear lacks its input", node.where, "check that the model file is complete"
+        )
     if value.array is not None:
         real = dequantize(value.array, value.params) if value.real and value.params else value.array
         return Value(value.shape, quantize(real, params), params=params)
@@ -180,20 +195,32 @@ def on_dequantize(state: State, node: FileNode) -> Value:
     params = quantize_params(state, node)
     value = optional(state, node, 0)
     if value is None:
-        raise refuse("broken-model", "DequantizeLinear lacks its input", node.where, "check that the model file is complete")
+        raise refuse(
+            "broken-model", "DequantizeLinear lacks its input", node.where, "check that the model file is complete"
+        )
     if value.array is not None:
         if params.axis is not None:
             axis = params.axis % max(1, value.array.ndim)
             if value.array.ndim == 0 or value.array.shape[axis] != len(params.scale):
-                raise refuse("corrupt-model", f"{len(params.scale)} scales for a constant of shape {value.array.shape}", node.where,
-                             "export the model again")
+                raise refuse(
+                    "corrupt-model",
+                    f"{len(params.scale)} scales for a constant of shape {value.array.shape}",
+                    node.where,
+                    "export the model again",
+                )
             params = replace(params, axis=axis)
         if str(value.array.dtype) != params.dtype:
-            raise refuse("broken-model", f"constant is {value.array.dtype}, its zero point {params.dtype}", node.where,
-                         "export the model again")
+            raise refuse(
+                "broken-model",
+                f"constant is {value.array.dtype}, its zero point {params.dtype}",
+                node.where,
+                "export the model again",
+            )
         return replace(value, params=params, real=True)
     if value.real or value.tensor is None:
-        raise refuse("broken-model", "DequantizeLinear of a float value", node.where, "check that the model file is complete")
+        raise refuse(
+            "broken-model", "DequantizeLinear of a float value", node.where, "check that the model file is complete"
+        )
     return replace(value, params=per_tensor(params, node.inputs[0], node.where), real=True)
 
 
@@ -220,5 +247,3 @@ def integer_params(state: State, name: str) -> Params | None:
 def output_tensor(state: State, name: str, params: Params) -> Tensor:
     """The tensor (not added yet) that a node writes for a file value."""
     return Tensor(unique(state, name), (), DType.INT8, quant_of(params))
-
-

@@ -1,4 +1,4 @@
-"""The state of one ONNX import, and the steps that every node handler uses: values, layouts, quantization, new nodes."""
+"""The state of one ONNX import, and the steps that every handler uses: values, layouts, quantization, new nodes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,32 @@ import numpy as np
 from mcuc import ops
 from mcuc.errors import McucError
 from mcuc.importers._onnx_proto import FileGraph, FileNode
-from mcuc.importers._onnx_values import Layout, Params, Value, apply, plain, same_bytes
+from mcuc.importers._onnx_values import Layout, Params, Value, plain, same_bytes
 from mcuc.ir import Array, DType, Node, Quant, Tensor
 from mcuc.ops._base import Imported
 
 INTEGERS = ("int8", "uint8")
 # Operators that only move elements: a quantization found behind them is the one in front of them.
-MOVES = ("Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "MaxPool",
-         "GlobalMaxPool", "Gather")
+MOVES = (
+    "Identity",
+    "Dropout",
+    "Reshape",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+    "Transpose",
+    "Slice",
+    "Split",
+    "MaxPool",
+    "GlobalMaxPool",
+    "Gather",
+)
 CLIPS = ("Relu", "Clip")
 
 
 @dataclass
 class State:
-    """What has been built so far. values: by file name. fused: activations that the node before them already applies."""
+    """What has been built so far. values: by file name. fused: activations that the node before them applies."""
 
     file: FileGraph
     consumers: Mapping[str, Sequence[tuple[FileNode, int]]]
@@ -33,7 +45,7 @@ class State:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     fused: set[str] = field(default_factory=set)
-    moved: dict[tuple[str, tuple[int, ...], tuple[int, ...]], Tensor] = field(default_factory=dict)
+    moved: dict[tuple[str, Layout, Layout], Tensor] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -46,9 +58,13 @@ def refuse(code: str, found: str, where: str, try_this: str) -> McucError:
 
 
 def not_quantized(name: str, where: str) -> McucError:
-    return refuse("not-quantized", f"value {name!r} is float where int8 is needed", where,
-                  "quantize activations and weights: onnxruntime.quantization.quantize_static(model, out, calibration_reader, "
-                  "quant_format=QuantFormat.QDQ)")
+    return refuse(
+        "not-quantized",
+        f"value {name!r} is float where int8 is needed",
+        where,
+        "quantize activations and weights: onnxruntime.quantization.quantize_static(model, out, calibration_reader, "
+        "quant_format=QuantFormat.QDQ)",
+    )
 
 
 def quant_of(params: Params, axis: int | None = None) -> Quant:
@@ -77,12 +93,21 @@ def constant(state: State, name: str, data: Array, params: Params | None = None,
         data = (data ^ np.uint8(0x80)).view(np.int8)
     quant = None if params is None or data.dtype != np.int8 else quant_of(params, axis)
     shape = data.shape
-    return add_tensor(state, Tensor(unique(state, name), shape, DType(str(data.dtype)), quant,
-                                    np.ascontiguousarray(data).reshape(shape)))
+    return add_tensor(
+        state,
+        Tensor(unique(state, name), shape, DType(str(data.dtype)), quant, np.ascontiguousarray(data).reshape(shape)),
+    )
 
 
-def build(state: State, kind: str, inputs: Sequence[Tensor | None], options: Mapping[str, Any], out: Tensor, where: str,
-          unsigned: bool = False) -> Tensor:
+def build(
+    state: State,
+    kind: str,
+    inputs: Sequence[Tensor | None],
+    options: Mapping[str, Any],
+    out: Tensor,
+    where: str,
+    unsigned: bool = False,
+) -> Tensor:
     """Adds the node that an operator makes of a canonical ONNX node; returns its output with the inferred shape."""
     operator = ops.find_onnx(kind, where)
     assert operator.from_onnx is not None
@@ -96,8 +121,12 @@ def build(state: State, kind: str, inputs: Sequence[Tensor | None], options: Map
             add_tensor(state, tensor)
     (shape,) = target.infer(built.attrs, arguments)
     if any(d < 1 for d in shape) or (out.shape and prod(out.shape) != prod(shape)):
-        raise refuse("broken-model", f"{kind} makes a tensor of shape {shape}, {out.shape or 'a positive one'} is expected", where,
-                     "check that the model file is complete")
+        raise refuse(
+            "broken-model",
+            f"{kind} makes a tensor of shape {shape}, {out.shape or 'a positive one'} is expected",
+            where,
+            "check that the model file is complete",
+        )
     result = add_tensor(state, replace(out, shape=tuple(int(d) for d in shape)))
     state.nodes.append(Node(f"{len(state.nodes)}:{kind}", built.op, built.inputs, (out.name,), built.attrs))
     return result
@@ -120,7 +149,7 @@ def groups(shape: Sequence[int], view: Sequence[int]) -> list[list[int]] | None:
         if size != dim:
             return None
         found.append(run)
-    rest = [i for i in range(position, len(view))]
+    rest = list(range(position, len(view)))
     if any(view[i] != 1 for i in rest):
         return None
     if rest:
@@ -153,10 +182,10 @@ def _ordered(shape: Sequence[int], perm: Sequence[int], view: Sequence[int]) -> 
 
 
 def need(state: State, value: Value, perm: Sequence[int], where: str) -> Tensor:
-    """The value as a tensor of shape value.shape transposed by perm; adds transposes and reshapes where they must be."""
+    """The value as a tensor of shape value.shape transposed by perm; adds transposes and reshapes where needed."""
     assert value.tensor is not None and value.layout is not None
     goal = Layout(value.shape, tuple(perm))
-    key = (value.tensor.name, goal.view, goal.perm)
+    key = (value.tensor.name, value.layout, goal)
     if key not in state.moved:
         state.moved[key] = _moved(state, value, goal, where)
     tensor = state.moved[key]
@@ -178,7 +207,9 @@ def _moved(state: State, value: Value, goal: Layout, where: str) -> Tensor:
     assert finer is not None
     if not same_bytes(layout, finer):
         position = {axis: n for n, axis in enumerate(layout.perm)}
-        tensor = _transpose(state, _reshape(state, tensor, layout.stored, where), tuple(position[a] for a in finer.perm), where)
+        tensor = _transpose(
+            state, _reshape(state, tensor, layout.stored, where), tuple(position[a] for a in finer.perm), where
+        )
     return _reshape(state, tensor, goal.stored, where)
 
 
@@ -190,7 +221,9 @@ def _reshape(state: State, tensor: Tensor, shape: Sequence[int], where: str) -> 
 
 
 def _transpose(state: State, tensor: Tensor, perm: Sequence[int], where: str) -> Tensor:
-    out = Tensor(unique(state, f"{tensor.name}/transpose"), tuple(tensor.shape[p] for p in perm), tensor.dtype, tensor.quant)
+    out = Tensor(
+        unique(state, f"{tensor.name}/transpose"), tuple(tensor.shape[p] for p in perm), tensor.dtype, tensor.quant
+    )
     return build(state, "Transpose", (tensor,), {"perm": tuple(perm)}, out, where)
 
 
@@ -199,7 +232,9 @@ def runtime(state: State, node: FileNode, index: int = 0) -> Value:
     value = optional(state, node, index)
     name = node.inputs[index] if index < len(node.inputs) else ""
     if value is None:
-        raise refuse("broken-model", f"{node.kind} lacks its input {index}", node.where, "check that the model file is complete")
+        raise refuse(
+            "broken-model", f"{node.kind} lacks its input {index}", node.where, "check that the model file is complete"
+        )
     if value.tensor is None and value.array is not None:
         if str(value.array.dtype) not in INTEGERS:
             raise not_quantized(name, node.where)
@@ -217,28 +252,46 @@ def constant_of(state: State, node: FileNode, index: int) -> Array:
     """The constant array at an input. Raises McucError when it is computed at run time or absent."""
     value = optional(state, node, index)
     if value is None or value.array is None:
-        raise refuse("not-constant", f"{node.kind} needs a constant input {index}", node.where,
-                     "freeze this input into a constant before exporting")
+        raise refuse(
+            "not-constant",
+            f"{node.kind} needs a constant input {index}",
+            node.where,
+            "freeze this input into a constant before exporting",
+        )
     return value.array
 
 
-def scalar_params(scale: Array, zero_point: Array | None, dtype: str | None, where: str, axis: int | None = None) -> Params:
+def scalar_params(
+    scale: Array, zero_point: Array | None, dtype: str | None, where: str, axis: int | None = None
+) -> Params:
     """Checked quantization parameters from constants of the file."""
     scales = np.asarray(scale, np.float32).reshape(-1)
     kind = str(zero_point.dtype) if zero_point is not None else (dtype or "uint8")
     zeros = np.zeros(1, np.int64) if zero_point is None else zero_point.reshape(-1).astype(np.int64)
     if scale.ndim > 1:
-        raise refuse("unsupported-quantization", "blocked quantization (scales of rank 2 or more) is not supported", where,
-                     "quantize per tensor or per channel")
+        raise refuse(
+            "unsupported-quantization",
+            "blocked quantization (scales of rank 2 or more) is not supported",
+            where,
+            "quantize per tensor or per channel",
+        )
     if scales.size == 0 or not np.all(np.isfinite(scales)) or not np.all(scales > 0):
         raise refuse("corrupt-model", "a scale is not positive and finite", where, "export the model again")
     if zeros.size not in (1, scales.size):
-        raise refuse("corrupt-model", f"{scales.size} scales and {zeros.size} zero points", where, "export the model again")
-    return Params(tuple(float(s) for s in scales), tuple(int(z) for z in zeros), kind, axis if scales.size > 1 else None)
+        raise refuse(
+            "corrupt-model", f"{scales.size} scales and {zeros.size} zero points", where, "export the model again"
+        )
+    return Params(
+        tuple(float(s) for s in scales), tuple(int(z) for z in zeros), kind, axis if scales.size > 1 else None
+    )
 
 
 def per_tensor(params: Params, name: str, where: str) -> Params:
     if len(params.scale) != 1:
-        raise refuse("unsupported-quantization", f"value {name!r} is quantized per channel; activations need one scale", where,
-                     "quantize activations per tensor")
+        raise refuse(
+            "unsupported-quantization",
+            f"value {name!r} is quantized per channel; activations need one scale",
+            where,
+            "quantize activations per tensor",
+        )
     return params

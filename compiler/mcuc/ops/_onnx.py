@@ -45,8 +45,12 @@ def activation(node: Imported, index: int) -> Tensor:
     """A quantized int8 input. Raises McucError naming it otherwise."""
     tensor = node.input(index)
     if tensor.dtype is not DType.INT8:
-        raise McucError("not-quantized", f"{node.kind} reads {tensor.name!r} of type {tensor.dtype.value}", where=node.where,
-                        try_this="quantize the model: onnxruntime.quantization.quantize_static")
+        raise McucError(
+            "not-quantized",
+            f"{node.kind} reads {tensor.name!r} of type {tensor.dtype.value}",
+            where=node.where,
+            try_this="quantize the model: onnxruntime.quantization.quantize_static",
+        )
     scale_of(tensor, node.where)
     return tensor
 
@@ -59,8 +63,12 @@ def requant(node: Imported, weights: Tensor, factor: float = 1.0) -> Requant:
     with np.errstate(over="ignore", under="ignore"):
         scales = (x * np.array(weights.quant.scale, np.float32)) / y
     if not np.all(np.isfinite(scales)) or not np.all(scales > 0):
-        raise McucError("corrupt-model", "the scales of input, weights and output do not fit into float32", where=node.where,
-                        try_this="quantize the model again")
+        raise McucError(
+            "corrupt-model",
+            "the scales of input, weights and output do not fit into float32",
+            where=node.where,
+            try_this="quantize the model again",
+        )
     return Requant("f32_rne", scale=tuple(float(s) for s in scales))
 
 
@@ -73,12 +81,18 @@ def bias_tensor(node: Imported, index: int, weights: Tensor, channels: int) -> T
     if data.size == 1 and channels > 1:
         data = np.repeat(data, channels)
     if data.size != channels:
-        raise McucError("broken-model", f"bias {bias.name!r} has shape {bias.shape}, {channels} channels need one each",
-                        where=node.where, try_this="check that the model file is complete")
+        raise McucError(
+            "broken-model",
+            f"bias {bias.name!r} has shape {bias.shape}, {channels} channels need one each",
+            where=node.where,
+            try_this="check that the model file is complete",
+        )
     if data.dtype != np.int32:
         assert weights.quant is not None
         scale = np.float32(scale_of(node.input(0), node.where)) * np.array(weights.quant.scale, np.float32)
-        data = np.clip(np.rint(data.astype(np.float32) / scale).astype(np.float64), -(2.0**31), 2.0**31 - 1).astype(np.int64)
+        data = np.clip(np.rint(data.astype(np.float32) / scale).astype(np.float64), -(2.0**31), 2.0**31 - 1).astype(
+            np.int64
+        )
     return Tensor(f"{node.outputs[0].name}/bias", (channels,), DType.INT32, None, data.astype(np.int32))
 
 
@@ -111,11 +125,15 @@ def float_table(node: Imported, x: Tensor, function: Callable[[Array], Array]) -
     return make_table(np.clip(bounded, max(low, -128), min(high, 127)))
 
 
-def table_node(op: str, function: Callable[[Imported], Callable[[Array], Array]], attrs: type) -> Callable[[Imported], Built]:
+def table_node(
+    op: str, function: Callable[[Imported], Callable[[Array], Array]], attrs: type
+) -> Callable[[Imported], Built]:
     """A from_onnx for a unary operator whose attributes are just the table."""
+
     def from_onnx(node: Imported) -> Built:
         x = activation(node, 0)
         return Built(op, (x.name,), attrs(float_table(node, x, function(node))))
+
     return from_onnx
 
 
@@ -126,10 +144,21 @@ def logistic(real: Array) -> Array:
     """
     x = np.clip(np.asarray(real, np.float32), np.float32(-18.0), np.float32(18.0))
     square = (x * x).astype(np.float32)
-    p = _horner(square, (4.37031012579801e-11, 1.15627324459942e-07, 6.08574864600143e-05, 8.51377133304701e-03,
-                         2.48287947061529e-01))
-    q = _horner(square, (6.10247389755681e-13, 5.76102136993427e-09, 6.29106785017040e-06, 1.70198817374094e-03,
-                         1.16817656904453e-01, 9.93151921023180e-01))
+    p = _horner(
+        square,
+        (4.37031012579801e-11, 1.15627324459942e-07, 6.08574864600143e-05, 8.51377133304701e-03, 2.48287947061529e-01),
+    )
+    q = _horner(
+        square,
+        (
+            6.10247389755681e-13,
+            5.76102136993427e-09,
+            6.29106785017040e-06,
+            1.70198817374094e-03,
+            1.16817656904453e-01,
+            9.93151921023180e-01,
+        ),
+    )
     half = ((x * p).astype(np.float32) / q).astype(np.float32) + np.float32(0.5)
     bounded: Array = np.clip(half, np.float32(0.0), np.float32(1.0))
     return bounded
@@ -154,5 +183,6 @@ def same_quant(graph: Graph, node: Node) -> bool:
 
 
 def not_exportable(node: Node, why: str) -> McucError:
-    return McucError("not-exportable", f"{node.op} has no ONNX form: {why}", where=node.name,
-                     try_this="export to TFLite instead")
+    return McucError(
+        "not-exportable", f"{node.op} has no ONNX form: {why}", where=node.name, try_this="export to TFLite instead"
+    )

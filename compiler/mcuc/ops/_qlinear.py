@@ -33,8 +33,12 @@ def fixed_point(value: float, bits: int) -> int:
 def check_fraction(bits: int, largest: float, node: Imported) -> None:
     """Raises McucError where the exact form does not fit into 64 bits."""
     if bits > MAX_FRACTION or (4 * largest + 512) * 2.0**bits > 2.0**61:
-        raise McucError("unsupported-quantization", f"the scales of {node.kind} differ too much (a step of an input is worth "
-                        f"{largest / 256:g} of the output)", where=node.where, try_this="quantize the model again with more calibration data")
+        raise McucError(
+            "unsupported-quantization",
+            f"the scales of {node.kind} differ too much (a step of an input is worth {largest / 256:g} of the output)",
+            where=node.where,
+            try_this="quantize the model again with more calibration data",
+        )
 
 
 def offset(tensor_type: str) -> int:
@@ -48,7 +52,7 @@ def ratio(a: float, b: float) -> float:
 
 
 def types_of(node: Imported) -> tuple[str, str]:
-    """(input type, output type) of the file; mixed inputs count as the first's, as their zero points are shifted alike."""
+    """(input type, output type) of the file; mixed inputs count as the first's."""
     types = tuple(node.options.get("types", ("int8", "int8", "int8")))
     return str(types[0]), str(types[-1])
 

@@ -15,7 +15,9 @@ def from_onnx(node: Imported) -> Built:
 
     parts = [activation(node, i) for i in range(len(node.inputs))]
     plain = clamp_of(node) == FULL
-    tables = tuple(b"" if plain and p.quant == node.outputs[0].quant else float_table(node, p, lambda real: real) for p in parts)
+    tables = tuple(
+        b"" if plain and p.quant == node.outputs[0].quant else float_table(node, p, lambda real: real) for p in parts
+    )
     return Built("concat", tuple(p.name for p in parts), ConcatAttrs(int(node.options["axis"]), tables))
 
 

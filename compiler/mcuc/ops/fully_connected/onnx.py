@@ -20,15 +20,27 @@ def from_onnx(node: Imported) -> Built:
     x = activation(node, 0)
     weights, w = node.input(1), node.constant(1)
     if w.ndim != 2 or weights.quant is None or w.dtype != np.int8 or w.shape[1] < 1 or x.shape[-1] != w.shape[1]:
-        raise McucError("broken-model", f"input {x.shape} does not fit weights {w.dtype}{w.shape}", where=node.where,
-                        try_this="check that the model file is complete and its weights are int8 or uint8")
+        raise McucError(
+            "broken-model",
+            f"input {x.shape} does not fit weights {w.dtype}{w.shape}",
+            where=node.where,
+            try_this="check that the model file is complete and its weights are int8 or uint8",
+        )
     oc = w.shape[0]
     if len(weights.quant.scale) not in (1, oc):
-        raise McucError("unsupported-quantization", f"{len(weights.quant.scale)} weight scales for {oc} outputs", where=node.where,
-                        try_this="quantize the weights per tensor or per output")
-    attrs = ConvAttrs(requant=requant(node, weights, float(node.options.get("alpha", 1.0))),
-                      output_zero_point=zero_point_of(node.outputs[0], node.where), clamp=clamp_of(node),
-                      input_zero_point=zero_point_of(x, node.where), weight_zero_point=weight_zero_points(weights))
+        raise McucError(
+            "unsupported-quantization",
+            f"{len(weights.quant.scale)} weight scales for {oc} outputs",
+            where=node.where,
+            try_this="quantize the weights per tensor or per output",
+        )
+    attrs = ConvAttrs(
+        requant=requant(node, weights, float(node.options.get("alpha", 1.0))),
+        output_zero_point=zero_point_of(node.outputs[0], node.where),
+        clamp=clamp_of(node),
+        input_zero_point=zero_point_of(x, node.where),
+        weight_zero_point=weight_zero_points(weights),
+    )
     moved = weights_constant(f"{node.outputs[0].name}/weights", weights, w)
     bias = bias_tensor(node, 2, weights, oc)
     constants = (moved,) if bias is None else (moved, bias)
@@ -40,5 +52,11 @@ def to_onnx(node: Node, graph: Graph) -> OnnxNode:
     weights = graph.tensors[node.inputs[1]]
     assert weights.quant is not None
     moved = replace(weights, quant=replace(weights.quant, axis=0 if len(weights.quant.scale) > 1 else None))
-    return OnnxNode("Gemm", (node.inputs[0], moved.name, *node.inputs[2:3]), {"transB": 1}, (moved,), channels_first=False,
-                    after=node.attrs.clamp)
+    return OnnxNode(
+        "Gemm",
+        (node.inputs[0], moved.name, *node.inputs[2:3]),
+        {"transB": 1},
+        (moved,),
+        channels_first=False,
+        after=node.attrs.clamp,
+    )

@@ -22,10 +22,20 @@ def from_onnx(node: Imported) -> Built:
     count = prod(x.shape[a] for a in axes)
     scale = np.float32(scale_of(x, node.where)) / (np.float32(scale_of(out, node.where)) * np.float32(count))
     if not np.isfinite(scale) or scale <= 0:
-        raise McucError("corrupt-model", "the scales of input and output do not fit into float32", where=node.where,
-                        try_this="quantize the model again")
-    attrs = MeanAttrs(axes, bool(node.options["keep_dims"]), Requant("f32_rne", scale=(float(scale),)),
-                      zero_point_of(x, node.where), zero_point_of(out, node.where), clamp_of(node))
+        raise McucError(
+            "corrupt-model",
+            "the scales of input and output do not fit into float32",
+            where=node.where,
+            try_this="quantize the model again",
+        )
+    attrs = MeanAttrs(
+        axes,
+        bool(node.options["keep_dims"]),
+        Requant("f32_rne", scale=(float(scale),)),
+        zero_point_of(x, node.where),
+        zero_point_of(out, node.where),
+        clamp_of(node),
+    )
     return Built("mean", (x.name,), attrs)
 
 
@@ -39,5 +49,11 @@ def to_onnx(node: Node, graph: Graph) -> OnnxNode:
         return OnnxNode("GlobalAveragePool", node.inputs, {"flatten": True}, after=attrs.clamp)
     axes = np.array(attrs.axes, np.int64)
     constant = Tensor(f"{node.outputs[0]}/axes", axes.shape, DType.INT64, None, axes)
-    return OnnxNode("ReduceMean", node.inputs, {"axes": list(attrs.axes), "keepdims": int(attrs.keep_dims)}, (constant,),
-                    channels_first=False, after=attrs.clamp)
+    return OnnxNode(
+        "ReduceMean",
+        node.inputs,
+        {"axes": list(attrs.axes), "keepdims": int(attrs.keep_dims)},
+        (constant,),
+        channels_first=False,
+        after=attrs.clamp,
+    )

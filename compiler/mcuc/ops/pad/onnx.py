@@ -23,6 +23,8 @@ def to_onnx(node: Node, graph: Graph) -> OnnxNode:
     out = graph.tensors[node.outputs[0]]
     pads = np.array([a for a, _ in node.attrs.pads] + [b for _, b in node.attrs.pads], np.int64)
     real = np.float32(node.attrs.value - zero_point_of(out, node.name)) * np.float32(scale_of(out, node.name))
-    constants = (Tensor(f"{out.name}/pads", pads.shape, DType.INT64, None, pads),
-                 Tensor(f"{out.name}/fill", (), DType.FLOAT32, None, np.array(real, np.float32)))
+    constants = (
+        Tensor(f"{out.name}/pads", pads.shape, DType.INT64, None, pads),
+        Tensor(f"{out.name}/fill", (), DType.FLOAT32, None, np.array(real, np.float32)),
+    )
     return OnnxNode("Pad", (node.inputs[0], *(t.name for t in constants)), {}, constants, channels_first=False)

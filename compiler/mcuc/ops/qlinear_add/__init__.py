@@ -36,12 +36,30 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     """One call of the binary family."""
     attrs: QLinearAddAttrs = node.attrs
     params: dict[str, Any] = {
-        "offset_a": attrs.offsets[0], "offset_b": attrs.offsets[1], "mul_a": attrs.multipliers[0], "mul_b": attrs.multipliers[1],
-        "fixed": attrs.fixed, "fraction": attrs.fraction, "first": attrs.first, "out_offset": attrs.output_offset,
-        "act_min": attrs.clamp[0], "act_max": attrs.clamp[1]}
+        "offset_a": attrs.offsets[0],
+        "offset_b": attrs.offsets[1],
+        "mul_a": attrs.multipliers[0],
+        "mul_b": attrs.multipliers[1],
+        "fixed": attrs.fixed,
+        "fraction": attrs.fraction,
+        "first": attrs.first,
+        "out_offset": attrs.output_offset,
+        "act_min": attrs.clamp[0],
+        "act_max": attrs.clamp[1],
+    }
     return (binary_call("qlinear_add", node, graph, params, ()),)
 
 
 OPERATOR = Operator(
-    name="qlinear_add", summary="addition in float32 steps (ONNX)", infer=infer, reference=reference, cost=cost, lower=lower,
-    limits=(int8_runtime, viewable), onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx, in_place=True)
+    name="qlinear_add",
+    summary="addition in float32 steps (ONNX)",
+    infer=infer,
+    reference=reference,
+    cost=cost,
+    lower=lower,
+    limits=(int8_runtime, viewable),
+    onnx=KINDS,
+    from_onnx=from_onnx,
+    to_onnx=to_onnx,
+    in_place=True,
+)

@@ -29,8 +29,15 @@ def from_onnx(node: Imported) -> Built:
     exact = fixed_point(scales[0], bits) * za + fixed_point(float(inner), bits)
     rounded = np.float32(np.ldexp(float(_round24(exact)), -bits))
     fixed = float(np.float32(zy) - rounded)
-    attrs = QLinearAddAttrs((fixed_point(scales[0], bits), fixed_point(scales[1], bits)), (shift, shift), fixed_point(fixed, bits), bits,
-                            1 if node.options.get("scalar_first") else 0, offset(output_type), clamp_of(node))
+    attrs = QLinearAddAttrs(
+        (fixed_point(scales[0], bits), fixed_point(scales[1], bits)),
+        (shift, shift),
+        fixed_point(fixed, bits),
+        bits,
+        1 if node.options.get("scalar_first") else 0,
+        offset(output_type),
+        clamp_of(node),
+    )
     return Built("qlinear_add", (a.name, b.name), attrs)
 
 

@@ -32,7 +32,9 @@ def reference(attrs: QLinearPoolAttrs, arrays: Sequence[Array | None]) -> tuple[
         count = np.full_like(count, attrs.window.kernel[0] * attrs.window.kernel[1])
     mean = (total / count).astype(f32)
     steps = np.rint((mean / f32(attrs.output_scale)).astype(f32) + f32(attrs.fixed))
-    return (np.clip(np.clip(steps, -1e6, 1e6).astype(np.int64) - attrs.output_offset, *attrs.clamp).astype(np.int8)[None],)
+    return (
+        np.clip(np.clip(steps, -1e6, 1e6).astype(np.int64) - attrs.output_offset, *attrs.clamp).astype(np.int8)[None],
+    )
 
 
 def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
@@ -42,11 +44,24 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     _, h, width, c = graph.tensors[node.inputs[0]].shape
     _, oh, ow, _ = graph.tensors[node.outputs[0]].shape
     params: dict[str, Any] = {
-        "kind": "float32", "kh": window.kernel[0], "kw": window.kernel[1], "in_c": c, "in_w": width,
-        "stride_w": window.stride[1], "dil_w": window.dilation[1], "pad_left": window.pad[1],
-        "padded_w": bool(window.pad[1] or window.pad[3]), "count_include_pad": attrs.count_include_pad,
-        "in_scale": bits(attrs.input_scale), "in_zp": attrs.input_zero_point, "out_scale": bits(attrs.output_scale),
-        "fixed": attrs.fixed, "out_offset": attrs.output_offset, "act_min": attrs.clamp[0], "act_max": attrs.clamp[1]}
+        "kind": "float32",
+        "kh": window.kernel[0],
+        "kw": window.kernel[1],
+        "in_c": c,
+        "in_w": width,
+        "stride_w": window.stride[1],
+        "dil_w": window.dilation[1],
+        "pad_left": window.pad[1],
+        "padded_w": bool(window.pad[1] or window.pad[3]),
+        "count_include_pad": attrs.count_include_pad,
+        "in_scale": bits(attrs.input_scale),
+        "in_zp": attrs.input_zero_point,
+        "out_scale": bits(attrs.output_scale),
+        "fixed": attrs.fixed,
+        "out_offset": attrs.output_offset,
+        "act_min": attrs.clamp[0],
+        "act_max": attrs.clamp[1],
+    }
     rows = Rows(0, width * c, h, window.kernel[0], window.stride[0], window.dilation[0], window.pad[0])
     return (Call("pool", params, (), (rows,), oh, ow, c, ow * c, c),)
 
@@ -57,5 +72,14 @@ def bits(value: float) -> str:
 
 
 OPERATOR = Operator(
-    name="qlinear_average_pool", summary="average pooling in float32 steps (ONNX)", infer=infer, reference=reference, cost=cost,
-    lower=lower, limits=(int8_runtime, window_fits), onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)
+    name="qlinear_average_pool",
+    summary="average pooling in float32 steps (ONNX)",
+    infer=infer,
+    reference=reference,
+    cost=cost,
+    lower=lower,
+    limits=(int8_runtime, window_fits),
+    onnx=KINDS,
+    from_onnx=from_onnx,
+    to_onnx=to_onnx,
+)

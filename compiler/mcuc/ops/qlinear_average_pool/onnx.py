@@ -16,8 +16,16 @@ def from_onnx(node: Imported) -> Built:
     """options: window, count_include_pad."""
     x, out = activation(node, 0), node.outputs[0]
     shift = offset(types_of(node)[1])
-    attrs = QLinearPoolAttrs(window_of(node), scale_of(x, node.where), zero_point_of(x, node.where), scale_of(out, node.where),
-                             zero_in_file(out, shift), shift, clamp_of(node), bool(node.options["count_include_pad"]))
+    attrs = QLinearPoolAttrs(
+        window_of(node),
+        scale_of(x, node.where),
+        zero_point_of(x, node.where),
+        scale_of(out, node.where),
+        zero_in_file(out, shift),
+        shift,
+        clamp_of(node),
+        bool(node.options["count_include_pad"]),
+    )
     return Built("qlinear_average_pool", (x.name,), attrs)
 
 

@@ -34,11 +34,28 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     """One call of the binary family."""
     attrs: QLinearMulAttrs = node.attrs
     params: dict[str, Any] = {
-        "za": attrs.zero_points[0], "zb": attrs.zero_points[1], "multiplier": attrs.multiplier, "fixed": attrs.fixed,
-        "fraction": attrs.fraction, "out_offset": attrs.output_offset, "act_min": attrs.clamp[0], "act_max": attrs.clamp[1]}
+        "za": attrs.zero_points[0],
+        "zb": attrs.zero_points[1],
+        "multiplier": attrs.multiplier,
+        "fixed": attrs.fixed,
+        "fraction": attrs.fraction,
+        "out_offset": attrs.output_offset,
+        "act_min": attrs.clamp[0],
+        "act_max": attrs.clamp[1],
+    }
     return (binary_call("qlinear_mul", node, graph, params, ()),)
 
 
 OPERATOR = Operator(
-    name="qlinear_mul", summary="multiplication in float32 steps (ONNX)", infer=infer, reference=reference, cost=cost, lower=lower,
-    limits=(int8_runtime, viewable), onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx, in_place=True)
+    name="qlinear_mul",
+    summary="multiplication in float32 steps (ONNX)",
+    infer=infer,
+    reference=reference,
+    cost=cost,
+    lower=lower,
+    limits=(int8_runtime, viewable),
+    onnx=KINDS,
+    from_onnx=from_onnx,
+    to_onnx=to_onnx,
+    in_place=True,
+)

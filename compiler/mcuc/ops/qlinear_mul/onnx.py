@@ -21,8 +21,14 @@ def from_onnx(node: Imported) -> Built:
     shift = offset(types_of(node)[1])
     bits = fraction_bits(ratio)
     check_fraction(bits, 1.0, node)
-    attrs = QLinearMulAttrs((zero_point_of(a, node.where), zero_point_of(b, node.where)), fixed_point(ratio, bits),
-                            zero_in_file(out, shift) << bits, bits, shift, clamp_of(node))
+    attrs = QLinearMulAttrs(
+        (zero_point_of(a, node.where), zero_point_of(b, node.where)),
+        fixed_point(ratio, bits),
+        zero_in_file(out, shift) << bits,
+        bits,
+        shift,
+        clamp_of(node),
+    )
     return Built("qlinear_mul", (a.name, b.name), attrs)
 
 

@@ -27,7 +27,7 @@ def reference(attrs: QLinearSoftmaxAttrs, arrays: Sequence[Array | None]) -> tup
     e = np.array(attrs.table, np.float32)[255 - values.max(axis=-1, keepdims=True) + values]
     total = np.zeros((*e.shape[:-1], 1), np.float32)
     for i in range(e.shape[-1]):
-        total = (total + e[..., i:i + 1]).astype(np.float32)
+        total = (total + e[..., i : i + 1]).astype(np.float32)
     share = ((e * np.float32(attrs.factor)).astype(np.float32) / total).astype(np.float32)
     return (np.clip(np.rint(share).astype(np.int64) + attrs.zero_point, -128, 127).astype(np.int8),)
 
@@ -44,11 +44,28 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     classes = shape[-1]
     width = prod(shape) // max(1, classes)
     table = Table("table", "int32_t", np.array(attrs.table, np.float32).view(np.int32))
-    params = {"kind": "float32", "classes": classes, "factor": f"{int(attrs.factor)}.0f", "zero_point": attrs.zero_point}
+    params = {
+        "kind": "float32",
+        "classes": classes,
+        "factor": f"{int(attrs.factor)}.0f",
+        "zero_point": attrs.zero_point,
+    }
     rows = Rows(0, width * classes, 1)
-    return (Call("softmax", params, (table,), (rows,), 1, width, classes, width * classes, classes, whole_channels=True),)
+    return (
+        Call("softmax", params, (table,), (rows,), 1, width, classes, width * classes, classes, whole_channels=True),
+    )
 
 
 OPERATOR = Operator(
-    name="qlinear_softmax", summary="softmax in float32 steps (ONNX)", infer=infer, reference=reference, cost=cost, lower=lower,
-    limits=(int8_runtime,), onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx, in_place=True)
+    name="qlinear_softmax",
+    summary="softmax in float32 steps (ONNX)",
+    infer=infer,
+    reference=reference,
+    cost=cost,
+    lower=lower,
+    limits=(int8_runtime,),
+    onnx=KINDS,
+    from_onnx=from_onnx,
+    to_onnx=to_onnx,
+    in_place=True,
+)

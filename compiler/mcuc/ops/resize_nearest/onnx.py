@@ -51,9 +51,15 @@ def from_onnx(node: Imported) -> Built:
 
     o, x = node.options, node.input(0)
     if o["mode"] != "nearest" or o["coordinate"] not in _COORDINATES or o["nearest"] not in _NEAREST:
-        raise McucError("unsupported-operator", f"Resize in mode {o['mode']} with {o['coordinate']} coordinates is not supported",
-                        where=node.where, try_this="resize with mode nearest")
-    rows, columns = (positions(x.shape[1 + i], o["size"][i], o["scales"][i], o["coordinate"], o["nearest"]) for i in (0, 1))
+        raise McucError(
+            "unsupported-operator",
+            f"Resize in mode {o['mode']} with {o['coordinate']} coordinates is not supported",
+            where=node.where,
+            try_this="resize with mode nearest",
+        )
+    rows, columns = (
+        positions(x.shape[1 + i], o["size"][i], o["scales"][i], o["coordinate"], o["nearest"]) for i in (0, 1)
+    )
     return Built("resize_nearest", (x.name,), ResizeAttrs(rows, columns))
 
 
@@ -64,7 +70,10 @@ def to_onnx(node: Node, graph: Graph) -> OnnxNode:
     oh, ow = len(attrs.rows), len(attrs.columns)
     for coordinate in _COORDINATES[:3]:
         for nearest in _NEAREST:
-            if (positions(h, oh, oh / h, coordinate, nearest), positions(w, ow, ow / w, coordinate, nearest)) == (attrs.rows, attrs.columns):
+            if (positions(h, oh, oh / h, coordinate, nearest), positions(w, ow, ow / w, coordinate, nearest)) == (
+                attrs.rows,
+                attrs.columns,
+            ):
                 sizes = Tensor(f"{node.outputs[0]}/sizes", (4,), DType.INT64, None, np.array([n, c, oh, ow], np.int64))
                 options = {"mode": "nearest", "coordinate_transformation_mode": coordinate, "nearest_mode": nearest}
                 return OnnxNode("Resize", (x.name, "", "", sizes.name), options, (sizes,))

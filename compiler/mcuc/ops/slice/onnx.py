@@ -25,7 +25,12 @@ def to_onnx(node: Node, graph: Graph) -> OnnxNode:
     ends = [b + n * s for b, n, s in zip(attrs.begin, attrs.size, attrs.step, strict=True)]
     ends = [e if e >= 0 else -(2**31) for e in ends]
     constants = []
-    for label, values in (("starts", attrs.begin), ("ends", ends), ("axes", range(len(attrs.begin))), ("steps", attrs.step)):
+    for label, values in (
+        ("starts", attrs.begin),
+        ("ends", ends),
+        ("axes", range(len(attrs.begin))),
+        ("steps", attrs.step),
+    ):
         data = np.array(list(values), np.int64)
         constants.append(Tensor(f"{node.outputs[0]}/{label}", data.shape, DType.INT64, None, data))
     return OnnxNode("Slice", (node.inputs[0], *(t.name for t in constants)), {}, tuple(constants), channels_first=False)

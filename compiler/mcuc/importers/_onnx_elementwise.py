@@ -1,0 +1,184 @@
+"""Handlers of element-by-element operators: activations, Add, Mul and arithmetic with one constant number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from mcuc.importers._onnx_nodes import (
+    Result,
+    as_stored,
+    broken,
+    dtype_of,
+    finish,
+    given,
+    goal_of,
+    layout_of,
+    quantized_input,
+    real_input,
+)
+from mcuc.importers._onnx_proto import FileNode
+from mcuc.importers._onnx_quant import (
+    Goal,
+    clip_bounds,
+)
+from mcuc.importers._onnx_state import (
+    State,
+    constant,
+    need,
+    not_quantized,
+    optional,
+    refuse,
+    stored_order,
+)
+from mcuc.importers._onnx_values import Layout, Params, Value, apply, plain
+
+
+def unary(
+    kind: str, options: Callable[[State, FileNode], Mapping[str, Any]], fallback: Params | None = None
+) -> Callable[..., Result]:
+    def handle(state: State, node: FileNode) -> Result:
+        x = real_input(state, node, 0)
+        return [_unary(state, node, kind, x, options(state, node), goal_of(state, node, fallback))]
+
+    return handle
+
+
+def _unary(state: State, node: FileNode, kind: str, x: Value, options: Mapping[str, Any], goal: Goal) -> Value:
+    tensor = as_stored(x)
+    out = finish(state, node, kind, (tensor,), options, x.shape, plain(tensor.shape), goal, (dtype_of(x),), clamps=True)
+    return replace(out, layout=layout_of(x))
+
+
+def on_clip(state: State, node: FileNode) -> Result:
+    """Relu or Clip: nothing where the node before applies it already."""
+    x = real_input(state, node, 0)
+    if node.outputs[0] in state.fused:
+        return [x]
+    low, high = clip_bounds(state, node)
+    return [_unary(state, node, "Clip", x, {"low": low, "high": high}, goal_of(state, node))]
+
+
+def on_qlinear_unary(kind: str) -> Callable[..., Result]:
+    def handle(state: State, node: FileNode) -> Result:
+        x = quantized_input(state, node, 0, given(state, node, 1))
+        options = {"alpha": float(node.attrs.get("alpha", 0.01))}
+        return [replace(_unary(state, node, kind, x, options, Goal(given(state, node, 3))), real=False)]
+
+    return handle
+
+
+def on_binary(state: State, node: FileNode) -> Result:
+    """Add, Sub, Mul, Div of quantized values; a constant number in float makes a table."""
+    values = [optional(state, node, i) for i in (0, 1)]
+    for i, value in enumerate(values):
+        if value is not None and value.array is not None and not (value.real and value.params):
+            if value.elements != 1:
+                raise refuse(
+                    "not-quantized",
+                    f"{node.kind} has the float constant {node.inputs[i]!r} of shape {value.shape}",
+                    node.where,
+                    "quantize constant operands too (QuantFormat.QDQ does)",
+                )
+            x = real_input(state, node, 1 - i)
+            options = {"operation": node.kind, "value": float(value.array.reshape(-1)[0]), "constant_first": i == 0}
+            result = _unary(state, node, "ScalarMath", x, options, goal_of(state, node))
+            shape = np.broadcast_shapes(x.shape, value.shape)
+            return [replace(result, shape=tuple(shape)) if len(shape) != len(x.shape) else result]
+    if node.kind not in ("Add", "Mul"):
+        raise refuse(
+            "unsupported-operator", f"{node.kind} of two values is not supported", node.where, "use Add or Mul"
+        )
+    return [_binary(state, node, node.kind, _either(state, node, 0), _either(state, node, 1), goal_of(state, node))]
+
+
+def _either(state: State, node: FileNode, index: int) -> Value:
+    value = optional(state, node, index)
+    if value is None or value.params is None or not value.real:
+        raise not_quantized(node.inputs[index] if index < len(node.inputs) else node.kind, node.where)
+    return value
+
+
+def _binary(state: State, node: FileNode, kind: str, a: Value, b: Value, goal: Goal) -> Value:
+    if a.tensor is None and b.tensor is None:
+        raise broken(node, "both operands are constants")
+    try:
+        shape = tuple(int(d) for d in np.broadcast_shapes(a.shape, b.shape))
+    except ValueError:
+        raise broken(node, f"shapes {a.shape} and {b.shape} do not broadcast") from None
+    lead = (
+        a
+        if a.tensor is not None
+        and len(a.shape) == len(shape)
+        and a.elements >= (b.elements if b.tensor is not None else 0)
+        else b
+    )
+    if lead.tensor is None:
+        lead = a
+    whole = lead.shape == shape
+    if (
+        whole
+        and a.shape == b.shape
+        and a.tensor is not None
+        and b.tensor is not None
+        and layout_of(a) == layout_of(b)
+        and a.tensor.shape == b.tensor.shape
+    ):  # the same order on both sides: whatever it is
+        tensor = finish(
+            state,
+            node,
+            kind,
+            (as_stored(a), as_stored(b)),
+            {"scalar_first": False},
+            shape,
+            plain(a.tensor.shape),
+            goal,
+            (dtype_of(a), dtype_of(b)),
+            clamps=True,
+        )
+        return replace(tensor, layout=layout_of(a))
+    perm = stored_order(lead) if len(lead.shape) == len(shape) else tuple(range(len(shape)))
+    operands = []
+    for value, name in ((a, "a"), (b, "b")):
+        extended = replace(value, shape=(1,) * (len(shape) - len(value.shape)) + value.shape)
+        if extended.array is not None:
+            array = apply(extended.array.reshape(extended.shape), Layout(extended.shape, perm))
+            operands.append(constant(state, f"{node.outputs[0]}/{name}", array, value.params))
+        else:
+            operands.append(need(state, extended, perm, node.where))
+    first = _innermost_is_scalar(a.shape, b.shape, shape)
+    return finish(
+        state,
+        node,
+        kind,
+        operands,
+        {"scalar_first": first},
+        shape,
+        Layout(shape, perm),
+        goal,
+        (dtype_of(a), dtype_of(b)),
+        clamps=True,
+    )
+
+
+def _innermost_is_scalar(a: Sequence[int], b: Sequence[int], shape: Sequence[int]) -> bool:
+    """ONNX Runtime broadcasts one number of the first operand over the innermost run of axes (in the file's order)."""
+    rank = len(shape)
+    full_a, full_b = (1,) * (rank - len(a)) + tuple(a), (1,) * (rank - len(b)) + tuple(b)
+    for x, y in zip(reversed(full_a), reversed(full_b), strict=True):
+        if x != y:
+            return x == 1
+    return prod(full_a) == 1 and rank > 0 and prod(full_b) == 1
+
+
+def on_qlinear_binary(kind: str) -> Callable[..., Result]:
+    def handle(state: State, node: FileNode) -> Result:
+        a = quantized_input(state, node, 0, given(state, node, 1))
+        b = quantized_input(state, node, 3, given(state, node, 4))
+        return [replace(_binary(state, node, kind, a, b, Goal(given(state, node, 6))), real=False)]
+
+    return handle

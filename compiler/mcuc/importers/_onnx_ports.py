@@ -1,0 +1,142 @@
+"""The ends of an ONNX network: the graph's inputs and outputs against the file's, and samples carried across."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from mcuc.importers._onnx_proto import FileInput, FileNode
+from mcuc.importers._onnx_quant import dequantize, find_goal, integer_params
+from mcuc.importers._onnx_state import State, need, not_quantized, quant_of, refuse, stored_order, unique
+from mcuc.importers._onnx_values import Layout, Params, Value, apply, channels_last, plain, undo
+from mcuc.ir import Array, DType, Node, Quant, Tensor
+
+
+@dataclass(frozen=True)
+class Port:
+    """A graph input or output against the file's: name, type, shape there; order and quantization here."""
+
+    name: str
+    file_name: str
+    file_dtype: str
+    file_shape: tuple[int, ...]
+    layout: Layout
+    params: Params | None
+
+
+@dataclass(frozen=True)
+class Interface:
+    """The ports in the order of graph.inputs and graph.outputs."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+def to_file(port: Port, array: Array) -> Array:
+    """A sample in the graph's integers and order, as the file's input or output expects it."""
+    ordered = undo(array, port.layout, port.file_shape)
+    if port.file_dtype == "float32" and port.params is not None:
+        shift = port.params.shift if ordered.dtype == np.int8 else 0
+        return dequantize(ordered.astype(np.int64) + shift, port.params)
+    if port.file_dtype == "uint8" and ordered.dtype == np.int8:
+        return (ordered.view(np.uint8) ^ np.uint8(0x80)).astype(np.uint8)
+    return ordered
+
+
+def from_file(port: Port, array: Array) -> Array:
+    """The file's input or output in the graph's integers and order (float is quantized, half to even)."""
+    if array.dtype == np.float32 and port.params is not None:
+        steps = (
+            np.rint(array / np.float32(port.params.scale[0])).astype(np.int64)
+            + port.params.zero_point[0]
+            - port.params.shift
+        )
+        array = np.clip(steps, -128, 127).astype(np.int8)
+    return apply(array, port.layout)
+
+
+def input_port(state: State, entry: FileInput) -> Port:
+    """The graph input for one of the file: int8 where the file quantizes a float, else the file's own integers."""
+    assert entry.shape is not None
+    name = unique(state, entry.name)
+    layout = _input_layout(state, entry.name, entry.shape)
+    if entry.dtype == "float32":
+        goal = find_goal(state, entry.name)
+        if goal is None or goal.clamp != (-128, 127):
+            raise not_quantized(entry.name, f"input {entry.name!r}")
+        params: Params | None = goal.params
+    elif entry.dtype in ("int8", "uint8"):
+        params = integer_params(state, entry.name)
+        if params is not None and params.dtype != entry.dtype:
+            raise refuse(
+                "broken-model",
+                f"input {entry.name!r} is {entry.dtype}, its zero point {params.dtype}",
+                entry.name,
+                "export the model again",
+            )
+    else:
+        raise refuse(
+            "unsupported-type",
+            f"input {entry.name!r} is {entry.dtype}",
+            entry.name,
+            "use a float32, int8 or uint8 input",
+        )
+    quant = None if params is None else quant_of(params)
+    tensor = Tensor(name, layout.stored, DType.INT8, quant)
+    if entry.dtype == "uint8":
+        tensor = _shift(state, name, layout, params, quant)
+    state.tensors[tensor.name] = tensor
+    known = params if params is not None or entry.dtype == "int8" else Params((1.0,), (0,), entry.dtype)
+    state.values[entry.name] = Value(entry.shape, None, tensor, layout, known, real=entry.dtype == "float32")
+    return Port(name, entry.name, entry.dtype, entry.shape, layout, params)
+
+
+def _shift(state: State, name: str, layout: Layout, params: Params | None, quant: Quant | None) -> Tensor:
+    """A uint8 input of the file stays uint8 for the caller; a node shifts it to the int8 inside."""
+    from mcuc.ops.quantize import shift_uint8
+
+    outer = None if params is None else Quant(params.scale, params.zero_point)
+    state.tensors[name] = Tensor(name, layout.stored, DType.UINT8, outer)
+    inner = Tensor(unique(state, f"{name}/int8"), layout.stored, DType.INT8, quant)
+    state.nodes.append(Node(f"{name}/shift", "quantize", (name,), (inner.name,), shift_uint8()))
+    return inner
+
+
+def _input_layout(state: State, name: str, shape: tuple[int, ...]) -> Layout:
+    """NHWC for rank 4, unless the file says NHWC by transposing first; NLC where a 1D convolution reads rank 3."""
+    seen, first = [name], list[FileNode]()
+    while seen:
+        for node, _ in state.consumers.get(seen.pop(), ()):
+            if node.kind in ("QuantizeLinear", "DequantizeLinear", "Identity") and len(first) < 16:
+                seen.extend(node.outputs)
+            else:
+                first.append(node)
+    if len(shape) == 4:
+        turned = first and all(n.kind == "Transpose" and tuple(n.attrs.get("perm", ())) == (0, 3, 1, 2) for n in first)
+        return plain(shape) if turned else channels_last(shape)
+    if len(shape) == 3 and first and all(n.kind in ("Conv", "QLinearConv") for n in first):
+        return channels_last(shape)
+    return plain(shape)
+
+
+def output_port(state: State, entry: FileInput, value: Value) -> Port:
+    assert value.tensor is not None and value.layout is not None
+    perm = stored_order(value)
+    tensor = need(state, value, perm, f"output {entry.name!r}")
+    layout = Layout(value.shape, perm)
+    dtype = "float32" if value.real else dtype_here(value)
+    shown = tensor.name
+    if dtype == "uint8":
+        from mcuc.ops.quantize import shift_uint8
+
+        shown = unique(state, re.sub(r"[^\x20-\x7e]", "?", f"{entry.name}/uint8"))
+        outer = None if value.params is None else Quant(value.params.scale, value.params.zero_point)
+        state.tensors[shown] = Tensor(shown, tensor.shape, DType.UINT8, outer)
+        state.nodes.append(Node(f"{shown}/shift", "quantize", (tensor.name,), (shown,), shift_uint8()))
+    return Port(shown, entry.name, dtype, value.shape, layout, value.params)
+
+
+def dtype_here(value: Value) -> str:
+    return value.params.dtype if value.params is not None else "int8"
