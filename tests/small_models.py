@@ -235,3 +235,8 @@ def with_float_ends(blob: bytes) -> bytes:
         else:
             graph.outputs = [index]
     return _packed(model)
+
+
+def exported(graph: Graph) -> bytes:
+    """Any graph as a .tflite file."""
+    return exporter.export(graph)

@@ -1,6 +1,6 @@
 """mcuc: a deployment compiler for microcontrollers.
 
-mcuc.compile(...) returns the typed objects that the command line prints; it is loaded when it is first used.
+mcuc.compile(...) and mcuc.build(...) return the typed objects that the command line prints; both load when first used.
 """
 
 from __future__ import annotations
@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING
 from mcuc.errors import McucError
 
 if TYPE_CHECKING:
-    from mcuc.api import compile
+    from mcuc.api import build, compile
     from mcuc.pipeline import Compiled, Request
     from mcuc.report.types import Report
 
 __version__ = "0.1.0"
-__all__ = ["Compiled", "McucError", "Report", "Request", "__version__", "compile"]
+__all__ = ["Compiled", "McucError", "Report", "Request", "__version__", "build", "compile"]
 
-_HOMES = {"Compiled": "mcuc.pipeline", "Report": "mcuc.report.types", "Request": "mcuc.pipeline", "compile": "mcuc.api"}
+_HOMES = {
+    "Compiled": "mcuc.pipeline",
+    "Report": "mcuc.report.types",
+    "Request": "mcuc.pipeline",
+    "build": "mcuc.api",
+    "compile": "mcuc.api",
+}
 
 
 def __getattr__(name: str) -> object:

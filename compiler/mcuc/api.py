@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from mcuc import passes, pipeline
 from mcuc.checking import Checked, check_file
@@ -18,7 +19,15 @@ from mcuc.verify.given import given_samples
 from mcuc.verify.model import EMULATED, Verification, verify_compiled
 from mcuc.verify.outside import OracleName, open_oracle
 
+if TYPE_CHECKING:
+    from mcuc.search.build import Built
+
 Size = int | str
+BuildProgress = Callable[[str, int, int], None]
+
+
+def no_bar(stage: str, done: int, total: int) -> None:
+    """Progress to nobody."""
 
 
 def compile(
@@ -32,13 +41,15 @@ def compile(
     profile: str | None = None,
     name: str | None = None,
     seed: int = 0,
+    latency_ms: float | None = None,
     out: str | Path | None = None,
     progress: Progress = quiet,
 ) -> Compiled:
     """A .tflite or .onnx file compiled, run on the emulated core, verified and written to a folder.
 
-    budget, flash: bytes or "320KB", None for all that the board has; budget "min": the schedule that
-    needs the least SRAM. out: None for ./NAME_mcuc. progress: called with the name of each stage.
+    budget, flash: bytes or "320KB", None for all that the board has; budget "min": the schedule that needs the least
+    SRAM. latency_ms: the most that an inference may take, as estimated. out: None for ./NAME_mcuc. progress: called
+    with the name of each stage.
     Raises McucError for everything that cannot be done.
     """
     if optimize not in get_args(Optimize):
@@ -47,8 +58,48 @@ def compile(
         )
     least = budget == "min"
     allowed = None if least else _bytes(budget)
-    request = Request(board, allowed, _bytes(flash), optimize, toolchain, profile, name, seed, least)
+    request = Request(board, allowed, _bytes(flash), optimize, toolchain, profile, name, seed, least, latency_ms)
     return pipeline.compile_file(Path(model), request, None if out is None else Path(out), progress)
+
+
+def build(
+    *,
+    board: str = DEFAULT_BOARD,
+    budget: Size | None = None,
+    flash: Size | None = None,
+    latency_ms: float | None = None,
+    data: str | None = None,
+    space: str = "ds-conv",
+    effort: str = "quick",
+    optimize: Optimize = "balanced",
+    toolchain: str = "auto",
+    name: str | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: BuildProgress = no_bar,
+) -> Built:
+    """An architecture searched under the budget, trained, quantized, exported, compiled and verified.
+
+    budget, flash: bytes or "320KB", None for all that the board has; latency_ms: of one inference, None for no limit.
+    data: a folder of class folders of images, an .npz, a bundled name, None for the bundled default. effort: quick,
+    standard or full. progress(stage, done, total). A killed build that runs again goes on to the same result.
+    Raises McucError for everything that cannot be done.
+    """
+    try:
+        from mcuc.search.build import BuildRequest
+        from mcuc.search.build import build as search
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("mcuc"):
+            raise
+        raise McucError(
+            "search-missing",
+            f"the search needs {error.name}, which is not installed",
+            try_this="pip install 'mcuc[search]' --extra-index-url https://download.pytorch.org/whl/cpu",
+        ) from error
+    _check_goal(optimize)
+    request = Request(board, _bytes(budget), _bytes(flash), optimize, toolchain, None, name, seed)
+    wanted = BuildRequest(request, latency_ms, data, space, effort, seed)
+    return search(wanted, None if out is None else Path(out), progress)
 
 
 def profile(
@@ -104,3 +155,8 @@ def verify(
         given = given_samples(passes.optimize(source.file_graph), data, samples, seed)
         compiled = pipeline.compile_graph(source.file_graph, request, path.name, work / "out", progress)
         return verify_compiled(compiled, request, source, given, emulate, work, progress)
+
+
+def _check_goal(goal: str) -> None:
+    if goal not in get_args(Optimize):
+        raise McucError("bad-goal", f"there is no goal {goal!r}", try_this=f"one of {', '.join(get_args(Optimize))}")

@@ -36,7 +36,7 @@ Progress = Callable[[str], None]
 class Request:
     """What the user asks for. budget, flash: bytes, None for all that the board has; name: C prefix; profile: None
     for the file format's own; seed: of the random verification inputs; least: the schedule with the smallest arena
-    instead of the first that fits."""
+    instead of the first that fits; latency_ms: of one inference as estimated, None for no limit."""
 
     board: str = DEFAULT_BOARD
     budget: int | None = None
@@ -47,6 +47,7 @@ class Request:
     name: str | None = None
     seed: int = 0
     least: bool = False
+    latency_ms: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +134,7 @@ def compile_graph(graph: Graph, request: Request, source: str, out: Path | None 
         accuracy = None if extra.labelled is None else measure_accuracy(program_built, extra.labelled)
         report = make_report(graph, schedule, plan, emitted, board, firmware, answers, request, stack, budget, extra,
                              accuracy)
-        check_budgets(report)
+        check_budgets(report, request.latency_ms)
         deliver(folder, emitted, firmware, report, schedule, extra.files)
     return Compiled(graph, schedule, plan, emitted, replace(firmware, elf=folder / "firmware.elf"), answers, report, folder)
 

@@ -24,3 +24,40 @@ def stages(verbose: bool) -> Iterator[Callable[[str], None]]:
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("starting", total=None)
             yield lambda stage: bar.update(task, description=stage)
+
+
+@contextmanager
+def bars(verbose: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A function to call with a stage, the steps done and their number; each stage has a bar of its own."""
+    if verbose:
+        start, seen = time.monotonic(), set[str]()
+
+        def line(stage: str, done: int, total: int) -> None:
+            if stage not in seen or (done == total and total > 1):
+                print(
+                    f"{time.monotonic() - start:7.2f} s  {stage}{f' {done}/{total}' if done else ''}", file=sys.stderr
+                )
+                seen.add(stage)
+
+        yield line
+    elif not sys.stderr.isatty():
+        yield lambda stage, done, total: None
+    else:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            tasks: dict[str, TaskID] = {}
+
+            def move(stage: str, done: int, total: int) -> None:
+                for name, task in tasks.items():  # a stage begins: those before it are over
+                    if name != stage and not bar.tasks[task].finished and stage not in tasks:
+                        bar.update(task, completed=bar.tasks[task].total)
+                if stage not in tasks:
+                    tasks[stage] = bar.add_task(stage, total=total)
+                bar.update(tasks[stage], completed=done, total=total)
+
+            yield move
+            for task in tasks.values():
+                bar.update(task, completed=bar.tasks[task].total)

@@ -2,8 +2,156 @@
 
 from __future__ import annotations
 
-EXAMPLE = "Example:  mcuc build --budget 320KB"
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mcuc import sizes
+from mcuc.cli._options import (
+    DEFAULT_BOARD,
+    SIZE,
+    BoardName,
+    Goal,
+    Json,
+    Name,
+    Optimize,
+    Seed,
+    Toolchain,
+    ToolchainName,
+    Verbose,
+    usage,
+)
+from mcuc.cli._progress import bars, stages
+from mcuc.cli._show import show_compiled
+from mcuc.cli.compile import Out
+
+EXAMPLE = "Example:  mcuc build --budget 320KB --board nucleo-f746zg --data photos/ -o out"
 
 
-def command() -> None:
-    """Not yet."""
+class Effort(StrEnum):
+    quick = "quick"
+    standard = "standard"
+    full = "full"
+
+
+class Space(StrEnum):
+    ds_conv = "ds-conv"
+
+
+OptionalModel = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="MODEL",
+        show_default=False,
+        help="A .tflite or .onnx file to compile under the budget, instead of searching for a network.",
+    ),
+]
+Budget = Annotated[
+    int | None,
+    typer.Option(
+        "--budget",
+        metavar="N",
+        parser=SIZE,
+        show_default=False,
+        help="SRAM allowed: 320KB (1 KB = 1024 bytes), 1MB or 327680. Default: all that the board has.",
+    ),
+]
+Flash = Annotated[
+    int | None,
+    typer.Option(
+        "--flash",
+        metavar="N",
+        parser=SIZE,
+        show_default=False,
+        help="Flash allowed for weights and code. Default: all that the board has.",
+    ),
+]
+Latency = Annotated[
+    float | None,
+    typer.Option(
+        "--latency",
+        metavar="T",
+        parser=usage(sizes.parse_time_ms),
+        show_default=False,
+        help="The most that an inference may take, as estimated: 100ms, 0.5s or 800us.",
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="DIR|FILE|NAME",
+        show_default=False,
+        help="A folder of class folders of images, an .npz with x and y, or a bundled data set's name. "
+        "Default: fashion-mnist.",
+    ),
+]
+SpaceName = Annotated[
+    Space | None, typer.Option("--space", show_default=False, help="What to search. Default: ds-conv.")
+]
+EffortName = Annotated[
+    Effort | None,
+    typer.Option("--effort", show_default=False, help="How long to search and to train. Default: quick (minutes)."),
+]
+
+
+def command(
+    model: OptionalModel = None,
+    budget: Budget = None,
+    flash: Flash = None,
+    latency: Latency = None,
+    board: BoardName = DEFAULT_BOARD,
+    data: Data = None,
+    space: SpaceName = None,
+    effort: EffortName = None,
+    optimize: Goal = Optimize.balanced,
+    toolchain: ToolchainName = Toolchain.auto,
+    name: Name = None,
+    seed: Seed = 0,
+    out: Out = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Search a network that fits the budget, train, quantize, compile and verify it; or compile MODEL under the budget.
+
+    A build that was interrupted goes on where it was when it runs again.
+    """
+    if model is not None and not (data is None and space is None and effort is None):
+        raise typer.BadParameter("--data, --space and --effort are for the search; MODEL is compiled as it is")
+    from mcuc import api
+
+    if model is not None:
+        with stages(verbose) as stage:
+            done = api.compile(
+                model,
+                board=board,
+                budget=budget,
+                flash=flash,
+                latency_ms=latency,
+                optimize=optimize.value,
+                toolchain=toolchain.value,
+                name=name,
+                seed=seed,
+                out=out,
+                progress=stage,
+            )
+    else:
+        with bars(verbose) as bar:
+            done = api.build(
+                board=board,
+                budget=budget,
+                flash=flash,
+                latency_ms=latency,
+                data=data,
+                space=(space or Space.ds_conv).value,
+                effort=(effort or Effort.quick).value,
+                optimize=optimize.value,
+                toolchain=toolchain.value,
+                name=name,
+                seed=seed,
+                out=out,
+                progress=bar,
+            ).compiled
+    show_compiled(done.report, done.out, as_json)

@@ -6,8 +6,9 @@ from mcuc.errors import McucError
 from mcuc.report.types import Report
 
 
-def check_budgets(report: Report) -> None:
-    """Raises McucError: over-budget (arena, static data and stack together), over-flash (weights and code)."""
+def check_budgets(report: Report, latency_ms: float | None = None) -> None:
+    """Raises McucError: over-budget (arena, static data and stack together), over-flash (weights and code),
+    over-latency (as estimated, None for no limit)."""
     sram, flash = report.sram, report.flash
     if sram.total > sram.budget:
         raise McucError(
@@ -26,4 +27,12 @@ def check_budgets(report: Report) -> None:
             f"budget is {flash.budget:,} ({flash.budget / 1024:.1f} KB): {flash.total - flash.budget:,} bytes over",
             where=f"{report.model} on {report.board}",
             try_this="a larger budget, --optimize flash, or a smaller model",
+        )
+    if latency_ms is not None and report.latency_ms > latency_ms:
+        raise McucError(
+            "over-latency",
+            f"an inference takes {report.latency_ms:g} ms (estimated, within {100 * report.cycles_band:.0f} %), the "
+            f"limit is {latency_ms:g} ms",
+            where=f"{report.model} on {report.board}",
+            try_this="--optimize latency, a faster board (mcuc boards), or a smaller model (see mcuc profile)",
         )
