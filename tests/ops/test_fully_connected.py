@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from harness import RNG, activation, bias, check_c, check_tflite, check_uint8, tflite_graph, weights
+from harness import RNG, activation, bias, check_c, check_tflite, check_uint8, constant, tflite_graph, weights
 
 from mcuc.ir import Graph, Quant
 
@@ -88,3 +89,13 @@ def test_uint8_random_scales(seed: int) -> None:
 def test_c_in_all_tilings(tmp_path: Path) -> None:
     unsigned = [check_uint8(graph_of(replace(CASES[n], weight_zero=9), 4)) for n in ("plain", "no bias", "relu6")]
     check_c([*(graph_of(case, 3) for case in CASES.values()), *unsigned], tmp_path, optimize=True)
+
+
+def test_the_multiplier_is_the_double_precision_product_of_the_scales() -> None:
+    """A published autoencoder's last layer: its float32 product would move this accumulator over a tie."""
+    x = activation("x", (1, 1), 0.024790890514850616, -128)
+    w = constant("w", np.ones((1, 1), np.int8), (0.0195566825568676,))
+    b = constant("b", np.array([-88337], np.int32), (0.0004848275857511908,))
+    y = activation("y", (1, 1), 0.36449846625328064, 96)
+    graph = tflite_graph("FULLY_CONNECTED", (x, w, b), y)
+    check_tflite(graph, inputs=[[np.full((1, 1), -128, np.int8)]])

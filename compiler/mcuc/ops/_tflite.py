@@ -36,18 +36,19 @@ def activation_range(fused: int, output: Tensor, where: str) -> tuple[int, int]:
     return (-128 if low is None else quantized(low), 127 if high is None else quantized(high))
 
 
-def conv_requant(node: Imported, weights: Tensor, per_tensor_float32: bool) -> Requant:
+def conv_requant(node: Imported, weights: Tensor, float32_product: bool) -> Requant:
     """Multipliers of a convolution or dense layer.
 
-    Per-channel layers multiply the scales in double precision (PopulateConvolutionQuantizationParams); per-tensor
-    dense layers and uint8 models take the float32 product first (GetQuantizedConvolutionMultipler).
+    The scales are multiplied in double precision (PopulateConvolutionQuantizationParams, and dense layers), but
+    uint8 convolutions take the float32 product first (GetQuantizedConvolutionMultipler). The two differ in about one
+    output of 100,000: those whose real value lies within 1e-8 of a tie.
     """
     x, out = node.input(0), node.outputs[0]
     if weights.quant is None:
         raise McucError("not-quantized", f"weights {weights.name!r} ({weights.dtype.value}) are not quantized",
                         where=node.where, try_this="quantize the model to full int8 before compiling")
     scales = weights.quant.scale
-    if per_tensor_float32 and len(scales) == 1:
+    if float32_product and len(scales) == 1:
         product = float(np.float32(scale_of(x, node.where)) * np.float32(scales[0]))
         m, s = quantize_multiplier(product / scale_of(out, node.where))
         return Requant("tflite_double", (m,), (s,))

@@ -29,7 +29,7 @@ def from_tflite(node: Imported) -> Built:
                         try_this="check that the model file is complete")
     zero_point = zero_point_of(x, node.where)
     attrs = ConvAttrs(
-        requant=conv_requant(node, weights, per_tensor_float32=node.unsigned),
+        requant=conv_requant(node, weights, float32_product=node.unsigned),
         output_zero_point=zero_point_of(node.outputs[0], node.where),
         clamp=activation_range(node.options.fusedActivationFunction, node.outputs[0], node.where),
         input_zero_point=zero_point, pad_value=zero_point,

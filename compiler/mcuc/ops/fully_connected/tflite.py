@@ -29,7 +29,7 @@ def from_tflite(node: Imported) -> Built:
     if getattr(node.options, "weightsFormat", 0) != 0:
         raise McucError("unsupported-weights", "shuffled dense weights are not supported", where=node.where,
                         try_this="convert the model without the shuffled 4x16 weights format")
-    requant = conv_requant(node, weights, per_tensor_float32=True)
+    requant = conv_requant(node, weights, float32_product=False)
     if node.unsigned:  # TFLite Micro has no uint8 dense layer; LiteRT's reference kernel rounds once
         requant = replace(requant, rule="tflite_single")
     attrs = ConvAttrs(

@@ -1,0 +1,166 @@
+"""Whole models: C on the host and on emulated cores is byte for byte TFLite Micro's answer, in less memory and flash.
+
+Needs the shared data. The host runs all samples given for a model, the emulated M4 and M7 twenty of them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mcuc.emulate import host
+from mcuc.emulate.cortex_m import CortexM
+from mcuc.ir import Array
+from mcuc.pipeline import Compiled, Request, compile_file
+from mcuc.targets import load_board
+from mcuc.verify import oracle
+from mcuc.verify.compare import emulated
+from mcuc.verify.samples import quantized
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+from zoo import ZOO, Entry, load_golden, score
+
+pytestmark = [pytest.mark.shared, pytest.mark.slow]
+
+ENTRIES = {e.name: e for e in ZOO}
+M4, M7 = "mps2-an386", "mps2-an500"
+EMULATED = 20
+# published accuracy of the data's manifest on the real samples that we have, and how far a subset may lie from it
+PUBLISHED = {
+    "kws_dscnn_int8": (0.902, 0.02),
+    "ic_resnet8_int8": (0.865, 0.03),
+    "vww96_int8": (0.852, 0.03),
+    "te_vww80": (0.943, 0.02),
+    "ad_autoenc_int8": (0.859, 0.03),
+    "mbv1_025_128_u8": (0.466, 0.05),
+    "tm_mbv1_025_128_int8": (0.403, 0.05),
+}
+SMALL = ("kws_dscnn_int8", "ad_autoenc_int8", "micro_speech_int8", "hello_world_int8")
+
+
+@dataclass(frozen=True)
+class Built:
+    """A model compiled for one board, and its folder."""
+
+    entry: Entry
+    compiled: Compiled
+    out: Path
+
+
+@pytest.fixture(scope="module", params=list(ENTRIES))
+def built(request: pytest.FixtureRequest, shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    entry = ENTRIES[request.param]
+    out = tmp_path_factory.mktemp(entry.name) / "out"
+    return Built(entry, compile_file(shared_data / "models" / f"{entry.name}.tflite", Request(board=M4), out), out)
+
+
+def in_steps(compiled: Compiled, index: int, values: Array) -> Array:
+    """Golden outputs as integers, one row a sample: float ones (te_*) are multiples of the output's scale."""
+    quant = compiled.graph.tensors[compiled.graph.outputs[index]].quant
+    assert quant is not None
+    steps = (
+        np.rint(values.astype(np.float64) / quant.scale[0]) + quant.zero_point[0]
+        if values.dtype.kind == "f"
+        else values
+    )
+    return np.asarray(steps).reshape(len(values), -1)
+
+
+def samples(compiled: Compiled, x: Array) -> list[list[Array]]:
+    return [[quantized(compiled.graph, compiled.graph.inputs[0], sample)] for sample in x]
+
+
+def assert_same(found: Array, wanted: Array, what: str) -> None:
+    differing = int((found.reshape(wanted.shape) != wanted).sum())
+    assert differing == 0, f"{what}: {differing} of {wanted.size} elements differ"
+
+
+def test_host_c_equals_the_golden_outputs_and_tflite_micro_on_every_sample(built: Built, shared_data: Path) -> None:
+    made, entry = built.compiled, built.entry
+    program = host.build(made.emitted, made.graph, built.out.parent / "host")
+    golden = load_golden(shared_data, entry.name)
+    outs = host.run(program, samples(made, golden["x"])).outputs
+    for i, out in enumerate(outs):
+        assert_same(out, in_steps(made, i, golden[f"{entry.oracle}{i}"]), f"golden output {i}")
+    if entry.source is None:
+        return
+    real = entry.source(shared_data)
+    x = real.x if entry.name != "mbv2_100_224_u8" else real.x[:8]
+    found = host.run(program, samples(made, x), timeout_s=1200).outputs[0]
+    if entry.oracle == "t":
+        model = (shared_data / "models" / f"{entry.name}.tflite").read_bytes()
+        # every 8th window of the autoencoder's 24,304 goes through TFLite Micro, everything of the others
+        step = 8 if entry.name == "ad_autoenc_int8" else 1
+        answers = oracle.tflite_micro(model, [[s[None]] for s in x[::step]], seconds=1200)
+        assert_same(found[::step], in_steps(made, 0, np.stack([a[0] for a in answers])), f"{len(x)} real samples")
+    if real.y is not None and entry.name in PUBLISHED:
+        kind, value = score(entry, found, x, real.y)
+        wanted, slack = PUBLISHED[entry.name]
+        assert abs(value - wanted) <= slack, f"{kind} {value:.4f}, published {wanted}"
+
+
+def emulate(made: Compiled, out: Path, board: str, entry: Entry, shared_data: Path, most: int) -> int:
+    """Golden samples, then real ones (against the host's answers), on the emulated core; how many ran."""
+    core = CortexM(out / "firmware.elf", load_board(board).chip, made.emitted.symbols)
+    golden = load_golden(shared_data, entry.name)
+    program = host.build(made.emitted, made.graph, out.parent / f"host-{board}")
+    x = list(golden["x"])
+    if entry.source is not None and len(x) < most and made.report.macs < 50_000_000:
+        x += list(entry.source(shared_data).x[: most - len(x)])
+    wanted = host.run(program, samples(made, np.stack(x))).outputs
+    for k, sample in enumerate(samples(made, np.stack(x))):
+        outs, run = emulated(core, made.graph, made.plan, sample)
+        for i, found in enumerate(outs):
+            assert_same(found, wanted[i][k : k + 1].reshape(1, -1), f"{board} sample {k} output {i}")
+            if k < len(golden["x"]):
+                assert_same(
+                    found, in_steps(made, i, golden[f"{entry.oracle}{i}"])[k : k + 1], f"{board} golden {k}, output {i}"
+                )
+        assert run.stack_bytes <= made.report.sram.stack
+    return len(x)
+
+
+def test_emulated_m4_equals_the_golden_outputs_and_the_host(built: Built, shared_data: Path) -> None:
+    ran = emulate(built.compiled, built.out, M4, built.entry, shared_data, EMULATED)
+    assert ran >= 4
+    assert built.compiled.report.verify.bit_exact
+    assert built.compiled.report.verify.audit == 0
+
+
+def test_emulated_m7_equals_the_golden_outputs_and_the_host(built: Built, shared_data: Path, tmp_path: Path) -> None:
+    model = shared_data / "models" / f"{built.entry.name}.tflite"
+    made = compile_file(model, Request(board=M7), tmp_path / "out")
+    assert emulate(made, tmp_path / "out", M7, built.entry, shared_data, EMULATED) >= 4
+    assert made.report.verify.bit_exact
+    assert made.report.verify.audit == 0
+
+
+def test_arena_and_flash_are_no_larger_than_tflite_micros(built: Built, shared_data: Path) -> None:
+    runs = json.loads((shared_data / "baselines.json").read_text(encoding="utf-8"))["runs"]
+    rivals = [
+        r for r in runs if r["model"] == built.entry.name and r["engine"] == "TFLM+CMSIS-NN" and r["build"] == "m4-O3"
+    ]
+    if not rivals:
+        pytest.skip(f"baselines.json has no TFLite Micro run of {built.entry.name}")
+    report = built.compiled.report
+    assert report.sram.arena <= rivals[0]["arena_used"]
+    assert report.flash.total < rivals[0]["flash"]
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("board", ["mps2-an505", "mps2-an385", "nucleo-u575zi-q", "nucleo-g0b1re", "nucleo-f103rb"])
+def test_small_models_run_on_every_core_where_they_fit(
+    name: str, board: str, shared_data: Path, tmp_path: Path
+) -> None:
+    model = shared_data / "models" / f"{name}.tflite"
+    target = load_board(board)
+    if name == "ad_autoenc_int8" and target.flash_bytes < 300_000:
+        pytest.skip(f"{name} has 270 KB of weights, {board} {target.flash_bytes // 1024} KB of flash")
+    made = compile_file(model, Request(board=board), tmp_path / "out")
+    assert emulate(made, tmp_path / "out", board, ENTRIES[name], shared_data, 3) >= 3
+    assert made.report.verify.audit == 0
