@@ -25,9 +25,9 @@ class Effort:
 
 
 EFFORTS = {
-    "quick": Effort("quick", 1.0, 2.2e11, 4.5e11, Plan(32, 16, 4), 1 / 28, 0.5),
-    "standard": Effort("standard", 1.5, 2e12, 6e12, Plan(96, 48, 10), 2 / 28, 0.25),
-    "full": Effort("full", 2.0, 1.2e13, 4e13, Plan(192, 96, 20), 2 / 28, 0.0),
+    "quick": Effort("quick", 1.0, 4.2e11, 6e11, Plan(32, 16, 4), 1 / 28, 0.25),
+    "standard": Effort("standard", 1.5, 3e12, 8e12, Plan(96, 48, 10), 2 / 28, 0.25),
+    "full": Effort("full", 2.0, 1.6e13, 5e13, Plan(192, 96, 20), 2 / 28, 0.0),
 }
 
 

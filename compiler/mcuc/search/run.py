@@ -23,7 +23,7 @@ from mcuc.search.train import Loss, Progress, Recipe, Trained, fit, reproducible
 
 FORMAT = 1  # of the state files and of what they mean; raise it when a change makes old ones wrong
 THREADS = 2
-VALIDATION_FRACTION = 0.1
+VALIDATION_FRACTION = 0.2
 STATS_IMAGES = 2000
 
 
@@ -85,7 +85,7 @@ def run_search(dataset: Dataset, constraints: Constraints, effort: str | Effort,
 
 def _search(task: _Task, constraints: Constraints,
             evaluate_cost: Callable[[tuple[Layer, ...]], Cost]) -> tuple[Trained, Pool, Evaluated]:
-    """The supernet trained on nine tenths of the training part, candidates judged on the tenth."""
+    """The supernet trained on four fifths of the training part, candidates judged on the fifth."""
     data = task.dataset
 
     def cost_of(candidate: Candidate) -> Cost:

@@ -57,17 +57,18 @@ class Trained:
 def reproducible(threads: int) -> Iterator[None]:
     """Deterministic torch with a fixed thread count (sums depend on it); restores the caller's settings."""
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    filled = torch.utils.deterministic.fill_uninitialized_memory
+    deterministic: Any = torch.utils.deterministic  # its attributes are made at run time, so not typed
+    filled = deterministic.fill_uninitialized_memory
     _keep_freed_memory()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads it; it costs a sixth of the time
+    deterministic.fill_uninitialized_memory = False  # nothing here reads it; it costs a sixth of the time
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
-        torch.utils.deterministic.fill_uninitialized_memory = filled
+        deterministic.fill_uninitialized_memory = filled
 
 
 def _keep_freed_memory() -> None:
