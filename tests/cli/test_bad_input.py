@@ -1,4 +1,4 @@
-"""What users get wrong: exit code 1 (2 for usage), one message with what, where and what to try, and nothing written."""
+"""What users get wrong: exit code 1 (2 for usage), one message with what, where and what to try, nothing written."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 import small_models
 from conftest import Ran, Run
 

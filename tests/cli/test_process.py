@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Run
 
 import mcuc
+from conftest import Run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMANDS = ("build", "compile", "check", "verify", "profile", "boards", "ops", "doctor")
@@ -42,7 +42,10 @@ def test_help_and_version(run: Run) -> None:
 
 def loaded(*words: object, cwd: Path) -> set[str]:
     """The modules that a command line imports."""
-    code = "import sys; from mcuc.cli import main; code = main(sys.argv[1:]); print('\\n'.join(['', *sys.modules])); sys.exit(code)"
+    code = (
+        "import sys; from mcuc.cli import main; code = main(sys.argv[1:]); "
+        "print('\\n'.join(['', *sys.modules])); sys.exit(code)"
+    )
     done = python("-c", code, *words, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.splitlines())
