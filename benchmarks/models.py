@@ -32,7 +32,13 @@ from mcuc.verify.compare import emulated
 from mcuc.verify.samples import quantized
 
 RESULTS = Path(__file__).parent / "results" / "models.json"
-CORES = {"mps2-an386": "m4-O3", "mps2-an500": "m7-O3", "mps2-an505": "m33-O3", "mps2-an385": "m3", "nucleo-g0b1re": "m0-O3"}
+CORES = {
+    "mps2-an386": "m4-O3",
+    "mps2-an500": "m7-O3",
+    "mps2-an505": "m33-O3",
+    "mps2-an385": "m3",
+    "nucleo-g0b1re": "m0-O3",
+}
 
 
 def oracle_outputs(data: Path, entry: Entry, x: Array) -> Array:
@@ -64,15 +70,35 @@ def measure(data: Path, entry: Entry, board: str, samples: int, emulate: int, ou
     golden = load_golden(data, entry.name)
     program = host.build(made.emitted, made.graph, out / "host")
     cell: dict[str, Any] = {
-        "arena": report.sram.arena, "work": report.sram.work, "stack": report.sram.stack, "weights": report.flash.weights,
-        "code": report.flash.code, "flash": report.flash.total, "macs": report.macs, "instructions": report.instructions,
-        "cycles": report.cycles, "cycles_band": report.cycles_band, "lower_bound": report.plan.lower_bound,
-        "optimal": report.plan.optimal, "toolchain": report.toolchain, "compile_seconds": round(seconds, 2),
-        "self_check": report.verify.bit_exact, "audit": report.verify.audit}
+        "arena": report.sram.arena,
+        "work": report.sram.work,
+        "stack": report.sram.stack,
+        "weights": report.flash.weights,
+        "code": report.flash.code,
+        "flash": report.flash.total,
+        "macs": report.macs,
+        "instructions": report.instructions,
+        "cycles": report.cycles,
+        "cycles_band": report.cycles_band,
+        "lower_bound": report.plan.lower_bound,
+        "optimal": report.plan.optimal,
+        "toolchain": report.toolchain,
+        "compile_seconds": round(seconds, 2),
+        "self_check": report.verify.bit_exact,
+        "audit": report.verify.audit,
+    }
     outs = host_outputs(made.graph, program, golden["x"])
-    cell["golden"] = {"samples": len(golden["x"]), "differing": sum(
-        int((o.reshape(len(o), -1) != as_output(made.graph, n, golden[f"{entry.oracle}{i}"]).reshape(len(o), -1)).sum())
-        for i, (n, o) in enumerate(zip(made.graph.outputs, outs, strict=True)))}
+    cell["golden"] = {
+        "samples": len(golden["x"]),
+        "differing": sum(
+            int(
+                (
+                    o.reshape(len(o), -1) != as_output(made.graph, n, golden[f"{entry.oracle}{i}"]).reshape(len(o), -1)
+                ).sum()
+            )
+            for i, (n, o) in enumerate(zip(made.graph.outputs, outs, strict=True))
+        ),
+    }
     cell["emulated"] = emulated_cell(entry, made, out, golden, board, emulate)
     if entry.source is not None and samples:
         cell["samples"] = real_samples(data, entry, made.graph, program, samples)
@@ -80,7 +106,9 @@ def measure(data: Path, entry: Entry, board: str, samples: int, emulate: int, ou
     return cell
 
 
-def emulated_cell(entry: Entry, made: Compiled, out: Path, golden: dict[str, Array], board: str, most: int) -> dict[str, int]:
+def emulated_cell(
+    entry: Entry, made: Compiled, out: Path, golden: dict[str, Array], board: str, most: int
+) -> dict[str, int]:
     """Golden samples on the emulated core against the golden outputs."""
     from mcuc.targets import load_board
 
@@ -127,15 +155,26 @@ def main() -> int:
         for entry in (e for e in ZOO if e.name in wanted):
             with tempfile.TemporaryDirectory() as folder:
                 first = board == args.boards.split(",")[0]
-                cell = measure(args.data, entry, board, args.samples if first else 0, args.emulate, Path(folder) / "out")
-            rival = next((r for r in baselines if r["model"] == entry.name and r["engine"] == "TFLM+CMSIS-NN"
-                          and r["build"] == CORES.get(board)), None)
+                cell = measure(
+                    args.data, entry, board, args.samples if first else 0, args.emulate, Path(folder) / "out"
+                )
+            rival = next(
+                (
+                    r
+                    for r in baselines
+                    if r["model"] == entry.name and r["engine"] == "TFLM+CMSIS-NN" and r["build"] == CORES.get(board)
+                ),
+                None,
+            )
             if rival:
                 cell["tflm_cmsis_nn"] = {k: rival[k] for k in ("instructions", "arena_used", "flash", "stack_peak")}
             table["cells"][f"{entry.name} {board}"] = cell
-            table["about"] = "bytes linked and planned, instructions emulated, cycles estimated; tflm_cmsis_nn from baselines.json"
-            table["commit"] = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
-                                             check=False).stdout.strip()
+            table["about"] = (
+                "bytes linked and planned, instructions emulated, cycles estimated; tflm_cmsis_nn from baselines.json"
+            )
+            table["commit"] = subprocess.run(
+                ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+            ).stdout.strip()
             RESULTS.parent.mkdir(exist_ok=True)
             RESULTS.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", encoding="utf-8")
             show = {k: cell[k] for k in ("arena", "flash", "instructions", "compile_seconds", "golden", "emulated")}

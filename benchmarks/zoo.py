@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ def machine_windows(data: Path) -> Samples:
     """Every window of 5 frames of the 124 machine sounds (124 x 196 x 640) as int8; y: anomaly per window's clip."""
     with np.load(data / "audio" / "mlperf_ad01_a.npz", allow_pickle=False) as f:
         clips, labels = f["x"].astype(np.float32), f["y"]
-    windows = np.stack([clips[:, t:t + 5].reshape(len(clips), 640) for t in range(196)], axis=1).reshape(-1, 640)
+    windows = np.stack([clips[:, t : t + 5].reshape(len(clips), 640) for t in range(196)], axis=1).reshape(-1, 640)
     scaled = np.rint(windows / np.float32(0.3910152316093445)) + 89
     return Samples(np.clip(scaled, -128, 127).astype(np.int8), np.repeat(labels, 196))
 
@@ -93,9 +94,15 @@ def imagenet(size: int, signed: bool) -> Callable[[Path], Samples]:
 
         with np.load(data / "images" / "imagenet1k_sample_a_224jpeg.npz", allow_pickle=False) as f:
             blob, off, labels = f["jpeg"], f["off"], f["y"]
-        images = [Image.open(io.BytesIO(blob[a:b].tobytes())).convert("RGB") for a, b in zip(off[:-1], off[1:], strict=True)]
-        x = np.stack([np.asarray(i if i.size == (size, size) else i.resize((size, size), Image.Resampling.BILINEAR))
-                      for i in images])
+        images = [
+            Image.open(io.BytesIO(blob[a:b].tobytes())).convert("RGB") for a, b in pairwise(off)
+        ]
+        x = np.stack(
+            [
+                np.asarray(i if i.size == (size, size) else i.resize((size, size), Image.Resampling.BILINEAR))
+                for i in images
+            ]
+        )
         return Samples((x ^ 0x80).view(np.int8) if signed else x, labels)
 
     return load

@@ -72,7 +72,9 @@ def _compile(name: str, source: bytes, target: Path) -> bool:
         c.write_bytes(source)
         for compiler in [*compilers, [sys.executable, "-m", "ziglang", "cc"]]:
             try:
-                done = subprocess.run([*compiler, *_FLAGS, "-o", str(so), str(c)], capture_output=True, timeout=120, check=False)
+                done = subprocess.run(
+                    [*compiler, *_FLAGS, "-o", str(so), str(c)], capture_output=True, timeout=120, check=False
+                )
             except (OSError, subprocess.TimeoutExpired):
                 continue
             if done.returncode == 0 and so.exists():

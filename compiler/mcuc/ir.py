@@ -117,8 +117,12 @@ class Graph:
         """The constant's data. Raises McucError when the tensor is computed at run time."""
         tensor = self.tensors[name]
         if tensor.data is None:
-            raise McucError("not-constant", f"tensor {name!r} must be a constant", where=name,
-                            try_this="export the model with this input frozen into a constant")
+            raise McucError(
+                "not-constant",
+                f"tensor {name!r} must be a constant",
+                where=name,
+                try_this="export the model with this input frozen into a constant",
+            )
         return tensor.data
 
     def consumers(self) -> dict[str, list[Node]]:
@@ -139,17 +143,28 @@ class Graph:
         return tuple(n for n in node.inputs if n and self.tensors[n].data is None)
 
 
-def rebuild(graph: Graph, nodes: Iterable[Node], tensors: Iterable[Tensor] = (),
-            inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None,
-            notes: Iterable[str] = ()) -> Graph:
+def rebuild(
+    graph: Graph,
+    nodes: Iterable[Node],
+    tensors: Iterable[Tensor] = (),
+    inputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
+    notes: Iterable[str] = (),
+) -> Graph:
     """The graph with other nodes and added or replaced tensors; tensors nobody names any more are dropped."""
     kept_nodes = tuple(nodes)
     table = {**graph.tensors, **{t.name: t for t in tensors}}
     new_inputs = tuple(graph.inputs if inputs is None else inputs)
     new_outputs = tuple(graph.outputs if outputs is None else outputs)
     used = {n for node in kept_nodes for n in (*node.inputs, *node.outputs) if n} | {*new_inputs, *new_outputs}
-    return replace(graph, nodes=kept_nodes, tensors={k: v for k, v in table.items() if k in used},
-                   inputs=new_inputs, outputs=new_outputs, notes=(*graph.notes, *notes))
+    return replace(
+        graph,
+        nodes=kept_nodes,
+        tensors={k: v for k, v in table.items() if k in used},
+        inputs=new_inputs,
+        outputs=new_outputs,
+        notes=(*graph.notes, *notes),
+    )
 
 
 def check(graph: Graph) -> Graph:
@@ -161,7 +176,9 @@ def check(graph: Graph) -> Graph:
         if any(d < 0 for d in tensor.shape):
             _broken(f"tensor has shape {tensor.shape}", name)
         if tensor.data is not None and (tensor.data.shape != tensor.shape or tensor.data.dtype != tensor.dtype.value):
-            _broken(f"constant is {tensor.data.dtype}{tensor.data.shape}, declared {tensor.dtype.value}{tensor.shape}", name)
+            _broken(
+                f"constant is {tensor.data.dtype}{tensor.data.shape}, declared {tensor.dtype.value}{tensor.shape}", name
+            )
     for node in graph.nodes:
         for name in node.inputs:
             if name and name not in graph.tensors:

@@ -81,7 +81,7 @@ def round24(v: Array) -> I64:
     v64 = np.asarray(v, np.int64)
     magnitude = np.abs(v64)
     drop = np.maximum(_bit_length(magnitude) - 24, 0)
-    return np.where(v64 < 0, -1, 1) * (_half_even(magnitude, drop) << drop)
+    return np.asarray(np.where(v64 < 0, -1, 1) * (_half_even(magnitude, drop) << drop), np.int64)
 
 
 def round_even(v: Array, shift: Array | int) -> I64:
@@ -100,7 +100,9 @@ def _bit_length(v: I64) -> I64:
     """Bits of non-negative integers below 2^62; 0 for 0."""
     high = np.asarray(v, np.int64) >> 31
     low = np.asarray(v, np.int64) & 0x7FFFFFFF  # both parts are exact in float64
-    return np.where(high > 0, 31 + np.frexp(high.astype(np.float64))[1], np.frexp(low.astype(np.float64))[1]).astype(np.int64)
+    return np.where(high > 0, 31 + np.frexp(high.astype(np.float64))[1], np.frexp(low.astype(np.float64))[1]).astype(
+        np.int64
+    )
 
 
 def f32_rne(acc: Array, scale: Array | float) -> I64:
@@ -142,7 +144,7 @@ def tflite_requant(input_scale: float, weight_scales: tuple[float, ...], output_
 
 def quantize_float(x: Array, scale: float, zero_point: int, low: int = -128, high: int = 127) -> I64:
     """Host quantization of a float sample: round half to even of x / scale, plus zero point, saturated."""
-    return np.clip(np.rint(np.asarray(x, np.float64) / scale) + zero_point, low, high).astype(np.int64)
+    return np.asarray(np.clip(np.rint(np.asarray(x, np.float64) / scale) + zero_point, low, high), np.int64)
 
 
 def tflite_quantize_float(x: Array, scale: float, zero_point: int, low: int = -128, high: int = 127) -> I64:
@@ -163,8 +165,15 @@ def _fixed_exp_on_negative(a: I64, integer_bits: int) -> I64:
     x = a_mod << integer_bits
     result = _exp_between_minus_quarter_and_zero(x)
     remainder = a_mod - a
-    multipliers = ((-2, 1672461947), (-1, 1302514674), (0, 790015084), (1, 290630308), (2, 39332535), (3, 720401),
-                   (4, 242))
+    multipliers = (
+        (-2, 1672461947),
+        (-1, 1302514674),
+        (0, 790015084),
+        (1, 290630308),
+        (2, 39332535),
+        (3, 720401),
+        (4, 242),
+    )
     for exponent, multiplier in multipliers:
         if integer_bits > exponent:
             bit = np.int64(1) << (fraction + exponent)
@@ -197,7 +206,8 @@ def one_over_one_plus_x(a: I64) -> I64:
         one_minus = (np.int64(1) << 29) - half_times_x
         # x * one_minus is Q4; back to Q2 by a saturating left shift of 2.
         x = x + np.clip(srdhm(x, one_minus) << 2, INT32_MIN, INT32_MAX)
-    return np.clip(x << 1, INT32_MIN, INT32_MAX)  # Q2 -> Q1 twice halved: ExactMulByPot<-1>, rescaled to Q0
+    # Q2 halved is Q1 with the same bits (ExactMulByPot<-1>); back to Q0 by a saturating left shift of 1.
+    return np.asarray(np.clip(x << 1, INT32_MIN, INT32_MAX), np.int64)
 
 
 def logistic_table(input_scale: float, input_zero_point: int) -> bytes:

@@ -95,8 +95,14 @@ def compile_file(model: Path, request: Request, out: Path | None = None, progres
     return compile_graph(graph, request, model.name, out, progress)
 
 
-def compile_graph(graph: Graph, request: Request, source: str, out: Path | None = None, progress: Progress = quiet,
-                  extra: Extra = Extra()) -> Compiled:  # noqa: B008 - frozen and empty
+def compile_graph(
+    graph: Graph,
+    request: Request,
+    source: str,
+    out: Path | None = None,
+    progress: Progress = quiet,
+    extra: Extra = Extra(),
+) -> Compiled:
     """The road: passes, schedule and plan, C, firmware, emulation, verification, report, folder."""
     name = identifier(graph.name) if request.name is None else checked_identifier(request.name)
     folder = out or Path(f"{name}_mcuc")
@@ -124,19 +130,37 @@ def compile_graph(graph: Graph, request: Request, source: str, out: Path | None 
 
         progress("verifying on the host and the emulated core")
         core = CortexM(firmware.elf, board.chip, emitted.symbols)
-        answers = check_answers(graph, schedule, plan, emitted, program_built, core, samples, wanted,
-                                lambda: CortexM(build_image(emitted, board, request, work / "traced", trace=True).elf,
-                                                board.chip, emitted.symbols), work)
-        stack = max(answers.run.stack_bytes, bound_of(core.image, board.chip, f"{name}_run").bytes or 0)
+        answers = check_answers(
+            graph,
+            schedule,
+            plan,
+            emitted,
+            program_built,
+            core,
+            samples,
+            wanted,
+            lambda: CortexM(
+                build_image(emitted, board, request, work / "traced", trace=True).elf, board.chip, emitted.symbols
+            ),
+            work,
+        )
+        bound = bound_of(core.image, board.chip, f"{name}_run")
+        stack = max(answers.run.stack_bytes, bound.bytes or 0)
+        if bound.bytes is None:
+            note = f"the stack has no static bound, only what was measured: {'; '.join(bound.unbounded)}"
+            extra = replace(extra, notes=(*extra.notes, note))
         emitted = emit(graph, schedule, plan, name, source, board.chip.arena_align, stack)
 
         progress("writing the report")
         accuracy = None if extra.labelled is None else measure_accuracy(program_built, extra.labelled)
-        report = make_report(graph, schedule, plan, emitted, board, firmware, answers, request, stack, budget, extra,
-                             accuracy)
+        report = make_report(
+            graph, schedule, plan, emitted, board, firmware, answers, request, stack, budget, extra, accuracy
+        )
         check_budgets(report, request.latency_ms)
         deliver(folder, emitted, firmware, report, schedule, extra.files)
-    return Compiled(graph, schedule, plan, emitted, replace(firmware, elf=folder / "firmware.elf"), answers, report, folder)
+    return Compiled(
+        graph, schedule, plan, emitted, replace(firmware, elf=folder / "firmware.elf"), answers, report, folder
+    )
 
 
 def measure_accuracy(program: host.HostModel, labelled: Labelled) -> Accuracy:
@@ -153,5 +177,13 @@ def build_image(emitted: Emitted, board: Board, request: Request, folder: Path, 
     main = folder / f"{emitted.name}_harness.c"
     main.write_text(emitted.harness, encoding="utf-8")
     defines = {"MCUC_WEIGHTS_SECTION": "1", **({"MCUC_TRACE": "1"} if trace else {})}
-    return build_firmware(sources, [folder], board, folder / "firmware.elf", request.toolchain, request.optimize, defines,
-                          harness_sources=[main])
+    return build_firmware(
+        sources,
+        [folder],
+        board,
+        folder / "firmware.elf",
+        request.toolchain,
+        request.optimize,
+        defines,
+        harness_sources=[main],
+    )

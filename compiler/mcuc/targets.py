@@ -144,7 +144,10 @@ def _read(file: Traversable, kind: type[_T]) -> _T:
         return msgspec.convert(tomllib.loads(file.read_text(encoding="utf-8")), kind)
     except OSError as e:
         raise McucError(
-            "board-file", f"The file cannot be read: {e.strerror}.", str(file), "check the path; `mcuc boards` lists the boards"
+            "board-file",
+            f"The file cannot be read: {e.strerror}.",
+            str(file),
+            "check the path; `mcuc boards` lists the boards",
         ) from e
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as e:
         raise McucError("board-file", f"{e}.", str(file), "docs/adding-a-board.md names every key") from e

@@ -13,9 +13,17 @@ import jinja2
 def environment() -> jinja2.Environment:
     """The one Jinja environment: undefined names are errors, blocks leave no blank lines."""
     root = resources.files("mcuc")
-    loader = jinja2.ChoiceLoader([jinja2.FileSystemLoader(str(root / "emit")), jinja2.FileSystemLoader(str(root / "kernels"))])
-    return jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-                              keep_trailing_newline=True, autoescape=False)
+    loader = jinja2.ChoiceLoader(
+        [jinja2.FileSystemLoader(str(root / "emit")), jinja2.FileSystemLoader(str(root / "kernels"))]
+    )
+    return jinja2.Environment(
+        loader=loader,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
 
 
 def render(template: str, **context: Any) -> str:

@@ -28,8 +28,12 @@ def check_ours(out: Path) -> None:
     except (OSError, ValueError):
         ours = False
     if not ours:
-        raise McucError("foreign-folder", f"{out} exists and was not written by mcuc", where=str(out),
-                        try_this="name another folder with -o, or remove this one")
+        raise McucError(
+            "foreign-folder",
+            f"{out} exists and was not written by mcuc",
+            where=str(out),
+            try_this="name another folder with -o, or remove this one",
+        )
 
 
 @contextmanager
@@ -69,7 +73,15 @@ def os_errors(where: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise McucError("disk-full", f"the disk is full ({error.strerror})", where=str(error.filename or where),
-                            try_this="free some space, or write to another disk with -o") from error
-        raise McucError("write-failed", f"cannot write: {error.strerror or error}", where=str(error.filename or where),
-                        try_this="check the path and its permissions, or name another folder with -o") from error
+            raise McucError(
+                "disk-full",
+                f"the disk is full ({error.strerror})",
+                where=str(error.filename or where),
+                try_this="free some space, or write to another disk with -o",
+            ) from error
+        raise McucError(
+            "write-failed",
+            f"cannot write: {error.strerror or error}",
+            where=str(error.filename or where),
+            try_this="check the path and its permissions, or name another folder with -o",
+        ) from error

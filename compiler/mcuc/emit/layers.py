@@ -36,8 +36,16 @@ class KernelPool:
         return [text.replace("@FN@", name).strip("\n") + "\n" for text, name in self.found.items()]
 
 
-def layer_context(index: int, layer: Layer, graph: Graph, plan: Plan, prefix: str, kernels: KernelPool,
-                  tables: TablePool, pointer: dict[str, str]) -> dict[str, Any]:
+def layer_context(
+    index: int,
+    layer: Layer,
+    graph: Graph,
+    plan: Plan,
+    prefix: str,
+    kernels: KernelPool,
+    tables: TablePool,
+    pointer: dict[str, str],
+) -> dict[str, Any]:
     """One layer as text: its function and its call in run. pointer: tensor -> C expression in run."""
     symbol = layer_symbol(prefix, index, layer.node.op)
     names = graph.runtime_inputs(layer.node)
@@ -47,16 +55,27 @@ def layer_context(index: int, layer: Layer, graph: Graph, plan: Plan, prefix: st
     if layer.scratch:
         args.append("uint8_t *scratch")
         values.append(f"base + {plan.scratch[layer.node.name]}u")
-    calls = [_call(call, kernel, layer, f"l{index:02d}_{k}" if len(layer.calls) > 1 else f"l{index:02d}", kernels, tables)
-             for k, (call, kernel) in enumerate(layer.calls)]
-    title = f"{layer.node.name}: {' + '.join('x'.join(map(str, graph.tensors[n].shape)) for n in names)} -> " \
-            f"{'x'.join(map(str, graph.tensors[out].shape))}, tensor {out}"
+    calls = [
+        _call(call, kernel, layer, f"l{index:02d}_{k}" if len(layer.calls) > 1 else f"l{index:02d}", kernels, tables)
+        for k, (call, kernel) in enumerate(layer.calls)
+    ]
+    title = (
+        f"{layer.node.name}: {' + '.join('x'.join(map(str, graph.tensors[n].shape)) for n in names)} -> "
+        f"{'x'.join(map(str, graph.tensors[out].shape))}, tensor {out}"
+    )
     text = render("layer.c.j2", symbol=symbol, args=", ".join(args), calls=calls, comment=comment(title))
-    return {"text": text, "symbol": symbol, "call": f"{symbol}({', '.join(values)})", "out": pointer[out],
-            "out_bytes": graph.tensors[out].bytes}
+    return {
+        "text": text,
+        "symbol": symbol,
+        "call": f"{symbol}({', '.join(values)})",
+        "out": pointer[out],
+        "out_bytes": graph.tensors[out].bytes,
+    }
 
 
-def _call(call: Call, kernel: Kernel, layer: Layer, place: str, kernels: KernelPool, tables: TablePool) -> dict[str, Any]:
+def _call(
+    call: Call, kernel: Kernel, layer: Layer, place: str, kernels: KernelPool, tables: TablePool
+) -> dict[str, Any]:
     at = 0
     rows = []
     for k, r in enumerate(call.rows):
@@ -66,11 +85,20 @@ def _call(call: Call, kernel: Kernel, layer: Layer, place: str, kernels: KernelP
     step = 0 if call.whole_channels or not 0 < tiling.channels < call.channels else tiling.channels
     columns = tiling.columns if 0 < tiling.columns < call.width else 0
     return {
-        "rows": rows, "row_count": max(1, at), "height": call.height, "width": call.width, "channels": call.channels,
-        "columns": columns, "step": step, "fn": kernels.symbol(call, kernel), "out_row_bytes": call.out_row_bytes,
-        "out_stride": call.out_stride, "offset": f"{call.out_offset} + " if call.out_offset else "",
+        "rows": rows,
+        "row_count": max(1, at),
+        "height": call.height,
+        "width": call.width,
+        "channels": call.channels,
+        "columns": columns,
+        "step": step,
+        "fn": kernels.symbol(call, kernel),
+        "out_row_bytes": call.out_row_bytes,
+        "out_stride": call.out_stride,
+        "offset": f"{call.out_offset} + " if call.out_offset else "",
         "scratch": "scratch" if kernel.scratch(call) else "NULL",
-        "tables": "".join(f", {tables.symbol(t, place)}" for t in call.tables)}
+        "tables": "".join(f", {tables.symbol(t, place)}" for t in call.tables),
+    }
 
 
 def _rows(r: Rows, at: int, tables: TablePool, place: str) -> dict[str, Any]:
@@ -78,7 +106,14 @@ def _rows(r: Rows, at: int, tables: TablePool, place: str) -> dict[str, Any]:
     if r.pad:
         first += f" - {r.pad}"
     index = tables.symbol(Table("rows", "int16_t", np.array(r.index)), place) if r.index else ""
-    return {"at": at, "input": r.input, "offset": f" + {r.offset}" if r.offset else "", "index": index, "first": first,
-            "dilation": r.dilation, "count": r.count, "height": r.height, "row_bytes": r.row_bytes}
-
-
+    return {
+        "at": at,
+        "input": r.input,
+        "offset": f" + {r.offset}" if r.offset else "",
+        "index": index,
+        "first": first,
+        "dilation": r.dilation,
+        "count": r.count,
+        "height": r.height,
+        "row_bytes": r.row_bytes,
+    }

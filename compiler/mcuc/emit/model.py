@@ -24,7 +24,7 @@ _CTYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "i
 
 @dataclass(frozen=True)
 class Emitted:
-    """files: name -> text of what the user gets; harness, host_main: test programs; symbols: layer functions in order."""
+    """files: name -> text that the user gets; harness, host_main: test programs; symbols: layer functions in order."""
 
     name: str
     files: Mapping[str, str]
@@ -46,19 +46,38 @@ def emit(graph: Graph, schedule: Schedule, plan: Plan, name: str, source: str, a
     single = len(graph.inputs) == 1 and len(graph.outputs) == 1
     macro = name.upper()
     ends = [*_ends(graph, plan, name, "input", graph.inputs), *_ends(graph, plan, name, "output", graph.outputs)]
-    run_args = (f"void *arena, const {name}_input_t *input, {name}_output_t *output" if single
-                else "void *arena, const void *const inputs[], void *const outputs[]")
+    run_args = (
+        f"void *arena, const {name}_input_t *input, {name}_output_t *output"
+        if single
+        else "void *arena, const void *const inputs[], void *const outputs[]"
+    )
     context: dict[str, Any] = {
-        "name": name, "macro": macro, "version": __version__, "source": comment(source), "title": comment(graph.name),
-        "tables": tables.rows(), "kernels": kernels.bodies(), "layers": layers, "single": single, "run_args": run_args,
-        "inputs": graph.inputs, "outputs": graph.outputs, "arena": plan.arena, "work": plan.work, "align": arena_align,
-        "ends": ends, "runtime_version": RUNTIME_VERSION, "first_input": ends[0]["macro"][len(macro) + 1:],
-        "first_output": ends[len(graph.inputs)]["macro"][len(macro) + 1:]}
+        "name": name,
+        "macro": macro,
+        "version": __version__,
+        "source": comment(source),
+        "title": comment(graph.name),
+        "tables": tables.rows(),
+        "kernels": kernels.bodies(),
+        "layers": layers,
+        "single": single,
+        "run_args": run_args,
+        "inputs": graph.inputs,
+        "outputs": graph.outputs,
+        "arena": plan.arena,
+        "work": plan.work,
+        "align": arena_align,
+        "ends": ends,
+        "runtime_version": RUNTIME_VERSION,
+        "first_input": ends[0]["macro"][len(macro) + 1 :],
+        "first_output": ends[len(graph.inputs)]["macro"][len(macro) + 1 :],
+    }
     context["build_id"] = _build_id(context)
     files = {
         f"{name}.c": render("model.c.j2", **context),
         f"{name}.h": render("model.h.j2", stack=stack, **context),
-        f"{name}_weights.c": render("weights.c.j2", **context)}
+        f"{name}_weights.c": render("weights.c.j2", **context),
+    }
     harness = render("harness.c.j2", **context)
     host_main = render("host_main.c.j2", **context)
     return Emitted(name, files, harness, host_main, tuple(str(entry["symbol"]) for entry in layers), tables.bytes)
@@ -72,16 +91,22 @@ def _build_id(context: dict[str, Any]) -> str:
 def _pointers(graph: Graph, plan: Plan) -> dict[str, str]:
     """Tensor -> C expression inside run: the caller's buffers for what shares bytes with an input or output."""
     if set(graph.inputs) & set(graph.outputs):
-        raise McucError("unsupported", "an output of the model is one of its inputs",
-                        where=next(iter(set(graph.inputs) & set(graph.outputs))), try_this="remove the output from the model")
+        raise McucError(
+            "unsupported",
+            "an output of the model is one of its inputs",
+            where=next(iter(set(graph.inputs) & set(graph.outputs))),
+            try_this="remove the output from the model",
+        )
     caller = {plan.storage[n]: f"in{i}" for i, n in enumerate(graph.inputs)}
     caller.update({plan.storage[n]: f"out{i}" for i, n in enumerate(graph.outputs)})
     return {n: caller.get(plan.storage[n], f"(int8_t *)(base + {offset}u)") for n, offset in plan.tensors.items()}
 
 
 def _ends(graph: Graph, plan: Plan, name: str, side: str, names: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [_end(graph.tensors[n], plan, f"{name}_{side}" + (f"_{i}" if len(names) > 1 else ""))
-            for i, n in enumerate(names)]
+    return [
+        _end(graph.tensors[n], plan, f"{name}_{side}" + (f"_{i}" if len(names) > 1 else ""))
+        for i, n in enumerate(names)
+    ]
 
 
 def _end(tensor: Tensor, plan: Plan, symbol: str) -> dict[str, Any]:
@@ -89,7 +114,15 @@ def _end(tensor: Tensor, plan: Plan, symbol: str) -> dict[str, Any]:
     scale = None if quant is None or len(quant.scale) != 1 else f"{quant.scale[0]:.9g}"
     if scale is not None and not set(scale) & set(".en"):
         scale += ".0"
-    return {"type": f"{symbol}_t", "macro": symbol.upper(), "ctype": _CTYPES[tensor.dtype.value], "bytes": tensor.bytes,
-            "elements": tensor.elements, "shape": tensor.shape, "scale": None if scale is None else f"{scale}f",
-            "zero_point": 0 if quant is None else quant.zero_point[0], "offset": plan.tensors[tensor.name],
-            "comment": comment(tensor.name)}
+    return {
+        "type": f"{symbol}_t",
+        "macro": symbol.upper(),
+        "ctype": _CTYPES[tensor.dtype.value],
+        "bytes": tensor.bytes,
+        "elements": tensor.elements,
+        "shape": tensor.shape,
+        "scale": None if scale is None else f"{scale}f",
+        "zero_point": 0 if quant is None else quant.zero_point[0],
+        "offset": plan.tensors[tensor.name],
+        "comment": comment(tensor.name),
+    }

@@ -7,10 +7,72 @@ import re
 from mcuc.errors import McucError
 
 _KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long register "
-    "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm and bool "
-    "catch class delete explicit export false friend mutable namespace new not operator or private protected public "
-    "template this throw true try typename using virtual xor main".split())
+    [
+        "auto",
+        "break",
+        "case",
+        "char",
+        "const",
+        "continue",
+        "default",
+        "do",
+        "double",
+        "else",
+        "enum",
+        "extern",
+        "float",
+        "for",
+        "goto",
+        "if",
+        "inline",
+        "int",
+        "long",
+        "register",
+        "restrict",
+        "return",
+        "short",
+        "signed",
+        "sizeof",
+        "static",
+        "struct",
+        "switch",
+        "typedef",
+        "union",
+        "unsigned",
+        "void",
+        "volatile",
+        "while",
+        "asm",
+        "and",
+        "bool",
+        "catch",
+        "class",
+        "delete",
+        "explicit",
+        "export",
+        "false",
+        "friend",
+        "mutable",
+        "namespace",
+        "new",
+        "not",
+        "operator",
+        "or",
+        "private",
+        "protected",
+        "public",
+        "template",
+        "this",
+        "throw",
+        "true",
+        "try",
+        "typename",
+        "using",
+        "virtual",
+        "xor",
+        "main",
+    ]
+)
 
 
 def identifier(name: str) -> str:
@@ -24,14 +86,24 @@ def identifier(name: str) -> str:
 def checked_identifier(name: str) -> str:
     """A prefix that the user gave. Raises McucError when it is no C identifier."""
     if not re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_]{0,47}", name) or name in _KEYWORDS or name.startswith("mcuc_"):
-        raise McucError("bad-name", f"{name!r} cannot be the prefix of C symbols", where="--name",
-                        try_this=f"use letters, digits and _, beginning with a letter, for example {identifier(name)}")
+        raise McucError(
+            "bad-name",
+            f"{name!r} cannot be the prefix of C symbols",
+            where="--name",
+            try_this=f"use letters, digits and _, beginning with a letter, for example {identifier(name)}",
+        )
     return name
 
 
 def comment(text: str) -> str:
     """Text from a model, safe inside a C comment."""
-    return re.sub(r"[^\x20-\x7e]", "?", text).replace("*/", "* /").replace("/*", "/ *").replace("\\", "/").replace("??", "? ?")
+    return (
+        re.sub(r"[^\x20-\x7e]", "?", text)
+        .replace("*/", "* /")
+        .replace("/*", "/ *")
+        .replace("\\", "/")
+        .replace("??", "? ?")
+    )
 
 
 def layer_symbol(prefix: str, index: int, op: str) -> str:

@@ -30,8 +30,15 @@ class TablePool:
 
     def rows(self) -> list[dict[str, object]]:
         """Template rows: ctype, symbol, length, initializer."""
-        return [{"ctype": t.ctype, "symbol": symbol, "length": max(1, int(t.values.size)), "initializer": literals(t.values)}
-                for symbol, t in self.found.values()]
+        return [
+            {
+                "ctype": t.ctype,
+                "symbol": symbol,
+                "length": max(1, int(t.values.size)),
+                "initializer": literals(t.values),
+            }
+            for symbol, t in self.found.values()
+        ]
 
 
 _NUMPY = {"int8_t": np.int8, "uint8_t": np.uint8, "int16_t": np.int16, "int32_t": np.int32}
@@ -40,4 +47,4 @@ _NUMPY = {"int8_t": np.int8, "uint8_t": np.uint8, "int16_t": np.int16, "int32_t"
 def literals(values: Array, per_line: int = 24) -> str:
     """Decimal C initializers; INT32_MIN is written as an expression, having no literal of its type."""
     text = ["(-2147483647 - 1)" if v == -(2**31) else str(v) for v in values.reshape(-1).tolist()] or ["0"]
-    return ",\n".join("    " + ", ".join(text[i:i + per_line]) for i in range(0, len(text), per_line))
+    return ",\n".join("    " + ", ".join(text[i : i + per_line]) for i in range(0, len(text), per_line))

@@ -42,14 +42,23 @@ def write_sources(emitted: Emitted, folder: Path) -> list[Path]:
     return [folder / name for name in emitted.files if name.endswith(".c")]
 
 
-def build(emitted: Emitted, graph: Graph, folder: Path, trace: bool = False, sanitize: bool = False,
-          emulate_dsp: bool = False, extra_flags: Sequence[str] = ()) -> HostModel:
+def build(
+    emitted: Emitted,
+    graph: Graph,
+    folder: Path,
+    trace: bool = False,
+    sanitize: bool = False,
+    emulate_dsp: bool = False,
+    extra_flags: Sequence[str] = (),
+) -> HostModel:
     """Compile the generated C with its host test program in folder. McucError when the compiler refuses."""
     sources = write_sources(emitted, folder)
     main = folder / f"{emitted.name}_host_main.c"
     main.write_text(emitted.host_main, encoding="utf-8")
     flags = [*extra_flags, *(["-DMCUC_TRACE"] if trace else []), *(["-DMCUC_EMULATE_DSP"] if emulate_dsp else [])]
-    exe = build_host_executable([*sources, main], [folder], folder / f"{emitted.name}_host", sanitize=sanitize, extra_flags=flags)
+    exe = build_host_executable(
+        [*sources, main], [folder], folder / f"{emitted.name}_host", sanitize=sanitize, extra_flags=flags
+    )
     return HostModel(exe, graph, len(emitted.symbols) if trace else 0)
 
 
@@ -60,18 +69,33 @@ def run(model: HostModel, samples: Sequence[Sequence[Array]], inside: bool = Fal
     when the program fails (a sanitizer finding included) or takes longer than timeout_s.
     """
     tensors = [model.graph.tensors[n] for n in model.graph.inputs]
-    data = b"".join(np.ascontiguousarray(a, t.dtype.value).tobytes() for sample in samples
-                    for a, t in zip(sample, tensors, strict=True))
+    data = b"".join(
+        np.ascontiguousarray(a, t.dtype.value).tobytes()
+        for sample in samples
+        for a, t in zip(sample, tensors, strict=True)
+    )
     try:
-        done = subprocess.run([str(model.executable), *(["inside"] if inside else [])], input=data, capture_output=True,
-                              timeout=timeout_s, check=False)
+        done = subprocess.run(
+            [str(model.executable), *(["inside"] if inside else [])],
+            input=data,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
-        raise McucError("host-run", f"the model took longer than {timeout_s} s on the host", where=str(model.executable),
-                        try_this="verify with fewer samples") from error
+        raise McucError(
+            "host-run",
+            f"the model took longer than {timeout_s} s on the host",
+            where=str(model.executable),
+            try_this="verify with fewer samples",
+        ) from error
     if done.returncode != 0:
-        raise McucError("host-run", f"the generated program ended with {done.returncode}: "
-                        f"{done.stderr.decode('utf-8', 'replace')[:2000]}", where=str(model.executable),
-                        try_this="report this as a bug, with the model")
+        raise McucError(
+            "host-run",
+            f"the generated program ended with {done.returncode}: {done.stderr.decode('utf-8', 'replace')[:2000]}",
+            where=str(model.executable),
+            try_this="report this as a bug, with the model",
+        )
     return _split(model, done.stdout, len(samples))
 
 
@@ -79,12 +103,16 @@ def _split(model: HostModel, data: bytes, samples: int) -> HostRun:
     outs = [model.graph.tensors[n] for n in model.graph.outputs]
     width = sum(t.bytes for t in outs) + 4 * model.layers
     if len(data) != samples * width:
-        raise McucError("host-run", f"{len(data)} bytes came back, {samples * width} were expected",
-                        where=str(model.executable), try_this="report this as a bug, with the model")
+        raise McucError(
+            "host-run",
+            f"{len(data)} bytes came back, {samples * width} were expected",
+            where=str(model.executable),
+            try_this="report this as a bug, with the model",
+        )
     table = np.frombuffer(data, np.uint8).reshape(samples, width)
     found, at = [], 0
     for t in outs:
-        part = np.ascontiguousarray(table[:, at:at + t.bytes])
+        part = np.ascontiguousarray(table[:, at : at + t.bytes])
         found.append(part.view(t.dtype.value).reshape(samples, *t.shape))
         at += t.bytes
     hashes = np.ascontiguousarray(table[:, at:]).view(np.uint32)

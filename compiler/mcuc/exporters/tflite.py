@@ -10,7 +10,15 @@ from mcuc import ops
 from mcuc.errors import McucError
 from mcuc.ir import DType, Graph, Tensor
 
-_TYPES = {DType.FLOAT32: 0, DType.INT32: 2, DType.UINT8: 3, DType.INT64: 4, DType.BOOL: 6, DType.INT16: 7, DType.INT8: 9}
+_TYPES = {
+    DType.FLOAT32: 0,
+    DType.INT32: 2,
+    DType.UINT8: 3,
+    DType.INT64: 4,
+    DType.BOOL: 6,
+    DType.INT16: 7,
+    DType.INT8: 9,
+}
 
 
 def export(graph: Graph) -> bytes:
@@ -41,20 +49,30 @@ def export(graph: Graph) -> bytes:
     for node in graph.nodes:
         operator = ops.get(node.op)
         if operator.to_tflite is None or graph.profile != "tflite":
-            raise McucError("not-exportable", f"operator {node.op} of profile {graph.profile} has no TFLite form",
-                            where=node.name, try_this="export to ONNX instead")
+            raise McucError(
+                "not-exportable",
+                f"operator {node.op} of profile {graph.profile} has no TFLite form",
+                where=node.name,
+                try_this="export to ONNX instead",
+            )
         exported = operator.to_tflite(node, graph)
         constants = {t.name: t for t in exported.constants}
         if exported.kind not in codes:
             codes[exported.kind] = len(model.operatorCodes)
             code = schema.OperatorCodeT()
             number = getattr(schema.BuiltinOperator, exported.kind)
-            code.builtinCode, code.deprecatedBuiltinCode, code.version = number, min(number, 127), _version(exported.kind)
+            code.builtinCode, code.deprecatedBuiltinCode, code.version = (
+                number,
+                min(number, 127),
+                _version(exported.kind),
+            )
             model.operatorCodes.append(code)
         entry = schema.OperatorT()
         entry.opcodeIndex = codes[exported.kind]
         names = node.inputs if exported.inputs is None else exported.inputs
-        entry.inputs = [-1 if not n else tensor_index(constants[n] if n in constants else graph.tensors[n]) for n in names]
+        entry.inputs = [
+            -1 if not n else tensor_index(constants[n] if n in constants else graph.tensors[n]) for n in names
+        ]
         entry.outputs = [tensor_index(graph.tensors[n]) for n in node.outputs]
         if exported.options:
             options: Any = getattr(schema, f"{exported.options}T")()
@@ -74,10 +92,30 @@ def export(graph: Graph) -> bytes:
 
 def _version(kind: str) -> int:
     """The operator version in which TFLite introduced int8 (tensorflow/lite/tools/versioning)."""
-    return {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "ADD": 2, "MUL": 2, "AVERAGE_POOL_2D": 2,
-            "MAX_POOL_2D": 2, "SOFTMAX": 2, "LOGISTIC": 2, "RELU": 2, "RELU6": 2, "PAD": 2, "PADV2": 2, "MEAN": 2,
-            "CONCATENATION": 2, "TRANSPOSE": 2, "STRIDED_SLICE": 2, "SLICE": 2, "RESIZE_NEAREST_NEIGHBOR": 3,
-            "QUANTIZE": 2, "DEQUANTIZE": 2, "RESHAPE": 1}.get(kind, 1)
+    return {
+        "CONV_2D": 3,
+        "DEPTHWISE_CONV_2D": 3,
+        "FULLY_CONNECTED": 4,
+        "ADD": 2,
+        "MUL": 2,
+        "AVERAGE_POOL_2D": 2,
+        "MAX_POOL_2D": 2,
+        "SOFTMAX": 2,
+        "LOGISTIC": 2,
+        "RELU": 2,
+        "RELU6": 2,
+        "PAD": 2,
+        "PADV2": 2,
+        "MEAN": 2,
+        "CONCATENATION": 2,
+        "TRANSPOSE": 2,
+        "STRIDED_SLICE": 2,
+        "SLICE": 2,
+        "RESIZE_NEAREST_NEIGHBOR": 3,
+        "QUANTIZE": 2,
+        "DEQUANTIZE": 2,
+        "RESHAPE": 1,
+    }.get(kind, 1)
 
 
 def _tensor(schema: Any, model: Any, tensor: Tensor) -> Any:

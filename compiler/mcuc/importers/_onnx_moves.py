@@ -258,7 +258,8 @@ def on_resize(state: State, node: FileNode) -> Result:
     arrays = constants_of(state, node)
     scales = arrays[2] if len(arrays) > 2 and arrays[2] is not None and arrays[2].size else None
     sizes = arrays[3] if len(arrays) > 3 and arrays[3] is not None and arrays[3].size else None
-    if node.attrs.get("axes") or (scales is None) == (sizes is None) or (scales if sizes is None else sizes).size != 4:
+    given = scales if sizes is None else sizes
+    if node.attrs.get("axes") or given is None or (scales is not None and sizes is not None) or given.size != 4:
         raise refuse(
             "unsupported-operator", "Resize needs four scales or four sizes", node.where, "give sizes for N, C, H and W"
         )

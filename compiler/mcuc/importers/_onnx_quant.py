@@ -148,7 +148,7 @@ def quantize(real: Array, params: Params) -> Array:
     bounded = np.clip(
         np.nan_to_num(steps, nan=0.0, posinf=2.0**31, neginf=-(2.0**31)).astype(np.int64) + zero, limits.min, limits.max
     )
-    return bounded.astype(params.dtype).reshape(real.shape)
+    return np.asarray(bounded.astype(params.dtype)).reshape(real.shape)
 
 
 def dequantize(array: Array, params: Params) -> Array:

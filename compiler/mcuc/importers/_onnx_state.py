@@ -112,8 +112,8 @@ def build(
     operator = ops.find_onnx(kind, where)
     assert operator.from_onnx is not None
     built = operator.from_onnx(Imported(kind, options, tuple(inputs), (out,), where, unsigned, state.opset))
-    for tensor in built.constants:
-        add_tensor(state, tensor)
+    for constant in built.constants:
+        add_tensor(state, constant)
     target = ops.get(built.op)
     arguments = [state.tensors[n] for n in built.inputs if n]
     for tensor in inputs:  # an operator sees this node's own view of a tensor's quantization

@@ -12,6 +12,7 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache as memoize
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from mcuc import cache
 from mcuc.emit.layers import KernelPool, layer_context
 from mcuc.emit.model import emit
 from mcuc.emit.tables import TablePool
-from mcuc.emulate import host
+from mcuc.emulate import cycles, host
 from mcuc.emulate.cortex_m import CortexM
 from mcuc.ir import DType, Graph, Node, Quant, Tensor
 from mcuc.plan import Plan
@@ -50,20 +51,22 @@ class NetworkCost:
     code: int
 
 
-def network_cost(graph: Graph, schedule: Schedule, board: Board, toolchain: str = "auto",
-                 optimize: Optimize = "balanced") -> NetworkCost:
+def network_cost(
+    graph: Graph, schedule: Schedule, board: Board, toolchain: str = "auto", optimize: Optimize = "balanced"
+) -> NetworkCost:
     """The cost of a schedule, measuring the layers that were never met before.
 
     Raises McucError where a measuring firmware cannot be built or run.
     """
     layers = [layer for layer in schedule.layers if layer.calls]
     found = layer_costs([(graph, layer) for layer in layers], board, toolchain, optimize)
-    cycles = sum(c.cycles for c in found)
-    return NetworkCost(cycles, 1000 * cycles / board.chip.clock_hz, sum(c.code for c in found))
+    total = sum(c.cycles for c in found)
+    return NetworkCost(total, 1000 * total / board.chip.clock_hz, sum(c.code for c in found))
 
 
-def layer_costs(layers: Sequence[tuple[Graph, Layer]], board: Board, toolchain: str,
-                optimize: Optimize) -> list[LayerCost]:
+def layer_costs(
+    layers: Sequence[tuple[Graph, Layer]], board: Board, toolchain: str, optimize: Optimize
+) -> list[LayerCost]:
     """One cost for each layer of its graph, in order; from the cache where it holds them."""
     label = find(toolchain).label
     keys = [_key(graph, layer, board, label, optimize) for graph, layer in layers]
@@ -79,7 +82,7 @@ def layer_costs(layers: Sequence[tuple[Graph, Layer]], board: Board, toolchain: 
             missing[key] = entry
     todo = list(missing.items())
     for start in range(0, len(todo), BATCH):
-        part = todo[start:start + BATCH]
+        part = todo[start : start + BATCH]
         found = _measure([entry for _, entry in part], board, toolchain, optimize)
         for (key, _), cost in zip(part, found, strict=True):
             known[key] = cost
@@ -88,8 +91,14 @@ def layer_costs(layers: Sequence[tuple[Graph, Layer]], board: Board, toolchain: 
 
 
 def _key(graph: Graph, layer: Layer, board: Board, toolchain: str, optimize: str) -> str:
-    text = "\n".join([_signature(graph, layer), board.chip.core, board.chip.name, str(board.chip.flash), toolchain, optimize])
+    text = "\n".join([_signature(graph, layer), str(board.chip), toolchain, optimize, _cycle_model()])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@memoize
+def _cycle_model() -> str:
+    """Changes when the rules that turn instructions into cycles do."""
+    return hashlib.sha256(Path(cycles.__file__).read_bytes()).hexdigest()
 
 
 def _signature(graph: Graph, layer: Layer) -> str:
@@ -102,8 +111,9 @@ def _signature(graph: Graph, layer: Layer) -> str:
     return "\n".join([text, *sizes])
 
 
-def _measure(layers: Sequence[tuple[Graph, Layer]], board: Board, toolchain: str,
-             optimize: Optimize) -> list[LayerCost]:
+def _measure(
+    layers: Sequence[tuple[Graph, Layer]], board: Board, toolchain: str, optimize: Optimize
+) -> list[LayerCost]:
     """Each layer once, alone, all in one firmware: inputs and outputs of all of them lie in the same bytes."""
     alone, network = _isolated(layers)
     schedule = Schedule(Segment("layers", tuple(alone)))
@@ -113,20 +123,33 @@ def _measure(layers: Sequence[tuple[Graph, Layer]], board: Board, toolchain: str
         sources = host.write_sources(emitted, work)
         main = work / "probe_harness.c"
         main.write_text(emitted.harness, encoding="utf-8")
-        firmware = build_firmware(sources, [work], board, work / "probe.elf", toolchain, optimize,
-                                  {"MCUC_WEIGHTS_SECTION": "1"}, harness_sources=[main])
+        firmware = build_firmware(
+            sources,
+            [work],
+            board,
+            work / "probe.elf",
+            toolchain,
+            optimize,
+            {"MCUC_WEIGHTS_SECTION": "1"},
+            harness_sources=[main],
+        )
         core = CortexM(firmware.elf, board.chip, emitted.symbols)
         run = core.run()
         size = {s.name: s.size for s in core.image.functions}
-    return [LayerCost(c.instructions, c.cycles, _code(size, emitted.files["probe.c"], c.symbol)) for c in run.layers[1:]]
+    streams = [round(cycles.stream_cycles(board.chip, layer.table_bytes)) for layer in alone]
+    return [
+        LayerCost(c.instructions, c.cycles + stream, _code(size, emitted.files["probe.c"], c.symbol))
+        for c, stream in zip(run.layers[1:], streams, strict=True)
+    ]
 
 
 def _code(size: Mapping[str, int], source: str, symbol: str) -> int:
     """Bytes of a layer's function and of the kernels that it names and that were not inlined into it."""
     body = source.split(f"static void {symbol}(")[1].split("\n}\n")[0]
     kernels = set(re.findall(r"\bprobe_k\d+_\w+", body))
-    return size.get(symbol, 0) + sum(n for name, n in size.items() if name.split(".")[0] in kernels
-                                     or any(name == f"{k}_patch" for k in kernels))
+    return size.get(symbol, 0) + sum(
+        n for name, n in size.items() if name.split(".")[0] in kernels or any(name == f"{k}_patch" for k in kernels)
+    )
 
 
 def _isolated(layers: Sequence[tuple[Graph, Layer]]) -> tuple[list[Layer], Graph]:
@@ -135,8 +158,13 @@ def _isolated(layers: Sequence[tuple[Graph, Layer]]) -> tuple[list[Layer], Graph
     nodes, alone, inputs, outputs = [], [], [], []
     for i, (graph, layer) in enumerate(layers):
         rename = {n: f"{i}:{n}" for n in (*layer.node.inputs, *layer.node.outputs) if n}
-        node = Node(f"{i}:{layer.node.name}", layer.node.op, tuple(rename.get(n, "") for n in layer.node.inputs),
-                    tuple(rename[n] for n in layer.node.outputs), layer.node.attrs)
+        node = Node(
+            f"{i}:{layer.node.name}",
+            layer.node.op,
+            tuple(rename.get(n, "") for n in layer.node.inputs),
+            tuple(rename[n] for n in layer.node.outputs),
+            layer.node.attrs,
+        )
         for old, new in rename.items():
             tensors[new] = replace(graph.tensors[old], name=new)
         inputs += [rename[n] for n in dict.fromkeys(graph.runtime_inputs(layer.node))]
@@ -148,8 +176,12 @@ def _isolated(layers: Sequence[tuple[Graph, Layer]]) -> tuple[list[Layer], Graph
 
 
 def _with_scales(graph: Graph) -> Graph:
-    tensors = {n: t if t.quant is not None or t.data is not None or t.dtype is DType.INT32
-               else replace(t, quant=Quant((1.0,), (0,))) for n, t in graph.tensors.items()}
+    tensors = {
+        n: t
+        if t.quant is not None or t.data is not None or t.dtype is DType.INT32
+        else replace(t, quant=Quant((1.0,), (0,)))
+        for n, t in graph.tensors.items()
+    }
     return replace(graph, tensors=tensors)
 
 
@@ -166,5 +198,16 @@ def _stacked_plan(graph: Graph, layers: Sequence[Layer]) -> Plan:
         scratch[layer.node.name] = at
         arena = max(arena, at + layer.scratch)
     storage = {n: n for n in tensors}
-    return Plan(tensors=tensors, scratch=scratch, storage=storage, buffers=(), offsets={}, io=frozenset(), arena=arena,
-                work=arena, lower_bound=arena, optimal=False, live=tuple(np.zeros(len(layers), int).tolist()))
+    return Plan(
+        tensors=tensors,
+        scratch=scratch,
+        storage=storage,
+        buffers=(),
+        offsets={},
+        io=frozenset(),
+        arena=arena,
+        work=arena,
+        lower_bound=arena,
+        optimal=False,
+        live=tuple(np.zeros(len(layers), int).tolist()),
+    )

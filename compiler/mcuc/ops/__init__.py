@@ -72,6 +72,10 @@ def find_onnx(kind: str, where: str) -> Operator:
 
 def _find(table: dict[str, str], kind: str, where: str, family: str) -> Operator:
     if kind not in table:
-        raise McucError("unsupported-operator", f"{family} operator {kind} is not supported", where=where,
-                        try_this="run `mcuc check MODEL` for every node's verdict and `mcuc ops` for what is supported")
+        raise McucError(
+            "unsupported-operator",
+            f"{family} operator {kind} is not supported",
+            where=where,
+            try_this="run `mcuc check MODEL` for every node's verdict and `mcuc ops` for what is supported",
+        )
     return get(table[kind])

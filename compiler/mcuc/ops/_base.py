@@ -32,8 +32,12 @@ class Imported:
     def input(self, index: int) -> Tensor:
         """The index-th input. Raises McucError when it is absent."""
         if index >= len(self.inputs) or self.inputs[index] is None:
-            raise McucError("broken-model", f"{self.kind} lacks its input {index}", where=self.where,
-                            try_this="check that the model file is complete")
+            raise McucError(
+                "broken-model",
+                f"{self.kind} lacks its input {index}",
+                where=self.where,
+                try_this="check that the model file is complete",
+            )
         tensor = self.inputs[index]
         assert tensor is not None
         return tensor
@@ -45,9 +49,12 @@ class Imported:
         """The data of a constant input. Raises McucError when it is computed at run time."""
         tensor = self.input(index)
         if tensor.data is None:
-            raise McucError("not-constant", f"{self.kind} needs a constant input {index}, found tensor "
-                            f"{tensor.name!r} computed at run time", where=self.where,
-                            try_this="freeze this input into a constant before exporting")
+            raise McucError(
+                "not-constant",
+                f"{self.kind} needs a constant input {index}, found tensor {tensor.name!r} computed at run time",
+                where=self.where,
+                try_this="freeze this input into a constant before exporting",
+            )
         return tensor.data
 
 
@@ -126,8 +133,12 @@ def no_cost(node: Node, graph: Graph) -> Cost:
 def scale_of(tensor: Tensor, where: str) -> float:
     """The per-tensor scale. Raises McucError when the tensor is not quantized per tensor."""
     if tensor.quant is None or len(tensor.quant.scale) != 1:
-        raise McucError("not-quantized", f"tensor {tensor.name!r} ({tensor.dtype.value}) has no per-tensor quantization",
-                        where=where, try_this="quantize the model to full int8 (weights and activations) before compiling")
+        raise McucError(
+            "not-quantized",
+            f"tensor {tensor.name!r} ({tensor.dtype.value}) has no per-tensor quantization",
+            where=where,
+            try_this="quantize the model to full int8 (weights and activations) before compiling",
+        )
     return tensor.quant.scale[0]
 
 

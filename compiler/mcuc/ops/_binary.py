@@ -59,8 +59,9 @@ def binary_call(kind: str, node: Node, graph: Graph, params: Mapping[str, Any], 
     """A call of the binary family; kind is "add" or "mul", params and tables its constants."""
     tensors = [graph.tensors[n] for n in node.inputs[:2]]
     out_shape = graph.tensors[node.outputs[0]].shape
-    found = dims(out_shape, (tensors[0].shape, tensors[1].shape),
-                 (tensors[0].data is not None, tensors[1].data is not None))
+    found = dims(
+        out_shape, (tensors[0].shape, tensors[1].shape), (tensors[0].data is not None, tensors[1].data is not None)
+    )
     (h, _), (w, _), (c, _) = found
     rows: list[Rows] = []
     operands: list[dict[str, Any]] = []
@@ -78,14 +79,23 @@ def binary_call(kind: str, node: Node, graph: Graph, params: Mapping[str, Any], 
             values = _spell(tensor.data, out_shape, (h * w, c), (on[1], on[2]))
             constants.append(Table("operand", "int8_t", values))
             operands.append({"source": "operand", "x_stride": x_stride, "c_stride": c_stride})
-    return Call("binary", {"kind": kind, "a": operands[0], "b": operands[1], **params}, (*constants, *tables),
-                tuple(rows), h, w, c, w * c, c)
+    return Call(
+        "binary",
+        {"kind": kind, "a": operands[0], "b": operands[1], **params},
+        (*constants, *tables),
+        tuple(rows),
+        h,
+        w,
+        c,
+        w * c,
+        c,
+    )
 
 
 def _spell(data: Array, out: Shape, view: tuple[int, int], on: tuple[bool, bool]) -> Array:
     """The constant's values along the dimensions (w, c) on which it varies."""
     full = np.broadcast_to(data, out).reshape(view)
-    return full[:view[0] if on[0] else 1, :view[1] if on[1] else 1].reshape(-1)
+    return full[: view[0] if on[0] else 1, : view[1] if on[1] else 1].reshape(-1)
 
 
 def scalar_constant(node: Node, graph: Graph) -> int | None:

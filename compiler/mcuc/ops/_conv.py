@@ -13,6 +13,8 @@ from mcuc.kernels._base import Call, Rows, Table
 from mcuc.numerics import requantize
 from mcuc.ops._spatial import Window
 
+UNIT = Window((1, 1))
+
 
 @dataclass(frozen=True)
 class ConvAttrs:
@@ -28,7 +30,7 @@ class ConvAttrs:
     input_zero_point: int = 0
     weight_zero_point: tuple[int, ...] = (0,)
     pad_value: int = 0
-    window: Window = Window((1, 1))
+    window: Window = UNIT
     groups: int = 1
 
 
@@ -69,8 +71,10 @@ def fold_input_zero_point(graph: Graph, node: Node, weight_sums: Array, taps: in
 def requant_tables(requant: Requant, channels: int) -> tuple[Table, ...]:
     """The per-channel requantization constants as tables (one entry for a per-tensor rule)."""
     if requant.rule != "f32_rne":
-        return (Table("multiplier", "int32_t", np.array(requant.multiplier, np.int32)),
-                Table("shift", "int8_t", np.array(requant.shift, np.int8)))
+        return (
+            Table("multiplier", "int32_t", np.array(requant.multiplier, np.int32)),
+            Table("shift", "int8_t", np.array(requant.shift, np.int8)),
+        )
     bits = np.array(requant.scale, np.float32).view(np.uint32).astype(np.int64)
     return (Table("scale", "int32_t", (((bits + 2**31) & 0xFFFFFFFF) - 2**31).astype(np.int32)),)
 
@@ -79,15 +83,24 @@ def requant_params(attrs: ConvAttrs) -> dict[str, Any]:
     """The constants that every multiply-accumulate template names for its output stage."""
     r = attrs.requant
     count = len(r.multiplier) if r.rule != "f32_rne" else len(r.scale)
-    return {"rule": r.rule, "per_channel": count > 1, "out_zp": attrs.output_zero_point,
-            "act_min": attrs.clamp[0], "act_max": attrs.clamp[1]}
+    return {
+        "rule": r.rule,
+        "per_channel": count > 1,
+        "out_zp": attrs.output_zero_point,
+        "act_min": attrs.clamp[0],
+        "act_max": attrs.clamp[1],
+    }
 
 
 def require_folded(node: Node) -> None:
     """Lowering works on graphs whose zero points were folded (pass fold_zero_points)."""
     if node.attrs.input_zero_point != 0:
-        raise McucError("internal", "input zero point not folded before lowering", where=node.name,
-                        try_this="run mcuc.passes.optimize on the graph first")
+        raise McucError(
+            "internal",
+            "input zero point not folded before lowering",
+            where=node.name,
+            try_this="run mcuc.passes.optimize on the graph first",
+        )
 
 
 def dot_call(attrs: ConvAttrs, x: tuple[int, int, int], w: Array, bias: Array, out: tuple[int, int, int]) -> Call:
@@ -100,12 +113,27 @@ def dot_call(attrs: ConvAttrs, x: tuple[int, int, int], w: Array, bias: Array, o
     if pointwise:  # a 1x1 layer run whole is one long row
         h, width, oh, ow = 1, h * width, 1, oh * ow
     wzp = np.array(attrs.weight_zero_point, np.int64)
-    params = {**requant_params(attrs), "kh": kh, "kw": kw, "cin": cg, "in_c": c, "in_w": width, "groups": attrs.groups,
-              "stride_w": window.stride[1], "dil_w": window.dilation[1], "pad_left": window.pad[1],
-              "pad_value": attrs.pad_value, "pointwise": pointwise,
-              "weight_zp": bool((wzp != 0).any()), "weight_zp_all": int(wzp[0]) if len(set(wzp.tolist())) == 1 else None}
-    tables = [Table("weights", "int8_t", w.reshape(-1)), Table("bias", "int32_t", bias),
-              *requant_tables(attrs.requant, oc)]
+    params = {
+        **requant_params(attrs),
+        "kh": kh,
+        "kw": kw,
+        "cin": cg,
+        "in_c": c,
+        "in_w": width,
+        "groups": attrs.groups,
+        "stride_w": window.stride[1],
+        "dil_w": window.dilation[1],
+        "pad_left": window.pad[1],
+        "pad_value": attrs.pad_value,
+        "pointwise": pointwise,
+        "weight_zp": bool((wzp != 0).any()),
+        "weight_zp_all": int(wzp[0]) if len(set(wzp.tolist())) == 1 else None,
+    }
+    tables = [
+        Table("weights", "int8_t", w.reshape(-1)),
+        Table("bias", "int32_t", bias),
+        *requant_tables(attrs.requant, oc),
+    ]
     if params["weight_zp"] and params["weight_zp_all"] is None:
         tables.append(Table("weight_zp", "int8_t", wzp))
     rows = Rows(0, width * c, h, kh, window.stride[0], window.dilation[0], window.pad[0])

@@ -12,7 +12,7 @@ Axis = tuple[int, int]  # output extent, distance of two elements in the input
 
 def strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Elements between neighbours along each axis of a dense tensor."""
-    return tuple(prod(shape[i + 1:]) for i in range(len(shape)))
+    return tuple(prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
 def collapse(axes: list[Axis]) -> list[Axis]:

@@ -11,7 +11,7 @@ import numpy as np
 from mcuc.errors import McucError
 from mcuc.ir import Graph, Node, Tensor
 from mcuc.kernels._base import Call, Rows
-from mcuc.ops._base import Cost, Exported, Imported, Shape
+from mcuc.ops._base import Exported, Imported, Shape
 from mcuc.ops._spatial import Window, tflite_window
 from mcuc.ops._tflite import activation_range, checked_activation, fused_activation, padding_fields
 
@@ -37,12 +37,18 @@ def tflite_attrs(node: Imported) -> PoolAttrs:
     """The attributes of AVERAGE_POOL_2D or MAX_POOL_2D; TFLite ignores that the scales may differ."""
     x = checked_activation(node, 0)
     if len(x.shape) != 4:
-        raise McucError("broken-model", f"{node.kind} reads a tensor of shape {x.shape}, rank 4 is needed",
-                        where=node.where, try_this="check that the model file is complete")
+        raise McucError(
+            "broken-model",
+            f"{node.kind} reads a tensor of shape {x.shape}, rank 4 is needed",
+            where=node.where,
+            try_this="check that the model file is complete",
+        )
     kernel = (int(node.options.filterHeight), int(node.options.filterWidth))
-    return PoolAttrs(tflite_window(node.options, (x.shape[1], x.shape[2]), kernel, node.where),
-                     activation_range(node.options.fusedActivationFunction, node.outputs[0], node.where),
-                     "half_up_uint8" if node.unsigned else "half_away")
+    return PoolAttrs(
+        tflite_window(node.options, (x.shape[1], x.shape[2]), kernel, node.where),
+        activation_range(node.options.fusedActivationFunction, node.outputs[0], node.where),
+        "half_up_uint8" if node.unsigned else "half_away",
+    )
 
 
 def tflite_export(kind: str, node: Node, graph: Graph) -> Exported:
@@ -50,24 +56,28 @@ def tflite_export(kind: str, node: Node, graph: Graph) -> Exported:
     attrs: PoolAttrs = node.attrs
     x, out = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
     if attrs.window.dilation != (1, 1) or attrs.count_include_pad or attrs.rounding != "half_away":
-        raise McucError("not-exportable", f"TFLite's {kind} has no dilation, counts no padding, rounds half away from "
-                        "zero", where=node.name, try_this="export to ONNX instead")
-    return Exported(kind, "Pool2DOptions", {
-        **padding_fields(attrs.window, (x.shape[1], x.shape[2]), node.name),
-        "filterHeight": attrs.window.kernel[0], "filterWidth": attrs.window.kernel[1],
-        "fusedActivationFunction": fused_activation(attrs.clamp, out, node.name)})
+        raise McucError(
+            "not-exportable",
+            f"TFLite's {kind} has no dilation, counts no padding, rounds half away from zero",
+            where=node.name,
+            try_this="export to ONNX instead",
+        )
+    return Exported(
+        kind,
+        "Pool2DOptions",
+        {
+            **padding_fields(attrs.window, (x.shape[1], x.shape[2]), node.name),
+            "filterHeight": attrs.window.kernel[0],
+            "filterWidth": attrs.window.kernel[1],
+            "fusedActivationFunction": fused_activation(attrs.clamp, out, node.name),
+        },
+    )
 
 
 def infer(attrs: PoolAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
     """x [1, h, w, c] -> [1, oh, ow, c]."""
     _, h, w, c = inputs[0].shape
     return ((1, *attrs.window.output(h, w), c),)
-
-
-def cost(node: Node, graph: Graph) -> Cost:
-    """Counted as one operation per output element and kernel position."""
-    kernel = node.attrs.window.kernel
-    return Cost(graph.tensors[node.outputs[0]].elements * kernel[0] * kernel[1])
 
 
 def window_fits(node: Node, graph: Graph) -> str | None:
@@ -92,10 +102,20 @@ def pool_call(kind: str, node: Node, graph: Graph) -> Call:
     _, h, width, c = graph.tensors[node.inputs[0]].shape
     _, oh, ow, _ = graph.tensors[node.outputs[0]].shape
     params: dict[str, Any] = {
-        "kind": kind, "kh": window.kernel[0], "kw": window.kernel[1], "in_c": c, "in_w": width,
-        "stride_w": window.stride[1], "dil_w": window.dilation[1], "pad_left": window.pad[1],
-        "padded_w": bool(window.pad[1] or window.pad[3]), "rounding": attrs.rounding,
-        "count_include_pad": attrs.count_include_pad, "pad_value": attrs.pad_value,
-        "act_min": attrs.clamp[0], "act_max": attrs.clamp[1]}
+        "kind": kind,
+        "kh": window.kernel[0],
+        "kw": window.kernel[1],
+        "in_c": c,
+        "in_w": width,
+        "stride_w": window.stride[1],
+        "dil_w": window.dilation[1],
+        "pad_left": window.pad[1],
+        "padded_w": bool(window.pad[1] or window.pad[3]),
+        "rounding": attrs.rounding,
+        "count_include_pad": attrs.count_include_pad,
+        "pad_value": attrs.pad_value,
+        "act_min": attrs.clamp[0],
+        "act_max": attrs.clamp[1],
+    }
     rows = Rows(0, width * c, h, window.kernel[0], window.stride[0], window.dilation[0], window.pad[0])
     return Call("pool", params, (), (rows,), oh, ow, c, ow * c, c)

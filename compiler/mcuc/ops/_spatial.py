@@ -24,13 +24,20 @@ class Window:
         """Output (height, width); 0 or less when the window does not fit."""
         span_h = (self.kernel[0] - 1) * self.dilation[0] + 1
         span_w = (self.kernel[1] - 1) * self.dilation[1] + 1
-        return ((height + self.pad[0] + self.pad[2] - span_h) // self.stride[0] + 1,
-                (width + self.pad[1] + self.pad[3] - span_w) // self.stride[1] + 1)
+        return (
+            (height + self.pad[0] + self.pad[2] - span_h) // self.stride[0] + 1,
+            (width + self.pad[1] + self.pad[3] - span_w) // self.stride[1] + 1,
+        )
 
 
-def same_padding(size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int],
-                 dilation: tuple[int, int] = (1, 1), lower: bool = False) -> tuple[int, int, int, int]:
-    """TensorFlow's SAME (the odd element goes after; before when lower, as ONNX SAME_LOWER): top, left, bottom, right."""
+def same_padding(
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int] = (1, 1),
+    lower: bool = False,
+) -> tuple[int, int, int, int]:
+    """TensorFlow's SAME (the odd element goes after; before when lower, ONNX SAME_LOWER): top, left, bottom, right."""
     before, after = [], []
     for n, k, s, d in zip(size, kernel, stride, dilation, strict=True):
         span = (k - 1) * d + 1
@@ -46,12 +53,20 @@ def tflite_window(options: object, size: tuple[int, int], kernel: tuple[int, int
     stride = (int(getattr(options, "strideH", 0)), int(getattr(options, "strideW", 0)))
     dilation = (int(getattr(options, "dilationHFactor", 1)), int(getattr(options, "dilationWFactor", 1)))
     if min(*stride, *dilation, *kernel) < 1:
-        raise McucError("broken-model", f"stride {stride}, dilation {dilation}, kernel {kernel} must be positive",
-                        where=where, try_this="check that the model file is complete")
+        raise McucError(
+            "broken-model",
+            f"stride {stride}, dilation {dilation}, kernel {kernel} must be positive",
+            where=where,
+            try_this="check that the model file is complete",
+        )
     for extent, k, d in zip(size, kernel, dilation, strict=True):
         if (k - 1) * d > 64 + 4 * extent:  # only padding beyond; a damaged file would ask for gigabytes of it
-            raise McucError("unsupported-window", f"kernel {kernel} with dilation {dilation} on an input of "
-                            f"{size[0]}x{size[1]}", where=where, try_this="use a window no larger than the input")
+            raise McucError(
+                "unsupported-window",
+                f"kernel {kernel} with dilation {dilation} on an input of {size[0]}x{size[1]}",
+                where=where,
+                try_this="use a window no larger than the input",
+            )
     padding = getattr(options, "padding", 1)
     pad = same_padding(size, kernel, stride, dilation) if padding == 0 else (0, 0, 0, 0)
     return Window(kernel, stride, dilation, pad)
@@ -67,4 +82,4 @@ def taps(x: Array, window: Window, fill: int) -> Iterator[tuple[int, int, Array]
     for ky in range(window.kernel[0]):
         for kx in range(window.kernel[1]):
             y, xx = ky * window.dilation[0], kx * window.dilation[1]
-            yield ky, kx, padded[y:y + (oh - 1) * sh + 1:sh, xx:xx + (ow - 1) * sw + 1:sw]
+            yield ky, kx, padded[y : y + (oh - 1) * sh + 1 : sh, xx : xx + (ow - 1) * sw + 1 : sw]

@@ -19,10 +19,18 @@ def activation_range(fused: int, output: Tensor, where: str) -> tuple[int, int]:
     Raises McucError for an activation that has no clamp form.
     """
     bounds: dict[int, tuple[float | None, float | None]] = {
-        0: (None, None), 1: (0.0, None), 2: (-1.0, 1.0), 3: (0.0, 6.0)}
+        0: (None, None),
+        1: (0.0, None),
+        2: (-1.0, 1.0),
+        3: (0.0, 6.0),
+    }
     if fused not in bounds:
-        raise McucError("unsupported-activation", f"fused activation number {fused} is not supported", where=where,
-                        try_this="use RELU, RELU6, RELU_N1_TO_1 or none as the fused activation")
+        raise McucError(
+            "unsupported-activation",
+            f"fused activation number {fused} is not supported",
+            where=where,
+            try_this="use RELU, RELU6, RELU_N1_TO_1 or none as the fused activation",
+        )
     low, high = bounds[fused]
     if low is None and high is None:
         return FULL
@@ -45,8 +53,12 @@ def conv_requant(node: Imported, weights: Tensor, float32_product: bool) -> Requ
     """
     x, out = node.input(0), node.outputs[0]
     if weights.quant is None:
-        raise McucError("not-quantized", f"weights {weights.name!r} ({weights.dtype.value}) are not quantized",
-                        where=node.where, try_this="quantize the model to full int8 before compiling")
+        raise McucError(
+            "not-quantized",
+            f"weights {weights.name!r} ({weights.dtype.value}) are not quantized",
+            where=node.where,
+            try_this="quantize the model to full int8 before compiling",
+        )
     scales = weights.quant.scale
     if float32_product and len(scales) == 1:
         product = float(np.float32(scale_of(x, node.where)) * np.float32(scales[0]))
@@ -60,12 +72,20 @@ def weight_tensor(node: Imported, index: int, rank: int) -> Tensor:
     node.constant(index)
     weights = node.input(index)
     if weights.dtype.value != "int8":
-        raise McucError("not-quantized", f"weights {weights.name!r} are {weights.dtype.value}, int8 is needed",
-                        where=node.where, try_this="convert with full integer quantization (a representative dataset and "
-                        "target_spec.supported_ops = [TFLITE_BUILTINS_INT8])")
+        raise McucError(
+            "not-quantized",
+            f"weights {weights.name!r} are {weights.dtype.value}, int8 is needed",
+            where=node.where,
+            try_this="convert with full integer quantization (a representative dataset and "
+            "target_spec.supported_ops = [TFLITE_BUILTINS_INT8])",
+        )
     if len(weights.shape) != rank:
-        raise McucError("broken-model", f"weights {weights.name!r} have shape {weights.shape}, rank {rank} is needed",
-                        where=node.where, try_this="check that the model file is complete")
+        raise McucError(
+            "broken-model",
+            f"weights {weights.name!r} have shape {weights.shape}, rank {rank} is needed",
+            where=node.where,
+            try_this="check that the model file is complete",
+        )
     return weights
 
 
@@ -73,11 +93,15 @@ def checked_activation(node: Imported, index: int) -> Tensor:
     """A quantized int8 input. Raises McucError naming a float tensor otherwise (float and hybrid models)."""
     tensor = node.input(index)
     if tensor.dtype.value != "int8" or tensor.quant is None:
-        raise McucError("not-quantized", f"{node.kind} reads tensor {tensor.name!r} of type {tensor.dtype.value}; "
-                        "int8 activations are needed (this is a float or dynamic-range model)", where=node.where,
-                        try_this="convert with full integer quantization: converter.optimizations = "
-                        "[tf.lite.Optimize.DEFAULT], a representative_dataset, and supported_ops = "
-                        "[tf.lite.OpsSet.TFLITE_BUILTINS_INT8]")
+        raise McucError(
+            "not-quantized",
+            f"{node.kind} reads tensor {tensor.name!r} of type {tensor.dtype.value}; "
+            "int8 activations are needed (this is a float or dynamic-range model)",
+            where=node.where,
+            try_this="convert with full integer quantization: converter.optimizations = "
+            "[tf.lite.Optimize.DEFAULT], a representative_dataset, and supported_ops = "
+            "[tf.lite.OpsSet.TFLITE_BUILTINS_INT8]",
+        )
     return tensor
 
 
@@ -88,8 +112,12 @@ def bias_inputs(node: Imported, index: int, channels: int) -> tuple[str, ...]:
         return ()
     node.constant(index)
     if bias.dtype.value != "int32" or bias.shape != (channels,):
-        raise McucError("unsupported-bias", f"bias {bias.name!r} is {bias.dtype.value} of shape {bias.shape}, int32 of "
-                        f"({channels},) is needed", where=node.where, try_this="quantize the model to full int8")
+        raise McucError(
+            "unsupported-bias",
+            f"bias {bias.name!r} is {bias.dtype.value} of shape {bias.shape}, int32 of ({channels},) is needed",
+            where=node.where,
+            try_this="quantize the model to full int8",
+        )
     return (bias.name,)
 
 
@@ -98,8 +126,12 @@ def fused_activation(clamp: tuple[int, int], output: Tensor, where: str) -> int:
     for number in (0, 1, 3, 2):
         if activation_range(number, output, where) == clamp:
             return number
-    raise McucError("not-exportable", f"TFLite has no fused activation for the clamp {clamp}", where=where,
-                    try_this="use relu, relu6 or no activation")
+    raise McucError(
+        "not-exportable",
+        f"TFLite has no fused activation for the clamp {clamp}",
+        where=where,
+        try_this="use relu, relu6 or no activation",
+    )
 
 
 def padding_fields(window: Window, size: tuple[int, int], where: str) -> dict[str, int]:
@@ -110,6 +142,10 @@ def padding_fields(window: Window, size: tuple[int, int], where: str) -> dict[st
     elif window.pad == same:
         padding = 0
     else:
-        raise McucError("not-exportable", f"TFLite cannot express the padding {window.pad}", where=where,
-                        try_this="pad with SAME or VALID, or put an explicit PAD before")
+        raise McucError(
+            "not-exportable",
+            f"TFLite cannot express the padding {window.pad}",
+            where=where,
+            try_this="pad with SAME or VALID, or put an explicit PAD before",
+        )
     return {"padding": padding, "strideH": window.stride[0], "strideW": window.stride[1]}

@@ -17,7 +17,8 @@ class Plan:
     """Offsets in bytes from the arena's start.
 
     tensors: run-time tensor -> offset; scratch: node name -> offset; arena: bytes with the caller's input and output
-    inside; storage: tensor -> buffer whose bytes it uses; work: bytes when the caller keeps both elsewhere; lower_bound: proven for layer-by-layer schedules in this
+    inside; storage: tensor -> buffer whose bytes it uses; work: bytes when the caller keeps both
+    elsewhere; lower_bound: proven for layer-by-layer schedules in this
     order; live: bytes alive while each layer runs, in order.
     """
 
@@ -43,5 +44,13 @@ def plan(graph: Graph, schedule: Schedule, fast: bool = False, time_limit_s: flo
     return Plan(
         tensors={n: placement.offsets[root] for n, root in found.storage.items()},
         scratch={node: placement.offsets[b] for node, b in found.scratch.items()},
-        storage=found.storage, buffers=found.buffers, offsets=dict(placement.offsets), io=found.io, arena=placement.peak, work=work,
-        lower_bound=placement.lower_bound, optimal=placement.optimal, live=live)
+        storage=found.storage,
+        buffers=found.buffers,
+        offsets=dict(placement.offsets),
+        io=found.io,
+        arena=placement.peak,
+        work=work,
+        lower_bound=placement.lower_bound,
+        optimal=placement.optimal,
+        live=live,
+    )

@@ -40,8 +40,14 @@ def lifetimes(graph: Graph, schedule: Schedule) -> Lifetimes:
         if not layer.calls:
             root = storage[layer.node.inputs[0]]
         elif out not in caller:
-            root = next((storage[n] for n in in_place_inputs(layer, graph)
-                         if storage[n] not in caller and ends[storage[n]] == step), out)
+            root = next(
+                (
+                    storage[n]
+                    for n in in_place_inputs(layer, graph)
+                    if storage[n] not in caller and ends[storage[n]] == step
+                ),
+                out,
+            )
         storage[out] = root
         ends[root] = max(ends.get(root, step), last.get(out, step))
     starts = {root: _first_write(root, graph, layers) for root in ends}

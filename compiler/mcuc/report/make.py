@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mcuc import __version__
 from mcuc.emit.deliver import GENERATOR, staging
 from mcuc.emit.model import RUNTIME_HEADERS, Emitted
+from mcuc.emulate.cycles import stream_cycles
 from mcuc.ir import Graph
 from mcuc.plan import Plan
 from mcuc.report.html import to_html
@@ -24,44 +25,81 @@ if TYPE_CHECKING:
 
     from mcuc.pipeline import Extra, Request
 
-EVIDENCE = {"sram": "planned; stack emulated and bounded statically", "flash": "linked ELF", "instructions": "emulated",
-            "cycles": "estimated", "latency_ms": "estimated"}
+EVIDENCE = {
+    "sram": "planned; stack emulated and bounded statically",
+    "flash": "linked ELF",
+    "instructions": "emulated",
+    "cycles": "estimated",
+    "latency_ms": "estimated",
+}
 
 
-def make_report(graph: Graph, schedule: Schedule, plan: Plan, emitted: Emitted, board: Board, firmware: Firmware,
-                answers: Answers, request: Request, stack: int, budget: int, extra: Extra,
-                accuracy: Accuracy | None) -> Report:
+def make_report(
+    graph: Graph,
+    schedule: Schedule,
+    plan: Plan,
+    emitted: Emitted,
+    board: Board,
+    firmware: Firmware,
+    answers: Answers,
+    request: Request,
+    stack: int,
+    budget: int,
+    extra: Extra,
+    accuracy: Accuracy | None,
+) -> Report:
     """All figures of one model. stack: bytes, the larger of measured and bounded; budget: SRAM bytes allowed."""
     run, sizes = answers.run, firmware.sizes
     static = sizes.data + sizes.bss
-    cycles = run.cycles
+    layers = _layers(schedule, plan, answers, board)
+    cycles = run.layers[0].cycles + sum(layer.cycles for layer in layers)
     return Report(
-        model=emitted.name, board=board.name, core=board.chip.core, clock_hz=board.chip.clock_hz,
-        toolchain=firmware.toolchain, profile=graph.profile, optimize=request.optimize,
+        model=emitted.name,
+        board=board.name,
+        core=board.chip.core,
+        clock_hz=board.chip.clock_hz,
+        toolchain=firmware.toolchain,
+        profile=graph.profile,
+        optimize=request.optimize,
         sram=Sram(plan.arena, plan.work, static, stack, plan.arena + static + stack, budget),
         flash=Flash(sizes.weights, sizes.code, sizes.flash, request.flash or board.flash_bytes),
-        macs=sum(layer.macs for layer in schedule.layers), instructions=run.instructions, cycles=cycles,
-        cycles_band=run.cycles_band, latency_ms=round(1000 * cycles / board.chip.clock_hz, 4), evidence=EVIDENCE,
-        verify=answers.verify, layers=_layers(schedule, plan, answers), accuracy=accuracy,
-        plan=PlanReport(plan.lower_bound, plan.arena, plan.optimal), memory_map=_memory_map(plan),
-        notes=(*graph.notes, *extra.notes), pareto=extra.pareto, mix=dict(run.mix))
+        macs=sum(layer.macs for layer in schedule.layers),
+        instructions=run.instructions,
+        cycles=cycles,
+        cycles_band=run.cycles_band,
+        latency_ms=round(1000 * cycles / board.chip.clock_hz, 4),
+        evidence=EVIDENCE,
+        verify=answers.verify,
+        layers=layers,
+        accuracy=accuracy,
+        plan=PlanReport(plan.lower_bound, plan.arena, plan.optimal),
+        memory_map=_memory_map(plan),
+        notes=(*graph.notes, *extra.notes),
+        pareto=extra.pareto,
+        mix=dict(run.mix),
+    )
 
 
-def _layers(schedule: Schedule, plan: Plan, answers: Answers) -> tuple[LayerReport, ...]:
+def _layers(schedule: Schedule, plan: Plan, answers: Answers, board: Board) -> tuple[LayerReport, ...]:
     counts = iter(answers.run.layers[1:])
     found = []
     for layer, live in zip(schedule.layers, plan.live, strict=True):
         count = next(counts) if layer.calls else None
         kernel = "+".join(dict.fromkeys(k.id for _, k in layer.calls)) or "none"
-        found.append(LayerReport(layer.node.name, layer.node.op, kernel, layer.why, layer.macs,
-                                 0 if count is None else count.instructions, 0 if count is None else count.cycles, live))
+        instructions = 0 if count is None else count.instructions
+        cycles = 0 if count is None else count.cycles + round(stream_cycles(board.chip, layer.table_bytes))
+        found.append(
+            LayerReport(layer.node.name, layer.node.op, kernel, layer.why, layer.macs, instructions, cycles, live)
+        )
     return tuple(found)
 
 
 def _memory_map(plan: Plan) -> tuple[BufferReport, ...]:
     scratch = set(plan.scratch)
-    return tuple(BufferReport(b.id, _kind(b.id, plan, scratch), b.lower, b.upper, plan.offsets[b.id], b.size)
-                 for b in sorted(plan.buffers, key=lambda b: (b.lower, plan.offsets[b.id], b.id)))
+    return tuple(
+        BufferReport(b.id, _kind(b.id, plan, scratch), b.lower, b.upper, plan.offsets[b.id], b.size)
+        for b in sorted(plan.buffers, key=lambda b: (b.lower, plan.offsets[b.id], b.id))
+    )
 
 
 def _kind(buffer: str, plan: Plan, scratch: set[str]) -> str:
@@ -70,8 +108,14 @@ def _kind(buffer: str, plan: Plan, scratch: set[str]) -> str:
     return "scratch" if buffer.endswith("/scratch") and buffer[:-8] in scratch else "activation"
 
 
-def deliver(folder: Path, emitted: Emitted, firmware: Firmware, report: Report, schedule: Schedule,
-            files: tuple[tuple[str, bytes], ...]) -> None:
+def deliver(
+    folder: Path,
+    emitted: Emitted,
+    firmware: Firmware,
+    report: Report,
+    schedule: Schedule,
+    files: tuple[tuple[str, bytes], ...],
+) -> None:
     """The output folder in one step. Raises McucError where it is not ours or cannot be written."""
     with staging(folder) as stage:
         for name, text in emitted.files.items():
@@ -90,9 +134,23 @@ def deliver(folder: Path, emitted: Emitted, firmware: Firmware, report: Report, 
 def _manifest(emitted: Emitted, report: Report, schedule: Schedule, names: list[str]) -> str:
     """What was generated and why: files, and the kernel choice of every layer with what was refused."""
     content: dict[str, Any] = {
-        "generator": GENERATOR, "version": __version__, "model": emitted.name, "board": report.board,
-        "toolchain": report.toolchain, "profile": report.profile, "files": names,
-        "layers": [{"name": layer.node.name, "op": layer.node.op, "kernels": [k.id for _, k in layer.calls],
-                    "scratch": layer.scratch, "why": layer.why, "refused": list(layer.refused)}
-                   for layer in schedule.layers]}
+        "generator": GENERATOR,
+        "version": __version__,
+        "model": emitted.name,
+        "board": report.board,
+        "toolchain": report.toolchain,
+        "profile": report.profile,
+        "files": names,
+        "layers": [
+            {
+                "name": layer.node.name,
+                "op": layer.node.op,
+                "kernels": [k.id for _, k in layer.calls],
+                "scratch": layer.scratch,
+                "why": layer.why,
+                "refused": list(layer.refused),
+            }
+            for layer in schedule.layers
+        ],
+    }
     return json.dumps(content, indent=1, sort_keys=True) + "\n"

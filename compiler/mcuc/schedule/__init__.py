@@ -33,6 +33,11 @@ class Layer:
     why: str = ""
     refused: tuple[str, ...] = ()
 
+    @property
+    def table_bytes(self) -> int:
+        """Weights and constants that the layer reads, in bytes."""
+        return sum(table.bytes for call, _ in self.calls for table in call.tables)
+
 
 @dataclass(frozen=True, eq=False)
 class Segment:

@@ -38,6 +38,8 @@ def over_budget(graph: Graph, schedule: Schedule, found: Plan, budget: int, boar
         "over-budget",
         f"the arena needs {found.arena:,} bytes ({found.arena / 1024:.1f} KB), the SRAM budget is {budget:,} "
         f"({budget / 1024:.1f} KB): {found.arena - budget:,} bytes over",
-        where=f"layer {node.name} holds the peak of {found.live[step]:,} bytes (in {inputs}; out {out.name!r} {out.bytes:,} B)",
-        try_this="a board with more SRAM (mcuc boards), a smaller input resolution, or fewer channels in the layer named; "
-                 f"{board.name} has {board.sram_bytes:,} bytes")
+        where=f"layer {node.name} holds the peak of {found.live[step]:,} bytes "
+        f"(in {inputs}; out {out.name!r} {out.bytes:,} B)",
+        try_this="a board with more SRAM (mcuc boards), a smaller input, or fewer channels in the layer named; "
+        f"{board.name} has {board.sram_bytes:,} bytes",
+    )

@@ -22,14 +22,18 @@ def select(node: Node, graph: Graph, chip: Chip | None, tiling: Tiling, copy: bo
     """
     operator = ops.get(node.op)
     if operator.lower is None:
-        raise McucError("unsupported", f"{node.op} cannot run on the device: its inputs are not constants",
-                        where=f"{node.name}, tensor {node.outputs[0]!r}",
-                        try_this="export the model with fixed shapes, so that shape arithmetic folds away")
-    if operator.alias:
-        calls = (table_call(IDENTITY, graph.tensors[node.outputs[0]].shape),) if copy else ()
-    else:
+        raise McucError(
+            "unsupported",
+            f"{node.op} cannot run on the device: its inputs are not constants",
+            where=f"{node.name}, tensor {node.outputs[0]!r}",
+            try_this="export the model with fixed shapes, so that shape arithmetic folds away",
+        )
+    calls: tuple[Call, ...] = ()
+    if operator.alias and copy:
+        calls = (table_call(IDENTITY, graph.tensors[node.outputs[0]].shape),)
+    elif not operator.alias:
         calls = operator.lower(node, graph)
-    chosen, refused = [], []
+    chosen, refused = [], list[str]()
     for call in calls:
         kernel, no = _first(call, chip)
         chosen.append((call, kernel))
@@ -41,7 +45,7 @@ def select(node: Node, graph: Graph, chip: Chip | None, tiling: Tiling, copy: bo
 
 
 def _first(call: Call, chip: Chip | None) -> tuple[Kernel, list[str]]:
-    refused = []
+    refused: list[str] = []
     for kernel in kernels.get(call.family).kernels:
         verdict = kernel.applies(call, chip)
         if not isinstance(verdict, No):
@@ -57,8 +61,9 @@ def in_place_inputs(layer: Layer, graph: Graph) -> tuple[str, ...]:
     out = graph.tensors[layer.node.outputs[0]]
     names = graph.runtime_inputs(layer.node)
     whole = {rows.input for call, _ in layer.calls for rows in call.rows if _reads_itself(call, rows)}
-    return tuple(n for i, n in enumerate(names)
-                 if i in whole and graph.tensors[n].bytes == out.bytes and names.count(n) == 1)
+    return tuple(
+        n for i, n in enumerate(names) if i in whole and graph.tensors[n].bytes == out.bytes and names.count(n) == 1
+    )
 
 
 def _reads_itself(call: Call, rows: Rows) -> bool:

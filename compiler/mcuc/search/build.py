@@ -37,7 +37,7 @@ NAME = "model"
 @dataclass(frozen=True)
 class BuildRequest:
     """compile: board, budget, flash limit, toolchain and so on. latency_ms: of one inference, None for no limit;
-    data: a folder of class folders, an .npz, a bundled name, None for the default; flip: mirrored images mean the same."""
+    data: a folder of class folders, an .npz, a bundled name, None for the default."""
 
     compile: Request
     latency_ms: float | None = None
@@ -63,35 +63,56 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
     Raises McucError where nothing fits, the data cannot be used, or a station of the road refuses.
     """
     if request.space not in SPACES:
-        raise McucError("unknown-space", f"no search space {request.space!r}", where="--space",
-                        try_this=f"one of {', '.join(SPACES)}")
+        raise McucError(
+            "unknown-space",
+            f"no search space {request.space!r}",
+            where="--space",
+            try_this=f"one of {', '.join(SPACES)}",
+        )
     effort = effort_named(request.effort)
     board = load_board(request.compile.board)
     folder = out or Path(f"{NAME}_mcuc")
     check_ours(folder)
     dataset = data.load(request.data)
     asked = request.compile
-    limits = Constraints(min(asked.budget or board.sram_bytes, board.sram_bytes),
-                         min(asked.flash or board.flash_bytes, board.flash_bytes), request.latency_ms)
+    limits = Constraints(
+        min(asked.budget or board.sram_bytes, board.sram_bytes),
+        min(asked.flash or board.flash_bytes, board.flash_bytes),
+        request.latency_ms,
+    )
     label = find(asked.toolchain).label
     progress("measuring layers", 0, 1)
     space = space_for(dataset.image_shape, len(dataset.classes), effort.width)
     warm_up(space, board, asked.toolchain, asked.optimize, request.seed)
     progress("measuring layers", 1, 1)
-    found = run_search(dataset, limits, effort, request.seed, cost_function(board, asked.toolchain, asked.optimize),
-                       cache.folder() / "search", progress,
-                       cost_key=f"{board.name} {label} {asked.optimize} {__version__}")
+    found = run_search(
+        dataset,
+        limits,
+        effort,
+        request.seed,
+        cost_function(board, asked.toolchain, asked.optimize),
+        cache.folder() / "search",
+        progress,
+        cost_key=f"{board.name} {label} {asked.optimize} {__version__}",
+    )
     size = found.candidate.resolution
     quantized = quantize_result(found, dataset, request.seed)
     graph = quantized.graph
-    test = data.resize(dataset.test_x, size)
+    test = data.resize(dataset.test_x, size, size)
     progress("exporting", 0, 1)
     tflite, onnx = tflite_exporter.export(graph), onnx_exporter.export(graph)
-    notes = (_provenance(found, dataset, request), *compare_exports(graph, tflite, onnx, as_int8(test[:COMPARED_IMAGES])))
+    notes = (
+        _provenance(found, dataset, request),
+        *compare_exports(graph, tflite, onnx, as_int8(test[:COMPARED_IMAGES])),
+    )
     progress("exporting", 1, 1)
     float_right = forward(found.float_model, test).argmax(-1) == dataset.test_y
-    extra = Extra(labelled=Labelled(as_int8(test), dataset.test_y, float_right), pareto=pareto_points(found), notes=notes,
-                  files=((f"{asked.name or NAME}.tflite", tflite), (f"{asked.name or NAME}.onnx", onnx)))
+    extra = Extra(
+        labelled=Labelled(as_int8(test), dataset.test_y, float_right),
+        pareto=pareto_points(found),
+        notes=notes,
+        files=((f"{asked.name or NAME}.tflite", tflite), (f"{asked.name or NAME}.onnx", onnx)),
+    )
     stages: list[str] = []
 
     def stage(name: str) -> None:
@@ -105,38 +126,60 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
 def quantize_result(found: SearchResult, dataset: Dataset, seed: int) -> Quantized:
     """The int8 graph, calibrated on training images."""
     rows = np.sort(np.random.default_rng((seed, 5)).permutation(len(dataset.train_x))[:CALIBRATION_IMAGES])
-    images = data.resize(dataset.train_x[rows], found.candidate.resolution)
+    size = found.candidate.resolution
+    images = data.resize(dataset.train_x[rows], size, size)
     return quantize(found.float_model, images, dataset.train_y[rows], NAME)
 
 
 def as_int8(images: Array) -> Array:
     """uint8 images in the input's integers (scale 1/255, zero point -128)."""
-    return (images ^ np.uint8(0x80)).view(np.int8)
+    return np.asarray(images ^ np.uint8(0x80)).view(np.int8)
 
 
 def pareto_points(found: SearchResult) -> tuple[ParetoPoint, ...]:
     """The front for the report; the winner is on it or beside it."""
-    points = [ParetoPoint(e.candidate.key, e.accuracy, e.cost.sram_bytes, e.cost.flash_bytes, e.cost.latency_ms,
-                          e.candidate == found.candidate) for e in found.pareto]
+    points = [
+        ParetoPoint(
+            e.candidate.key,
+            e.accuracy,
+            e.cost.sram_bytes,
+            e.cost.flash_bytes,
+            e.cost.latency_ms,
+            e.candidate == found.candidate,
+        )
+        for e in found.pareto
+    ]
     if not any(p.chosen for p in points):
-        points.append(ParetoPoint(found.candidate.key, found.validation_accuracy, found.cost.sram_bytes,
-                                  found.cost.flash_bytes, found.cost.latency_ms, True))
+        points.append(
+            ParetoPoint(
+                found.candidate.key,
+                found.validation_accuracy,
+                found.cost.sram_bytes,
+                found.cost.flash_bytes,
+                found.cost.latency_ms,
+                True,
+            )
+        )
     return tuple(points)
 
 
 def compare_exports(graph: Graph, tflite: bytes, onnx: bytes, x: Array) -> tuple[str, ...]:
     """What the exported files compute in their own runtimes, beside the graph's reference, on x [n, h, w, c] int8."""
-    wanted = np.stack([reference.run(graph, {graph.inputs[0]: s[None]})[graph.outputs[0]] for s in x]).reshape(len(x), -1)
+    wanted = np.stack([reference.run(graph, {graph.inputs[0]: s[None]})[graph.outputs[0]] for s in x]).reshape(
+        len(x), -1
+    )
+    answers = (
+        (".tflite", "LiteRT, reference kernels", _litert(tflite, x)),
+        (".onnx", "ONNX Runtime", _onnxruntime(graph, onnx, x)),
+    )
     notes = []
-    for name, runtime, found in (
-        (".tflite", "LiteRT, reference kernels", lambda: _litert(tflite, x)),
-        (".onnx", "ONNX Runtime", lambda: _onnxruntime(graph, onnx, x)),
-    ):
-        outs = found()
+    for name, runtime, outs in answers:
         differing = int((outs != wanted).sum())
         agree = float((outs.argmax(1) == wanted.argmax(1)).mean())
-        notes.append(f"{name} in {runtime}: {differing} of {outs.size} output elements differ from the int8 reference on "
-                     f"{len(x)} test images, top-1 agrees on {100 * agree:.1f} %")
+        notes.append(
+            f"{name} in {runtime}: {differing} of {outs.size} output elements differ from the int8 reference on "
+            f"{len(x)} test images, top-1 agrees on {100 * agree:.1f} %"
+        )
     return tuple(notes)
 
 
@@ -151,10 +194,12 @@ def _onnxruntime(graph: Graph, model: bytes, x: Array) -> Array:
     real = (x.astype(np.float32) - quant_in.zero_point[0]) * np.float32(quant_in.scale[0])
     outs = oracle.onnxruntime(model, [[s[None].transpose(0, 3, 1, 2)] for s in real])
     flat = np.stack([out[0].reshape(-1) for out in outs]).astype(np.float64)
-    return np.clip(np.rint(flat / quant_out.scale[0]) + quant_out.zero_point[0], -128, 127).astype(np.int8)
+    return np.asarray(np.clip(np.rint(flat / quant_out.scale[0]) + quant_out.zero_point[0], -128, 127), np.int8)
 
 
 def _provenance(found: SearchResult, dataset: Dataset, request: BuildRequest) -> str:
-    return (f"architecture {found.candidate.key}, searched with effort {request.effort} and seed {request.seed} on "
-            f"{dataset.name} ({len(dataset.train_x)} training and {len(dataset.test_x)} test images); accuracy on held-out "
-            f"training images with shared weights {100 * found.validation_accuracy:.2f} %")
+    return (
+        f"architecture {found.candidate.key}, searched with effort {request.effort} and seed {request.seed} on "
+        f"{dataset.name} ({len(dataset.train_x)} training and {len(dataset.test_x)} test images); accuracy on held-out "
+        f"training images with shared weights {100 * found.validation_accuracy:.2f} %"
+    )

@@ -48,8 +48,9 @@ def tflite_micro(model: bytes, inputs: list[Any], options: dict[str, Any]) -> li
 def litert_reference(model: bytes, inputs: list[Any], options: dict[str, Any]) -> list[list[Any]]:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    interpreter = Interpreter(model_content=model, experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
-                              num_threads=1)
+    interpreter = Interpreter(
+        model_content=model, experimental_op_resolver_type=OpResolverType.BUILTIN_REF, num_threads=1
+    )
     interpreter.allocate_tensors()
     results: list[list[Any]] = []
     for sample in zip(*inputs, strict=True):

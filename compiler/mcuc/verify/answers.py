@@ -45,9 +45,19 @@ def host_samples(graph: Graph, schedule: Schedule, seed: int) -> tuple[list[list
     return samples, expected(graph, samples)
 
 
-def check_answers(graph: Graph, schedule: Schedule, plan: Plan, emitted: Emitted, program: host.HostModel, core: CortexM,
-                  samples: Sequence[Sequence[Array]], wanted: Outputs, traced: Callable[[], CortexM], work: Path,
-                  emulate: int | None = None) -> Answers:
+def check_answers(
+    graph: Graph,
+    schedule: Schedule,
+    plan: Plan,
+    emitted: Emitted,
+    program: host.HostModel,
+    core: CortexM,
+    samples: Sequence[Sequence[Array]],
+    wanted: Outputs,
+    traced: Callable[[], CortexM],
+    work: Path,
+    emulate: int | None = None,
+) -> Answers:
     """Every sample on the host, in buffers of the caller's own and inside the arena; the first ones emulated.
 
     emulate: how many samples run emulated, None for a number by the model's size. traced: builds the firmware with
@@ -65,7 +75,7 @@ def check_answers(graph: Graph, schedule: Schedule, plan: Plan, emitted: Emitted
     for i, sample in enumerate(samples[:count]):
         outs, run = emulated(core, graph, plan, sample)
         counted = counted or run
-        gap = difference(outs, tuple(w[i:i + 1] for w in wanted))
+        gap = difference(outs, tuple(w[i : i + 1] for w in wanted))
         found.append(gap)
         if gap.differing and first is None:
             first = first_difference_emulated(graph, schedule, plan, traced(), sample)
@@ -73,6 +83,15 @@ def check_answers(graph: Graph, schedule: Schedule, plan: Plan, emitted: Emitted
     found.append(difference(outs, tuple(w[:1] for w in wanted)))
     assert counted is not None and audited.audit is not None
     total = Difference(sum(d.differing for d in found), max(d.max_abs for d in found))
-    verify = Verify(ORACLE, f"{len(samples)} random inputs", total.differing == 0, total.max_abs, total.differing, first,
-                    len(samples), count, len(audited.audit.findings))
+    verify = Verify(
+        ORACLE,
+        f"{len(samples)} random inputs",
+        total.differing == 0,
+        total.max_abs,
+        total.differing,
+        first,
+        len(samples),
+        count,
+        len(audited.audit.findings),
+    )
     return Answers(verify, counted)

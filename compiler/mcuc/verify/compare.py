@@ -40,36 +40,51 @@ def difference(a: Outputs, b: Outputs) -> Difference:
     return Difference(sum(int((g != 0).sum()) for g in gaps), max((int(g.max()) for g in gaps if g.size), default=0))
 
 
-def emulated(core: CortexM, graph: Graph, plan: Plan, sample: Sequence[Array], audit: bool = False,
-             timeout_s: float = 300) -> tuple[Outputs, EmulatedRun]:
+def emulated(
+    core: CortexM, graph: Graph, plan: Plan, sample: Sequence[Array], audit: bool = False, timeout_s: float = 300
+) -> tuple[Outputs, EmulatedRun]:
     """One sample on the emulated core, input and output inside the arena.
 
     Raises McucError("emulated-result") when the program ends with an error, and what CortexM.run raises.
     """
-    pokes = [Poke("mcuc_arena", plan.tensors[n], np.ascontiguousarray(a, graph.tensors[n].dtype.value).tobytes())
-             for n, a in zip(graph.inputs, sample, strict=True)]
+    pokes = [
+        Poke("mcuc_arena", plan.tensors[n], np.ascontiguousarray(a, graph.tensors[n].dtype.value).tobytes())
+        for n, a in zip(graph.inputs, sample, strict=True)
+    ]
     dumps = [Dump("mcuc_arena", plan.tensors[n], graph.tensors[n].bytes) for n in graph.outputs]
     run = core.run(pokes, dumps, timeout_s=timeout_s, audit=audit)
     if run.exit_code != 0:
-        raise McucError("emulated-result", f"the firmware ended with exit code {run.exit_code}", where=core.image.path.name,
-                        try_this="report this as a bug, with the model")
-    outs = tuple(np.frombuffer(data, graph.tensors[n].dtype.value).reshape(1, *graph.tensors[n].shape)
-                 for n, data in zip(graph.outputs, run.dumps, strict=True))
+        raise McucError(
+            "emulated-result",
+            f"the firmware ended with exit code {run.exit_code}",
+            where=core.image.path.name,
+            try_this="report this as a bug, with the model",
+        )
+    outs = tuple(
+        np.frombuffer(data, graph.tensors[n].dtype.value).reshape(1, *graph.tensors[n].shape)
+        for n, data in zip(graph.outputs, run.dumps, strict=True)
+    )
     return outs, run
 
 
-def first_difference_host(graph: Graph, schedule: Schedule, emitted: Emitted, sample: Sequence[Array], folder: Path) -> str:
+def first_difference_host(
+    graph: Graph, schedule: Schedule, emitted: Emitted, sample: Sequence[Array], folder: Path
+) -> str:
     """The first layer whose output on the host differs from the reference (built again with layer hashes)."""
     model = host.build(emitted, graph, folder, trace=True)
     hashes = host.run(model, [sample]).hashes[0]
     return _first(graph, schedule, sample, [int(h) for h in hashes])
 
 
-def first_difference_emulated(graph: Graph, schedule: Schedule, plan: Plan, traced: CortexM, sample: Sequence[Array]) -> str:
+def first_difference_emulated(
+    graph: Graph, schedule: Schedule, plan: Plan, traced: CortexM, sample: Sequence[Array]
+) -> str:
     """The first layer whose output on the emulated core differs; traced is the firmware built with MCUC_TRACE."""
     layers = [layer for layer in schedule.layers if layer.calls]
-    pokes = [Poke("mcuc_arena", plan.tensors[n], np.ascontiguousarray(a).tobytes())
-             for n, a in zip(graph.inputs, sample, strict=True)]
+    pokes = [
+        Poke("mcuc_arena", plan.tensors[n], np.ascontiguousarray(a).tobytes())
+        for n, a in zip(graph.inputs, sample, strict=True)
+    ]
     run = traced.run(pokes, [Dump("mcuc_trace_hash", 0, 4 * len(layers))])
     return _first(graph, schedule, sample, np.frombuffer(run.dumps[0], np.uint32).tolist())
 

@@ -34,8 +34,13 @@ class _Worker:
     def __init__(self, kind: str) -> None:
         self.owner = os.getpid()
         self.log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
-        self.process = subprocess.Popen([sys.executable, "-P", str(_WORKER), kind, str(MEMORY_BYTES)],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, bufsize=0)
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", str(_WORKER), kind, str(MEMORY_BYTES)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            bufsize=0,
+        )
 
     def usable(self) -> bool:
         return self.owner == os.getpid() and self.process.poll() is None
@@ -78,7 +83,7 @@ class _Worker:
                             return bytes(incoming[8:])
                         continue
                     try:
-                        outgoing = outgoing[os.write(sender, outgoing[:1 << 20]):]
+                        outgoing = outgoing[os.write(sender, outgoing[: 1 << 20]) :]
                     except BrokenPipeError:
                         raise EOFError from None
                     if not outgoing:
@@ -97,8 +102,9 @@ def close() -> None:
     _workers.clear()
 
 
-def tflite_micro(model: bytes, inputs: Sequence[Sequence[Array]], *, keep_state: bool = False,
-                 seconds: float | None = None) -> list[list[Array]]:
+def tflite_micro(
+    model: bytes, inputs: Sequence[Sequence[Array]], *, keep_state: bool = False, seconds: float | None = None
+) -> list[list[Array]]:
     """What TFLite Micro (PyPI tflite-micro) computes.
 
     inputs[sample][input]: arrays of the model's type, of any shape with the right number of elements.
@@ -109,8 +115,9 @@ def tflite_micro(model: bytes, inputs: Sequence[Sequence[Array]], *, keep_state:
     return _run("tflite_micro", model, inputs, {"keep_state": keep_state}, seconds)
 
 
-def litert_reference(model: bytes, inputs: Sequence[Sequence[Array]], *,
-                     seconds: float | None = None) -> list[list[Array]]:
+def litert_reference(
+    model: bytes, inputs: Sequence[Sequence[Array]], *, seconds: float | None = None
+) -> list[list[Array]]:
     """What the reference kernels of LiteRT compute (the oracle of uint8 models); arguments as tflite_micro."""
     return _run("litert_reference", model, inputs, {}, seconds)
 
@@ -124,7 +131,7 @@ def onnxruntime(model: bytes, inputs: Sequence[Sequence[Array]], *, seconds: flo
 
 
 def version(kind: str) -> str:
-    """"tflite-micro 0.1": the package and version behind an oracle, with the CPU's vector flags for ONNX Runtime."""
+    """ "tflite-micro 0.1": the package and version behind an oracle, with the CPU's vector flags for ONNX Runtime."""
     package = _PACKAGES[kind]
     try:
         found = f"{package} {metadata.version(package)}"
@@ -145,15 +152,18 @@ def _vector_flags() -> list[str]:
     return [f for f in wanted if f in flags]
 
 
-def _run(kind: str, model: bytes, inputs: Sequence[Sequence[Array]], options: Mapping[str, Any],
-         seconds: float | None) -> list[list[Array]]:
+def _run(
+    kind: str, model: bytes, inputs: Sequence[Sequence[Array]], options: Mapping[str, Any], seconds: float | None
+) -> list[list[Array]]:
     samples = [list(s) for s in inputs]
     if not samples:
         return []
     limit = 60.0 + 20.0 * len(samples) if seconds is None else seconds
     blob = io.BytesIO()
-    arrays: dict[str, Any] = {"model": np.frombuffer(model, np.uint8),
-                              "options": np.frombuffer(json.dumps(options).encode(), np.uint8)}
+    arrays: dict[str, Any] = {
+        "model": np.frombuffer(model, np.uint8),
+        "options": np.frombuffer(json.dumps(options).encode(), np.uint8),
+    }
     for i, column in enumerate(zip(*samples, strict=True)):
         arrays[f"in{i}"] = np.stack([np.asarray(a).reshape(np.shape(column[0])) for a in column])
     np.savez(blob, **arrays)
@@ -163,12 +173,18 @@ def _run(kind: str, model: bytes, inputs: Sequence[Sequence[Array]], options: Ma
         arrays = {name: archive[name] for name in archive.files}
     package = _PACKAGES[kind]
     if "missing" in arrays:
-        raise McucError("oracle-missing", f"{package} is not installed ({arrays['missing'].tobytes().decode()})",
-                        try_this=f"pip install {package}")
+        raise McucError(
+            "oracle-missing",
+            f"{package} is not installed ({arrays['missing'].tobytes().decode()})",
+            try_this=f"pip install {package}",
+        )
     if "error" in arrays:
         said = arrays["error"].tobytes().decode("utf-8", "replace")
-        raise McucError("oracle-failed", f"{package}: {said} ({_workers[kind].last_words()})",
-                        try_this="check that this runtime supports the model")
+        raise McucError(
+            "oracle-failed",
+            f"{package}: {said} ({_workers[kind].last_words()})",
+            try_this="check that this runtime supports the model",
+        )
     return [[arrays[f"out{i}"][n] for i in range(len(arrays))] for n in range(len(samples))]
 
 

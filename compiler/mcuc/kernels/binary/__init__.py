@@ -21,7 +21,10 @@ def _no_context(call: Call) -> Mapping[str, Any]:
     return {}
 
 
-FAMILY = Family("binary", (
-    Kernel("binary_qlinear", "binary/qlinear.c.j2", _qlinear, no_scratch, _no_context, in_place=True),
-    Kernel("binary_bytes", "binary/binary.c.j2", always, no_scratch, _context, in_place=True),
-))
+FAMILY = Family(
+    "binary",
+    (
+        Kernel("binary_qlinear", "binary/qlinear.c.j2", _qlinear, no_scratch, _no_context, in_place=True),
+        Kernel("binary_bytes", "binary/binary.c.j2", always, no_scratch, _context, in_place=True),
+    ),
+)

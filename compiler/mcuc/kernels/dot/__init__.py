@@ -18,8 +18,11 @@ def _scratch(call: Call) -> int:
 
 def _context(call: Call) -> Mapping[str, Any]:
     p = call.params
-    return {"taps": _taps(call), "per_group": call.channels // p["groups"],
-            "contiguous": p["dil_w"] == 1 and p["groups"] == 1}
+    return {
+        "taps": _taps(call),
+        "per_group": call.channels // p["groups"],
+        "contiguous": p["dil_w"] == 1 and p["groups"] == 1,
+    }
 
 
 FAMILY = Family("dot", (Kernel("dot_patch", "dot/dot.c.j2", always, _scratch, _context),))

@@ -29,7 +29,11 @@ def _context(call: Call) -> Mapping[str, Any]:
     return {"channels": call.channels, "width": call.width}
 
 
-FAMILY = Family("move", (
-    Kernel("move_gather", "move/gather.c.j2", _gather, no_scratch, _context),
-    Kernel("move_pad", "move/pad.c.j2", _pad, no_scratch, _context),
-    Kernel("move_columns", "move/columns.c.j2", _columns, no_scratch, _context)))
+FAMILY = Family(
+    "move",
+    (
+        Kernel("move_gather", "move/gather.c.j2", _gather, no_scratch, _context),
+        Kernel("move_pad", "move/pad.c.j2", _pad, no_scratch, _context),
+        Kernel("move_columns", "move/columns.c.j2", _columns, no_scratch, _context),
+    ),
+)

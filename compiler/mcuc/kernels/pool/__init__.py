@@ -30,7 +30,10 @@ def _no_context(call: Call) -> Mapping[str, Any]:
     return {}
 
 
-FAMILY = Family("pool", (
-    Kernel("pool_float32", "pool/float32.c.j2", _float32, no_scratch, _no_context),
-    Kernel("pool_window", "pool/pool.c.j2", always, no_scratch, _context),
-))
+FAMILY = Family(
+    "pool",
+    (
+        Kernel("pool_float32", "pool/float32.c.j2", _float32, no_scratch, _no_context),
+        Kernel("pool_window", "pool/pool.c.j2", always, no_scratch, _context),
+    ),
+)

@@ -21,7 +21,10 @@ def _no_context(call: Call) -> Mapping[str, Any]:
     return {}
 
 
-FAMILY = Family("softmax", (
-    Kernel("softmax_float32", "softmax/float32.c.j2", _float32, no_scratch, _no_context, in_place=True),
-    Kernel("softmax_table", "softmax/softmax.c.j2", always, no_scratch, _context, in_place=True),
-))
+FAMILY = Family(
+    "softmax",
+    (
+        Kernel("softmax_float32", "softmax/float32.c.j2", _float32, no_scratch, _no_context, in_place=True),
+        Kernel("softmax_table", "softmax/softmax.c.j2", always, no_scratch, _context, in_place=True),
+    ),
+)

@@ -22,8 +22,11 @@ def from_tflite(node: Imported) -> Built:
     attrs = AddAttrs(
         (zero_point_of(a, node.where), zero_point_of(b, node.where)),
         (requant(scales[0] / twice_largest), requant(scales[1] / twice_largest)),
-        requant(twice_largest / ((1 << LEFT_SHIFT) * scale_of(out, node.where))), zero_point_of(out, node.where),
-        activation_range(node.options.fusedActivationFunction, out, node.where), node.kind == "SUB")
+        requant(twice_largest / ((1 << LEFT_SHIFT) * scale_of(out, node.where))),
+        zero_point_of(out, node.where),
+        activation_range(node.options.fusedActivationFunction, out, node.where),
+        node.kind == "SUB",
+    )
     return Built("add", (a.name, b.name), attrs)
 
 

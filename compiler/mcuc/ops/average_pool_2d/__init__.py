@@ -9,8 +9,8 @@ import numpy as np
 
 from mcuc.ir import Array, Graph, Node
 from mcuc.kernels._base import Call
-from mcuc.ops._base import Operator, int8_runtime
-from mcuc.ops._pool import PoolAttrs, cost, infer, pool_call, window_fits
+from mcuc.ops._base import Operator, int8_runtime, no_cost
+from mcuc.ops._pool import PoolAttrs, infer, pool_call, window_fits
 from mcuc.ops._spatial import taps
 from mcuc.ops.average_pool_2d.onnx import to_onnx
 from mcuc.ops.average_pool_2d.tflite import from_tflite, to_tflite
@@ -39,6 +39,15 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
 
 
 OPERATOR = Operator(
-    name="average_pool_2d", summary="average pooling", infer=infer, reference=reference, cost=cost, lower=lower,
-    limits=(int8_runtime, window_fits), tflite=("AVERAGE_POOL_2D",), from_tflite=from_tflite, to_tflite=to_tflite,
-    to_onnx=to_onnx)
+    name="average_pool_2d",
+    summary="average pooling",
+    infer=infer,
+    reference=reference,
+    cost=no_cost,
+    lower=lower,
+    limits=(int8_runtime, window_fits),
+    tflite=("AVERAGE_POOL_2D",),
+    from_tflite=from_tflite,
+    to_tflite=to_tflite,
+    to_onnx=to_onnx,
+)

@@ -35,5 +35,13 @@ def reference(attrs: CastAttrs, arrays: Sequence[Array | None]) -> tuple[Array, 
 
 
 OPERATOR = Operator(
-    name="cast", summary="type conversion, at compile time", infer=infer, reference=reference, cost=no_cost, lower=None,
-    limits=(compile_time_only,), tflite=("CAST",), from_tflite=from_tflite)
+    name="cast",
+    summary="type conversion, at compile time",
+    infer=infer,
+    reference=reference,
+    cost=no_cost,
+    lower=None,
+    limits=(compile_time_only,),
+    tflite=("CAST",),
+    from_tflite=from_tflite,
+)

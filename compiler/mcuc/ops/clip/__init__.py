@@ -8,7 +8,18 @@ from mcuc.ops.clip.onnx import KINDS, from_onnx, to_onnx
 from mcuc.ops.clip.tflite import from_tflite, to_tflite
 
 OPERATOR = Operator(
-    name="clip", summary="relu, relu6, clip", infer=infer, reference=reference, cost=no_cost, lower=lower,
-    limits=(int8_runtime,), tflite=("RELU", "RELU6", "RELU_N1_TO_1"), from_tflite=from_tflite, to_tflite=to_tflite,
+    name="clip",
+    summary="relu, relu6, clip",
+    infer=infer,
+    reference=reference,
+    cost=no_cost,
+    lower=lower,
+    limits=(int8_runtime,),
+    tflite=("RELU", "RELU6", "RELU_N1_TO_1"),
+    from_tflite=from_tflite,
+    to_tflite=to_tflite,
     in_place=True,
-    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)
+    onnx=KINDS,
+    from_onnx=from_onnx,
+    to_onnx=to_onnx,
+)

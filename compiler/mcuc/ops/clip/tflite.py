@@ -36,5 +36,9 @@ def to_tflite(node: Node, graph: Graph) -> Exported:
     for kind in FUSED:
         if _table(kind, x, out, False, node.name) == node.attrs.table:
             return Exported(kind)
-    raise McucError("not-exportable", "TFLite has no operator for this clamp", where=node.name,
-                    try_this="use relu or relu6, or export to ONNX instead")
+    raise McucError(
+        "not-exportable",
+        "TFLite has no operator for this clamp",
+        where=node.name,
+        try_this="use relu or relu6, or export to ONNX instead",
+    )

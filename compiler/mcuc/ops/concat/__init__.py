@@ -45,7 +45,7 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     """One call per input into its slice of the output: move, or unary where it has a table."""
     shape = graph.tensors[node.outputs[0]].shape
     axis = node.attrs.axis
-    inner = prod(shape[axis + 1:])
+    inner = prod(shape[axis + 1 :])
     calls, at = [], 0
     for i, (name, table) in enumerate(zip(node.inputs, node.attrs.tables, strict=True)):
         part = graph.tensors[name].shape
@@ -75,6 +75,17 @@ def run_time_inputs(node: Node, graph: Graph) -> str | None:
 
 
 OPERATOR = Operator(
-    name="concat", summary="concatenate", infer=infer, reference=reference, cost=no_cost, lower=lower,
-    limits=(int8_runtime, run_time_inputs), tflite=("CONCATENATION",), from_tflite=from_tflite, to_tflite=to_tflite,
-    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)
+    name="concat",
+    summary="concatenate",
+    infer=infer,
+    reference=reference,
+    cost=no_cost,
+    lower=lower,
+    limits=(int8_runtime, run_time_inputs),
+    tflite=("CONCATENATION",),
+    from_tflite=from_tflite,
+    to_tflite=to_tflite,
+    onnx=KINDS,
+    from_onnx=from_onnx,
+    to_onnx=to_onnx,
+)

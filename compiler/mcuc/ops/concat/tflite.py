@@ -24,22 +24,36 @@ def from_tflite(node: Imported) -> Built:
     rank = len(out.shape)
     axis = int(node.options.axis) + (rank if node.options.axis < 0 else 0)
     if not 0 <= axis < rank or not parts:
-        raise McucError("broken-model", f"axis {node.options.axis} of a tensor of rank {rank}", where=node.where,
-                        try_this="check that the model file is complete")
+        raise McucError(
+            "broken-model",
+            f"axis {node.options.axis} of a tensor of rank {rank}",
+            where=node.where,
+            try_this="check that the model file is complete",
+        )
     if node.options.fusedActivationFunction != 0:
-        raise McucError("unsupported-activation", "CONCATENATION with a fused activation", where=node.where,
-                        try_this="put the activation behind the concatenation (TFLite Micro refuses it as well)")
+        raise McucError(
+            "unsupported-activation",
+            "CONCATENATION with a fused activation",
+            where=node.where,
+            try_this="put the activation behind the concatenation (TFLite Micro refuses it as well)",
+        )
     tables, notes = [], []
     for part in parts:
         if part.dtype is not out.dtype:
-            raise McucError("broken-model", f"CONCATENATION of {part.dtype.value} into {out.dtype.value}",
-                            where=node.where, try_this="check that the model file is complete")
+            raise McucError(
+                "broken-model",
+                f"CONCATENATION of {part.dtype.value} into {out.dtype.value}",
+                where=node.where,
+                try_this="check that the model file is complete",
+            )
         if out.dtype is not DType.INT8 or part.quant == out.quant:
             tables.append(b"")
             continue
         tables.append(_rescale(part, out, node.where) if node.unsigned else _requantize(part, out, node.where))
-        notes.append(f"{node.where}: part {part.name!r} has another scale or zero point than the output and is rescaled"
-                     + ("" if node.unsigned else " (TFLite Micro refuses such a node)"))
+        notes.append(
+            f"{node.where}: part {part.name!r} has another scale or zero point than the output and is rescaled"
+            + ("" if node.unsigned else " (TFLite Micro refuses such a node)")
+        )
     return Built("concat", tuple(p.name for p in parts), ConcatAttrs(axis, tuple(tables)), notes=tuple(notes))
 
 
@@ -62,6 +76,10 @@ def _rescale(part: Tensor, out: Tensor, where: str) -> bytes:
 def to_tflite(node: Node, graph: Graph) -> Exported:
     """As CONCATENATION. Raises McucError where a part has a table."""
     if any(node.attrs.tables):
-        raise McucError("not-exportable", "int8 CONCATENATION of TFLite cannot rescale its inputs", where=node.name,
-                        try_this="put a QUANTIZE before the concatenation")
+        raise McucError(
+            "not-exportable",
+            "int8 CONCATENATION of TFLite cannot rescale its inputs",
+            where=node.name,
+            try_this="put a QUANTIZE before the concatenation",
+        )
     return Exported("CONCATENATION", "ConcatenationOptions", {"axis": node.attrs.axis})

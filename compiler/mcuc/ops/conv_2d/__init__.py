@@ -26,7 +26,7 @@ def reference(attrs: ConvAttrs, arrays: Sequence[Array | None]) -> tuple[Array, 
     """Integer reference: x int8 [1, h, w, c], weights int8 [oc, kh, kw, cg], bias int32 [oc] or None."""
     x, w = arrays[0], arrays[1]
     assert x is not None and w is not None
-    oc, kh, kw, cg = w.shape
+    oc, _, _, cg = w.shape
     centred = w.astype(np.int64) - np.array(attrs.weight_zero_point, np.int64).reshape(-1, 1, 1, 1)
     oh, ow = attrs.window.output(*x.shape[1:3])
     acc = np.zeros((oh * ow, oc), np.int64)
@@ -35,7 +35,7 @@ def reference(attrs: ConvAttrs, arrays: Sequence[Array | None]) -> tuple[Array, 
         values = patch.reshape(oh * ow, -1) - attrs.input_zero_point
         for g in range(attrs.groups):
             outs = slice(g * per_group, (g + 1) * per_group)
-            acc[:, outs] += matmul_exact(values[:, g * cg:(g + 1) * cg], centred[outs, ky, kx])
+            acc[:, outs] += matmul_exact(values[:, g * cg : (g + 1) * cg], centred[outs, ky, kx])
     acc += bias_or_zeros(arrays[2] if len(arrays) > 2 else None, oc)
     return (finish(acc, attrs).reshape(1, oh, ow, oc),)
 
@@ -67,7 +67,17 @@ def constant_weights(node: Node, graph: Graph) -> str | None:
 
 
 OPERATOR = Operator(
-    name="conv_2d", summary="2D convolution", infer=infer, reference=reference, cost=cost, lower=lower,
-    limits=(int8_runtime, constant_weights), tflite=("CONV_2D",), from_tflite=from_tflite,
+    name="conv_2d",
+    summary="2D convolution",
+    infer=infer,
+    reference=reference,
+    cost=cost,
+    lower=lower,
+    limits=(int8_runtime, constant_weights),
+    tflite=("CONV_2D",),
+    from_tflite=from_tflite,
     to_tflite=to_tflite,
-    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)
+    onnx=KINDS,
+    from_onnx=from_onnx,
+    to_onnx=to_onnx,
+)

@@ -54,17 +54,39 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     bias = graph.const(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(oc, np.int32)
     centred = w[0].astype(np.int16) - np.array(attrs.weight_zero_point, np.int16)
     wide = any(z != 0 for z in attrs.weight_zero_point)
-    params = {**requant_params(attrs), "kh": kh, "kw": kw, "in_c": c, "in_w": width, "multiplier": oc // c,
-              "stride_w": attrs.window.stride[1], "dil_w": attrs.window.dilation[1], "pad_left": attrs.window.pad[1],
-              "pad_value": attrs.pad_value, "wide": wide}
-    tables = (Table("weights", "int16_t" if wide else "int8_t", centred.reshape(-1)), Table("bias", "int32_t", bias),
-              *requant_tables(attrs.requant, oc), Table("padding", "int8_t", np.full(c, attrs.pad_value, np.int8)))
+    params = {
+        **requant_params(attrs),
+        "kh": kh,
+        "kw": kw,
+        "in_c": c,
+        "in_w": width,
+        "multiplier": oc // c,
+        "stride_w": attrs.window.stride[1],
+        "dil_w": attrs.window.dilation[1],
+        "pad_left": attrs.window.pad[1],
+        "pad_value": attrs.pad_value,
+        "wide": wide,
+    }
+    tables = (
+        Table("weights", "int16_t" if wide else "int8_t", centred.reshape(-1)),
+        Table("bias", "int32_t", bias),
+        *requant_tables(attrs.requant, oc),
+        Table("padding", "int8_t", np.full(c, attrs.pad_value, np.int8)),
+    )
     rows = Rows(0, width * c, h, kh, attrs.window.stride[0], attrs.window.dilation[0], attrs.window.pad[0])
     return (Call("depthwise", params, tables, (rows,), oh, ow, oc, ow * oc, oc),)
 
 
 OPERATOR = Operator(
-    name="depthwise_conv_2d", summary="depthwise 2D convolution", infer=infer, reference=reference, cost=cost,
-    lower=lower, limits=(int8_runtime, constant_weights), tflite=("DEPTHWISE_CONV_2D",), from_tflite=from_tflite,
+    name="depthwise_conv_2d",
+    summary="depthwise 2D convolution",
+    infer=infer,
+    reference=reference,
+    cost=cost,
+    lower=lower,
+    limits=(int8_runtime, constant_weights),
+    tflite=("DEPTHWISE_CONV_2D",),
+    from_tflite=from_tflite,
     to_tflite=to_tflite,
-    to_onnx=to_onnx)
+    to_onnx=to_onnx,
+)

@@ -24,8 +24,12 @@ def from_tflite(node: Imported) -> Built:
     """DEQUANTIZE of an int8 tensor. Raises McucError for float16 and hybrid weights."""
     x = node.input(0)
     if x.dtype is not DType.INT8:
-        raise McucError("not-quantized", f"DEQUANTIZE of {x.name!r} ({x.dtype.value})", where=node.where,
-                        try_this="convert with full integer quantization to int8")
+        raise McucError(
+            "not-quantized",
+            f"DEQUANTIZE of {x.name!r} ({x.dtype.value})",
+            where=node.where,
+            try_this="convert with full integer quantization to int8",
+        )
     return Built("dequantize", (x.name,), DequantizeAttrs(scale_of(x, node.where), zero_point_of(x, node.where)))
 
 
@@ -52,6 +56,14 @@ def boundary_only(node: Node, graph: Graph) -> str | None:
 
 
 OPERATOR = Operator(
-    name="dequantize", summary="int8 to float, at the model's outputs only", infer=infer, reference=reference,
-    cost=no_cost, lower=None, limits=(boundary_only,), tflite=("DEQUANTIZE",), from_tflite=from_tflite,
-    to_tflite=to_tflite)
+    name="dequantize",
+    summary="int8 to float, at the model's outputs only",
+    infer=infer,
+    reference=reference,
+    cost=no_cost,
+    lower=None,
+    limits=(boundary_only,),
+    tflite=("DEQUANTIZE",),
+    from_tflite=from_tflite,
+    to_tflite=to_tflite,
+)

@@ -35,11 +35,22 @@ def reference(attrs: FillAttrs, arrays: Sequence[Array | None]) -> tuple[Array, 
     dims, value = arrays[0], arrays[1]
     assert dims is not None and value is not None
     if tuple(dims.reshape(-1).tolist()) != attrs.shape or value.size != 1:
-        raise McucError("broken-model", f"FILL of dimensions {dims.reshape(-1).tolist()} with {value.size} values, "
-                        f"declared {attrs.shape}", try_this="export the model with batch size 1")
+        raise McucError(
+            "broken-model",
+            f"FILL of dimensions {dims.reshape(-1).tolist()} with {value.size} values, declared {attrs.shape}",
+            try_this="export the model with batch size 1",
+        )
     return (np.full(attrs.shape, value.reshape(-1)[0]),)
 
 
 OPERATOR = Operator(
-    name="fill", summary="a tensor of one value, at compile time", infer=infer, reference=reference, cost=no_cost,
-    lower=None, limits=(compile_time_only,), tflite=("FILL",), from_tflite=from_tflite)
+    name="fill",
+    summary="a tensor of one value, at compile time",
+    infer=infer,
+    reference=reference,
+    cost=no_cost,
+    lower=None,
+    limits=(compile_time_only,),
+    tflite=("FILL",),
+    from_tflite=from_tflite,
+)

@@ -55,7 +55,17 @@ def constant_weights(node: Node, graph: Graph) -> str | None:
 
 
 OPERATOR = Operator(
-    name="fully_connected", summary="dense layer", infer=infer, reference=reference, cost=cost, lower=lower,
-    limits=(int8_runtime, constant_weights), tflite=("FULLY_CONNECTED",), from_tflite=from_tflite,
+    name="fully_connected",
+    summary="dense layer",
+    infer=infer,
+    reference=reference,
+    cost=cost,
+    lower=lower,
+    limits=(int8_runtime, constant_weights),
+    tflite=("FULLY_CONNECTED",),
+    from_tflite=from_tflite,
     to_tflite=to_tflite,
-    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)
+    onnx=KINDS,
+    from_onnx=from_onnx,
+    to_onnx=to_onnx,
+)

@@ -25,16 +25,19 @@ def from_tflite(node: Imported) -> Built:
     x = node.input(0)
     axis = int(node.options.axis) + (len(x.shape) if node.options.axis < 0 else 0)
     if getattr(node.options, "batchDims", 0) or not 0 <= axis < len(x.shape):
-        raise McucError("unsupported-gather", f"GATHER along axis {node.options.axis} of {x.shape}, "
-                        f"batch_dims {node.options.batchDims}", where=node.where,
-                        try_this="gather without batch dimensions")
+        raise McucError(
+            "unsupported-gather",
+            f"GATHER along axis {node.options.axis} of {x.shape}, batch_dims {node.options.batchDims}",
+            where=node.where,
+            try_this="gather without batch dimensions",
+        )
     return Built("gather", (x.name, node.input(1).name), GatherAttrs(axis))
 
 
 def infer(attrs: GatherAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
     """The data's shape with the indices' shape in place of the axis."""
     shape = inputs[0].shape
-    return ((*shape[:attrs.axis], *inputs[1].shape, *shape[attrs.axis + 1:]),)
+    return ((*shape[: attrs.axis], *inputs[1].shape, *shape[attrs.axis + 1 :]),)
 
 
 def reference(attrs: GatherAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -43,11 +46,22 @@ def reference(attrs: GatherAttrs, arrays: Sequence[Array | None]) -> tuple[Array
     assert x is not None and indices is not None
     extent = x.shape[attrs.axis]
     if indices.size and (int(indices.min()) < -extent or int(indices.max()) >= extent):
-        raise McucError("broken-model", f"GATHER index outside an axis of {extent}",
-                        try_this="check that the model file is complete")
+        raise McucError(
+            "broken-model",
+            f"GATHER index outside an axis of {extent}",
+            try_this="check that the model file is complete",
+        )
     return (np.take(x, indices, attrs.axis),)
 
 
 OPERATOR = Operator(
-    name="gather", summary="pick by indices, at compile time", infer=infer, reference=reference, cost=no_cost,
-    lower=None, limits=(compile_time_only,), tflite=("GATHER",), from_tflite=from_tflite)
+    name="gather",
+    summary="pick by indices, at compile time",
+    infer=infer,
+    reference=reference,
+    cost=no_cost,
+    lower=None,
+    limits=(compile_time_only,),
+    tflite=("GATHER",),
+    from_tflite=from_tflite,
+)

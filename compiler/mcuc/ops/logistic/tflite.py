@@ -16,9 +16,12 @@ OUTPUT_ZERO_POINT = -128
 def _table(x: Tensor, out: Tensor, where: str) -> bytes:
     found = scale_of(out, where), zero_point_of(out, where)
     if found != (OUTPUT_SCALE, OUTPUT_ZERO_POINT):
-        raise McucError("unsupported-quantization", f"LOGISTIC writes scale {found[0]} and zero point {found[1]}; "
-                        "TFLite demands 1/256 and the lowest integer", where=where,
-                        try_this="convert the model again with the standard TFLite converter")
+        raise McucError(
+            "unsupported-quantization",
+            f"LOGISTIC writes scale {found[0]} and zero point {found[1]}; TFLite demands 1/256 and the lowest integer",
+            where=where,
+            try_this="convert the model again with the standard TFLite converter",
+        )
     return logistic_table(scale_of(x, where), zero_point_of(x, where))
 
 
@@ -32,6 +35,10 @@ def to_tflite(node: Node, graph: Graph) -> Exported:
     """As LOGISTIC. Raises McucError where TFLite's table differs from the node's."""
     x, out = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
     if _table(x, out, node.name) != node.attrs.table:
-        raise McucError("not-exportable", "the node's table is not that of TFLite's LOGISTIC", where=node.name,
-                        try_this="export to ONNX instead")
+        raise McucError(
+            "not-exportable",
+            "the node's table is not that of TFLite's LOGISTIC",
+            where=node.name,
+            try_this="export to ONNX instead",
+        )
     return Exported("LOGISTIC")

@@ -9,8 +9,8 @@ import numpy as np
 
 from mcuc.ir import Array, Graph, Node
 from mcuc.kernels._base import Call
-from mcuc.ops._base import Operator, int8_runtime
-from mcuc.ops._pool import PoolAttrs, cost, infer, pool_call, window_fits
+from mcuc.ops._base import Operator, int8_runtime, no_cost
+from mcuc.ops._pool import PoolAttrs, infer, pool_call, window_fits
 from mcuc.ops._spatial import taps
 from mcuc.ops.max_pool_2d.onnx import KINDS, from_onnx, to_onnx
 from mcuc.ops.max_pool_2d.tflite import from_tflite, to_tflite
@@ -30,6 +30,17 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
 
 
 OPERATOR = Operator(
-    name="max_pool_2d", summary="max pooling", infer=infer, reference=reference, cost=cost, lower=lower,
-    limits=(int8_runtime, window_fits), tflite=("MAX_POOL_2D",), from_tflite=from_tflite, to_tflite=to_tflite,
-    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)
+    name="max_pool_2d",
+    summary="max pooling",
+    infer=infer,
+    reference=reference,
+    cost=no_cost,
+    lower=lower,
+    limits=(int8_runtime, window_fits),
+    tflite=("MAX_POOL_2D",),
+    from_tflite=from_tflite,
+    to_tflite=to_tflite,
+    onnx=KINDS,
+    from_onnx=from_onnx,
+    to_onnx=to_onnx,
+)

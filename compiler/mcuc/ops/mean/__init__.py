@@ -11,7 +11,7 @@ import numpy as np
 from mcuc.ir import Array, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Rows
 from mcuc.numerics import requantize, wrap32
-from mcuc.ops._base import Cost, Operator, Shape, int8_runtime
+from mcuc.ops._base import Operator, Shape, int8_runtime, no_cost
 from mcuc.ops._conv import requant_tables
 from mcuc.ops.mean.attrs import MeanAttrs
 from mcuc.ops.mean.onnx import KINDS, from_onnx, to_onnx
@@ -33,11 +33,6 @@ def reference(attrs: MeanAttrs, arrays: Sequence[Array | None]) -> tuple[Array, 
     total = (x.astype(np.int64) - attrs.input_zero_point).sum(axis=attrs.axes, keepdims=attrs.keep_dims)
     flat = requantize(wrap32(total).reshape(-1, 1), attrs.requant, attrs.output_zero_point, *attrs.clamp)
     return (flat.reshape(total.shape),)
-
-
-def cost(node: Node, graph: Graph) -> Cost:
-    """One operation per input element."""
-    return Cost(graph.tensors[node.inputs[0]].elements)
 
 
 def groups(shape: tuple[int, ...], axes: tuple[int, ...]) -> list[tuple[int, bool]]:
@@ -64,7 +59,7 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     attrs: MeanAttrs = node.attrs
     dims = groups(graph.tensors[node.inputs[0]].shape, attrs.axes)
     dims = [(1, False)] * (3 - len(dims)) + dims
-    strides = [prod(size for size, _ in dims[i + 1:]) for i in range(3)]
+    strides = [prod(size for size, _ in dims[i + 1 :]) for i in range(3)]
     kept = [1 if reduced else size for size, reduced in dims]
     loops = [(size, stride) for (size, reduced), stride in zip(dims, strides, strict=True) if reduced]
     loops = [(1, 0)] * (2 - len(loops)) + loops
@@ -73,15 +68,35 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     rows = Rows(0, strides[0] if rows_kept else strides[0] * dims[0][0], kept[0])
     r = attrs.requant
     params: dict[str, Any] = {
-        "n0": loops[0][0], "stride0": loops[0][1], "n1": loops[1][0], "stride1": loops[1][1],
-        "x_stride": 0 if dims[1][1] else strides[1], "c_stride": 0 if dims[2][1] else 1,
-        "start": -attrs.input_zero_point * count, "rule": r.rule, "per_channel": False,
-        "out_zp": attrs.output_zero_point, "act_min": attrs.clamp[0], "act_max": attrs.clamp[1]}
+        "n0": loops[0][0],
+        "stride0": loops[0][1],
+        "n1": loops[1][0],
+        "stride1": loops[1][1],
+        "x_stride": 0 if dims[1][1] else strides[1],
+        "c_stride": 0 if dims[2][1] else 1,
+        "start": -attrs.input_zero_point * count,
+        "rule": r.rule,
+        "per_channel": False,
+        "out_zp": attrs.output_zero_point,
+        "act_min": attrs.clamp[0],
+        "act_max": attrs.clamp[1],
+    }
     h, w, c = kept
     return (Call("mean", params, requant_tables(r, 1), (rows,), h, w, c, w * c, c),)
 
 
 OPERATOR = Operator(
-    name="mean", summary="mean over axes, global average pooling", infer=infer, reference=reference, cost=cost,
-    lower=lower, limits=(int8_runtime, few_groups), tflite=("MEAN",), from_tflite=from_tflite, to_tflite=to_tflite,
-    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)
+    name="mean",
+    summary="mean over axes, global average pooling",
+    infer=infer,
+    reference=reference,
+    cost=no_cost,
+    lower=lower,
+    limits=(int8_runtime, few_groups),
+    tflite=("MEAN",),
+    from_tflite=from_tflite,
+    to_tflite=to_tflite,
+    onnx=KINDS,
+    from_onnx=from_onnx,
+    to_onnx=to_onnx,
+)

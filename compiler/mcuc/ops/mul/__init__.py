@@ -10,7 +10,7 @@ import numpy as np
 from mcuc.ir import Array, Graph, Node
 from mcuc.kernels._base import Call
 from mcuc.numerics import requantize
-from mcuc.ops._base import Cost, Operator, int8_runtime
+from mcuc.ops._base import Operator, int8_runtime, no_cost
 from mcuc.ops._binary import binary_call, infer, scalar_constant, viewable
 from mcuc.ops._unary import make_table, table_call
 from mcuc.ops.mul.attrs import MulAttrs
@@ -27,11 +27,6 @@ def reference(attrs: MulAttrs, arrays: Sequence[Array | None]) -> tuple[Array, .
     return (out.reshape(product.shape),)
 
 
-def cost(node: Node, graph: Graph) -> Cost:
-    """One multiplication per output element."""
-    return Cost(graph.tensors[node.outputs[0]].elements)
-
-
 def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     """A table where one operand is a constant scalar, else one call of the binary family."""
     attrs: MulAttrs = node.attrs
@@ -41,12 +36,28 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
         (values,) = reference(attrs, (one, every) if scalar == 0 else (every, one))
         return (table_call(make_table(values), graph.tensors[node.outputs[0]].shape),)
     params: dict[str, Any] = {
-        "za": attrs.zero_points[0], "zb": attrs.zero_points[1], "mo": attrs.requant.multiplier[0],
-        "so": attrs.requant.shift[0], "out_zp": attrs.output_zero_point, "act_min": attrs.clamp[0], "act_max": attrs.clamp[1]}
+        "za": attrs.zero_points[0],
+        "zb": attrs.zero_points[1],
+        "mo": attrs.requant.multiplier[0],
+        "so": attrs.requant.shift[0],
+        "out_zp": attrs.output_zero_point,
+        "act_min": attrs.clamp[0],
+        "act_max": attrs.clamp[1],
+    }
     return (binary_call("mul", node, graph, params, ()),)
 
 
 OPERATOR = Operator(
-    name="mul", summary="multiplication", infer=infer, reference=reference, cost=cost, lower=lower,
-    limits=(int8_runtime, viewable), tflite=("MUL",), from_tflite=from_tflite, to_tflite=to_tflite, in_place=True,
-    to_onnx=to_onnx)
+    name="mul",
+    summary="multiplication",
+    infer=infer,
+    reference=reference,
+    cost=no_cost,
+    lower=lower,
+    limits=(int8_runtime, viewable),
+    tflite=("MUL",),
+    from_tflite=from_tflite,
+    to_tflite=to_tflite,
+    in_place=True,
+    to_onnx=to_onnx,
+)

@@ -13,9 +13,12 @@ def from_tflite(node: Imported) -> Built:
     """Either operand may be constant. Raises McucError on float tensors."""
     a, b, out = checked_activation(node, 0), checked_activation(node, 1), node.outputs[0]
     m, s = quantize_multiplier(scale_of(a, node.where) * scale_of(b, node.where) / scale_of(out, node.where))
-    attrs = MulAttrs((zero_point_of(a, node.where), zero_point_of(b, node.where)), Requant("tflite_double", (m,), (s,)),
-                     zero_point_of(out, node.where),
-                     activation_range(node.options.fusedActivationFunction, out, node.where))
+    attrs = MulAttrs(
+        (zero_point_of(a, node.where), zero_point_of(b, node.where)),
+        Requant("tflite_double", (m,), (s,)),
+        zero_point_of(out, node.where),
+        activation_range(node.options.fusedActivationFunction, out, node.where),
+    )
     return Built("mul", (a.name, b.name), attrs)
 
 

@@ -31,7 +31,7 @@ def infer(attrs: PackAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
     shape = inputs[0].shape
     if any(t.shape != shape for t in inputs) or not 0 <= attrs.axis <= len(shape):
         raise ValueError(f"cannot pack {[t.shape for t in inputs]} along axis {attrs.axis}")
-    return ((*shape[:attrs.axis], len(inputs), *shape[attrs.axis:]),)
+    return ((*shape[: attrs.axis], len(inputs), *shape[attrs.axis :]),)
 
 
 def reference(attrs: PackAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -40,5 +40,13 @@ def reference(attrs: PackAttrs, arrays: Sequence[Array | None]) -> tuple[Array, 
 
 
 OPERATOR = Operator(
-    name="pack", summary="stack along a new axis, at compile time", infer=infer, reference=reference, cost=no_cost,
-    lower=None, limits=(compile_time_only,), tflite=("PACK",), from_tflite=from_tflite)
+    name="pack",
+    summary="stack along a new axis, at compile time",
+    infer=infer,
+    reference=reference,
+    cost=no_cost,
+    lower=None,
+    limits=(compile_time_only,),
+    tflite=("PACK",),
+    from_tflite=from_tflite,
+)

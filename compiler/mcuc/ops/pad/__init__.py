@@ -27,13 +27,21 @@ def from_tflite(node: Imported) -> Built:
     x, out = node.input(0), node.outputs[0]
     table = node.constant(1).astype(np.int64)
     if table.shape != (len(x.shape), 2) or (table < 0).any():
-        raise McucError("broken-model", f"paddings {table.tolist()} do not fit a tensor of shape {x.shape}",
-                        where=node.where, try_this="pad with constant, non-negative amounts, two per axis")
+        raise McucError(
+            "broken-model",
+            f"paddings {table.tolist()} do not fit a tensor of shape {x.shape}",
+            where=node.where,
+            try_this="pad with constant, non-negative amounts, two per axis",
+        )
     if node.optional(2) is not None:
         fill = node.constant(2)
         if fill.size != 1 or node.input(2).dtype is not x.dtype:
-            raise McucError("broken-model", f"{node.kind} fills {x.dtype.value} with {fill.dtype.name}{fill.shape}",
-                            where=node.where, try_this="quantize the padding value like the padded tensor")
+            raise McucError(
+                "broken-model",
+                f"{node.kind} fills {x.dtype.value} with {fill.dtype.name}{fill.shape}",
+                where=node.where,
+                try_this="quantize the padding value like the padded tensor",
+            )
         value = int(fill.reshape(-1)[0])
     else:
         value = zero_point_of(out, node.where) if x.dtype is DType.INT8 else 0
@@ -102,6 +110,17 @@ def at_most_three_axes(node: Node, graph: Graph) -> str | None:
 
 
 OPERATOR = Operator(
-    name="pad", summary="pad with a constant", infer=infer, reference=reference, cost=no_cost, lower=lower,
-    limits=(int8_runtime, at_most_three_axes), tflite=("PAD", "PADV2"), from_tflite=from_tflite, to_tflite=to_tflite,
-    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)
+    name="pad",
+    summary="pad with a constant",
+    infer=infer,
+    reference=reference,
+    cost=no_cost,
+    lower=lower,
+    limits=(int8_runtime, at_most_three_axes),
+    tflite=("PAD", "PADV2"),
+    from_tflite=from_tflite,
+    to_tflite=to_tflite,
+    onnx=KINDS,
+    from_onnx=from_onnx,
+    to_onnx=to_onnx,
+)

@@ -10,7 +10,7 @@ import numpy as np
 from mcuc.ir import Array, Graph, Node
 from mcuc.kernels._base import Call
 from mcuc.numerics import round24, round_even
-from mcuc.ops._base import Cost, Operator, int8_runtime
+from mcuc.ops._base import Operator, int8_runtime, no_cost
 from mcuc.ops._binary import binary_call, infer, viewable
 from mcuc.ops.qlinear_add.attrs import QLinearAddAttrs
 from mcuc.ops.qlinear_add.onnx import KINDS, from_onnx, to_onnx
@@ -25,11 +25,6 @@ def reference(attrs: QLinearAddAttrs, arrays: Sequence[Array | None]) -> tuple[A
     last, inner = operands[attrs.first], operands[1 - attrs.first]
     total = round24(last + round24(attrs.fixed + inner))
     return (np.clip(round_even(total, attrs.fraction) - attrs.output_offset, *attrs.clamp).astype(np.int8),)
-
-
-def cost(node: Node, graph: Graph) -> Cost:
-    """One operation per output element."""
-    return Cost(graph.tensors[node.outputs[0]].elements)
 
 
 def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
@@ -55,7 +50,7 @@ OPERATOR = Operator(
     summary="addition in float32 steps (ONNX)",
     infer=infer,
     reference=reference,
-    cost=cost,
+    cost=no_cost,
     lower=lower,
     limits=(int8_runtime, viewable),
     onnx=KINDS,

@@ -9,8 +9,8 @@ import numpy as np
 
 from mcuc.ir import Array, Graph, Node
 from mcuc.kernels._base import Call, Rows
-from mcuc.ops._base import Operator, int8_runtime
-from mcuc.ops._pool import cost, infer, window_fits
+from mcuc.ops._base import Operator, int8_runtime, no_cost
+from mcuc.ops._pool import infer, window_fits
 from mcuc.ops._spatial import taps
 from mcuc.ops.qlinear_average_pool.attrs import QLinearPoolAttrs
 from mcuc.ops.qlinear_average_pool.onnx import KINDS, from_onnx, to_onnx
@@ -76,7 +76,7 @@ OPERATOR = Operator(
     summary="average pooling in float32 steps (ONNX)",
     infer=infer,
     reference=reference,
-    cost=cost,
+    cost=no_cost,
     lower=lower,
     limits=(int8_runtime, window_fits),
     onnx=KINDS,

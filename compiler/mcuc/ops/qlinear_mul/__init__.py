@@ -10,7 +10,7 @@ import numpy as np
 from mcuc.ir import Array, Graph, Node
 from mcuc.kernels._base import Call
 from mcuc.numerics import round24, round_even
-from mcuc.ops._base import Cost, Operator, int8_runtime
+from mcuc.ops._base import Operator, int8_runtime, no_cost
 from mcuc.ops._binary import binary_call, infer, viewable
 from mcuc.ops.qlinear_mul.attrs import QLinearMulAttrs
 from mcuc.ops.qlinear_mul.onnx import KINDS, from_onnx, to_onnx
@@ -23,11 +23,6 @@ def reference(attrs: QLinearMulAttrs, arrays: Sequence[Array | None]) -> tuple[A
     product = (a.astype(np.int64) - attrs.zero_points[0]) * (b.astype(np.int64) - attrs.zero_points[1])
     total = round24(round24(product * attrs.multiplier) + attrs.fixed)
     return (np.clip(round_even(total, attrs.fraction) - attrs.output_offset, *attrs.clamp).astype(np.int8),)
-
-
-def cost(node: Node, graph: Graph) -> Cost:
-    """One multiplication per output element."""
-    return Cost(graph.tensors[node.outputs[0]].elements)
 
 
 def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
@@ -51,7 +46,7 @@ OPERATOR = Operator(
     summary="multiplication in float32 steps (ONNX)",
     infer=infer,
     reference=reference,
-    cost=cost,
+    cost=no_cost,
     lower=lower,
     limits=(int8_runtime, viewable),
     onnx=KINDS,

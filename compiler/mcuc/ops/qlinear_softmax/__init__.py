@@ -9,7 +9,7 @@ import numpy as np
 
 from mcuc.ir import Array, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Rows, Table
-from mcuc.ops._base import Cost, Operator, Shape, int8_runtime
+from mcuc.ops._base import Operator, Shape, int8_runtime, no_cost
 from mcuc.ops.qlinear_softmax.attrs import QLinearSoftmaxAttrs
 from mcuc.ops.qlinear_softmax.onnx import KINDS, from_onnx, to_onnx
 
@@ -30,11 +30,6 @@ def reference(attrs: QLinearSoftmaxAttrs, arrays: Sequence[Array | None]) -> tup
         total = (total + e[..., i : i + 1]).astype(np.float32)
     share = ((e * np.float32(attrs.factor)).astype(np.float32) / total).astype(np.float32)
     return (np.clip(np.rint(share).astype(np.int64) + attrs.zero_point, -128, 127).astype(np.int8),)
-
-
-def cost(node: Node, graph: Graph) -> Cost:
-    """One operation per element."""
-    return Cost(graph.tensors[node.outputs[0]].elements)
 
 
 def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
@@ -61,7 +56,7 @@ OPERATOR = Operator(
     summary="softmax in float32 steps (ONNX)",
     infer=infer,
     reference=reference,
-    cost=cost,
+    cost=no_cost,
     lower=lower,
     limits=(int8_runtime,),
     onnx=KINDS,

@@ -73,7 +73,18 @@ def boundary_only(node: Node, graph: Graph) -> str | None:
 
 
 OPERATOR = Operator(
-    name="quantize", summary="requantize, uint8/int8 shift", infer=infer, reference=reference, cost=no_cost,
-    lower=lower, limits=(boundary_only,), tflite=("QUANTIZE",), from_tflite=from_tflite,
-    to_tflite=to_tflite, in_place=True,
-    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)
+    name="quantize",
+    summary="requantize, uint8/int8 shift",
+    infer=infer,
+    reference=reference,
+    cost=no_cost,
+    lower=lower,
+    limits=(boundary_only,),
+    tflite=("QUANTIZE",),
+    from_tflite=from_tflite,
+    to_tflite=to_tflite,
+    in_place=True,
+    onnx=KINDS,
+    from_onnx=from_onnx,
+    to_onnx=to_onnx,
+)

@@ -27,8 +27,12 @@ def from_tflite(node: Imported) -> Built:
     rank = len(x.shape)
     axes = sorted({int(a) + (rank if a < 0 else 0) for a in node.constant(1).reshape(-1)})
     if any(not 0 <= a < rank for a in axes):
-        raise McucError("broken-model", f"REDUCE_PROD over axes {axes} of {x.shape}", where=node.where,
-                        try_this="check that the model file is complete")
+        raise McucError(
+            "broken-model",
+            f"REDUCE_PROD over axes {axes} of {x.shape}",
+            where=node.where,
+            try_this="check that the model file is complete",
+        )
     return Built("reduce_prod", (x.name,), ReduceAttrs(tuple(axes), bool(node.options.keepDims)))
 
 
@@ -48,5 +52,13 @@ def reference(attrs: ReduceAttrs, arrays: Sequence[Array | None]) -> tuple[Array
 
 
 OPERATOR = Operator(
-    name="reduce_prod", summary="product along axes, at compile time", infer=infer, reference=reference, cost=no_cost,
-    lower=None, limits=(compile_time_only,), tflite=("REDUCE_PROD",), from_tflite=from_tflite)
+    name="reduce_prod",
+    summary="product along axes, at compile time",
+    infer=infer,
+    reference=reference,
+    cost=no_cost,
+    lower=None,
+    limits=(compile_time_only,),
+    tflite=("REDUCE_PROD",),
+    from_tflite=from_tflite,
+)

@@ -26,8 +26,12 @@ def from_tflite(node: Imported) -> Built:
     """RESHAPE, SQUEEZE, EXPAND_DIMS: the output's declared shape holds; a computed shape input is kept for folding."""
     x, out = node.input(0), node.outputs[0]
     if x.elements != out.elements:
-        raise McucError("broken-model", f"{node.kind} turns {x.shape} into {out.shape}", where=node.where,
-                        try_this="export the model with batch size 1; check that the file is complete")
+        raise McucError(
+            "broken-model",
+            f"{node.kind} turns {x.shape} into {out.shape}",
+            where=node.where,
+            try_this="export the model with batch size 1; check that the file is complete",
+        )
     shape = node.optional(1) if node.kind == "RESHAPE" else None
     computed = (shape.name,) if shape is not None and shape.data is None else ()
     return Built("reshape", (x.name, *computed), ReshapeAttrs(out.shape))
@@ -37,8 +41,13 @@ def to_tflite(node: Node, graph: Graph) -> Exported:
     """As RESHAPE with a constant shape."""
     shape = np.array(node.attrs.shape, np.int32)
     constant = Tensor(f"{node.outputs[0]}/shape", shape.shape, DType.INT32, None, shape)
-    return Exported("RESHAPE", "ReshapeOptions", {"newShape": list(node.attrs.shape)},
-                    inputs=(node.inputs[0], constant.name), constants=(constant,))
+    return Exported(
+        "RESHAPE",
+        "ReshapeOptions",
+        {"newShape": list(node.attrs.shape)},
+        inputs=(node.inputs[0], constant.name),
+        constants=(constant,),
+    )
 
 
 def infer(attrs: ReshapeAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
@@ -67,7 +76,18 @@ def known_shape(node: Node, graph: Graph) -> str | None:
 
 
 OPERATOR = Operator(
-    name="reshape", summary="reshape, squeeze, expand dims", infer=infer, reference=reference, cost=no_cost,
-    lower=lower, limits=(int8_runtime, known_shape), tflite=("EXPAND_DIMS", "RESHAPE", "SQUEEZE"),
-    from_tflite=from_tflite, to_tflite=to_tflite, alias=True,
-    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)
+    name="reshape",
+    summary="reshape, squeeze, expand dims",
+    infer=infer,
+    reference=reference,
+    cost=no_cost,
+    lower=lower,
+    limits=(int8_runtime, known_shape),
+    tflite=("EXPAND_DIMS", "RESHAPE", "SQUEEZE"),
+    from_tflite=from_tflite,
+    to_tflite=to_tflite,
+    alias=True,
+    onnx=KINDS,
+    from_onnx=from_onnx,
+    to_onnx=to_onnx,
+)

@@ -38,8 +38,12 @@ def from_tflite(node: Imported) -> Built:
     x = node.input(0)
     size = [int(v) for v in node.constant(1).reshape(-1)]
     if len(x.shape) != 4 or len(size) != 2 or min(*size, *x.shape) < 1 or max(size) > 1 << 15:
-        raise McucError("broken-model", f"cannot resize {x.shape} to {size}", where=node.where,
-                        try_this="resize a tensor of shape [1, h, w, c] to a constant height and width")
+        raise McucError(
+            "broken-model",
+            f"cannot resize {x.shape} to {size}",
+            where=node.where,
+            try_this="resize a tensor of shape [1, h, w, c] to a constant height and width",
+        )
     o = node.options
     rows, columns = (nearest(x.shape[1 + i], size[i], bool(o.alignCorners), bool(o.halfPixelCenters)) for i in (0, 1))
     return Built("resize_nearest", (x.name,), ResizeAttrs(rows, columns))
@@ -53,11 +57,19 @@ def to_tflite(node: Node, graph: Graph) -> Exported:
     constant = Tensor(f"{node.outputs[0]}/size", (2,), DType.INT32, None, size)
     for align, half in _MODES:
         if ResizeAttrs(nearest(h, int(size[0]), align, half), nearest(w, int(size[1]), align, half)) == attrs:
-            return Exported("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions",
-                            {"alignCorners": align, "halfPixelCenters": half},
-                            inputs=(node.inputs[0], constant.name), constants=(constant,))
-    raise McucError("not-exportable", "TFLite has no nearest-neighbour mode that picks these rows and columns",
-                    where=node.name, try_this="resize with half_pixel or align_corners coordinates")
+            return Exported(
+                "RESIZE_NEAREST_NEIGHBOR",
+                "ResizeNearestNeighborOptions",
+                {"alignCorners": align, "halfPixelCenters": half},
+                inputs=(node.inputs[0], constant.name),
+                constants=(constant,),
+            )
+    raise McucError(
+        "not-exportable",
+        "TFLite has no nearest-neighbour mode that picks these rows and columns",
+        where=node.name,
+        try_this="resize with half_pixel or align_corners coordinates",
+    )
 
 
 def infer(attrs: ResizeAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
@@ -90,7 +102,17 @@ def one_image(node: Node, graph: Graph) -> str | None:
 
 
 OPERATOR = Operator(
-    name="resize_nearest", summary="nearest-neighbour resize", infer=infer, reference=reference, cost=no_cost,
-    lower=lower, limits=(int8_runtime, one_image), tflite=("RESIZE_NEAREST_NEIGHBOR",),
-    from_tflite=from_tflite, to_tflite=to_tflite,
-    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)
+    name="resize_nearest",
+    summary="nearest-neighbour resize",
+    infer=infer,
+    reference=reference,
+    cost=no_cost,
+    lower=lower,
+    limits=(int8_runtime, one_image),
+    tflite=("RESIZE_NEAREST_NEIGHBOR",),
+    from_tflite=from_tflite,
+    to_tflite=to_tflite,
+    onnx=KINDS,
+    from_onnx=from_onnx,
+    to_onnx=to_onnx,
+)

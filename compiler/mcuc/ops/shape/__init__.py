@@ -36,5 +36,13 @@ def reference(attrs: ShapeAttrs, arrays: Sequence[Array | None]) -> tuple[Array,
 
 
 OPERATOR = Operator(
-    name="shape", summary="shape of a tensor, at compile time", infer=infer, reference=reference, cost=no_cost,
-    lower=None, limits=(compile_time_only,), tflite=("SHAPE",), from_tflite=from_tflite)
+    name="shape",
+    summary="shape of a tensor, at compile time",
+    infer=infer,
+    reference=reference,
+    cost=no_cost,
+    lower=None,
+    limits=(compile_time_only,),
+    tflite=("SHAPE",),
+    from_tflite=from_tflite,
+)

@@ -70,7 +70,17 @@ def at_most_three_axes(node: Node, graph: Graph) -> str | None:
 
 
 OPERATOR = Operator(
-    name="slice", summary="slice, strided slice", infer=infer, reference=reference, cost=no_cost, lower=lower,
-    limits=(int8_runtime, at_most_three_axes), tflite=("SLICE", "STRIDED_SLICE"), from_tflite=from_tflite,
+    name="slice",
+    summary="slice, strided slice",
+    infer=infer,
+    reference=reference,
+    cost=no_cost,
+    lower=lower,
+    limits=(int8_runtime, at_most_three_axes),
+    tflite=("SLICE", "STRIDED_SLICE"),
+    from_tflite=from_tflite,
     to_tflite=to_tflite,
-    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)
+    onnx=KINDS,
+    from_onnx=from_onnx,
+    to_onnx=to_onnx,
+)

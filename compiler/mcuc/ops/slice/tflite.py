@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 
 def _refuse(node: Imported, found: str) -> McucError:
-    return McucError("unsupported-slice", found, where=node.where,
-                     try_this="slice with constant begin, end and stride inside the tensor")
+    return McucError(
+        "unsupported-slice",
+        found,
+        where=node.where,
+        try_this="slice with constant begin, end and stride inside the tensor",
+    )
 
 
 def _vector(node: Imported, index: int, rank: int) -> list[int]:
@@ -54,8 +58,9 @@ def _strided(node: Imported, x: Tensor) -> SliceAttrs:
     begin, end, step = (_vector(node, i, rank) for i in (1, 2, 3))
     o = node.options
     if o.ellipsisMask or o.newAxisMask or getattr(o, "offset", False):
-        raise _refuse(node, "STRIDED_SLICE with an ellipsis mask, a new-axis mask or offsets "
-                      "(TFLite Micro ignores them)")
+        raise _refuse(
+            node, "STRIDED_SLICE with an ellipsis mask, a new-axis mask or offsets (TFLite Micro ignores them)"
+        )
     if 0 in step:
         raise _refuse(node, f"STRIDED_SLICE has stride {step}")
     starts, sizes, squeeze = [], [], []
@@ -76,8 +81,9 @@ def _strided(node: Imported, x: Tensor) -> SliceAttrs:
                 raise _refuse(node, f"STRIDED_SLICE takes element {begin[i]} of an axis of {n}")
         starts.append(start)
         sizes.append(size)
-    return SliceAttrs(tuple(starts), tuple(sizes), tuple(1 if n == 1 else s for n, s in zip(sizes, step, strict=True)),
-                      tuple(squeeze))
+    return SliceAttrs(
+        tuple(starts), tuple(sizes), tuple(1 if n == 1 else s for n, s in zip(sizes, step, strict=True)), tuple(squeeze)
+    )
 
 
 def to_tflite(node: Node, graph: Graph) -> Exported:
@@ -91,12 +97,17 @@ def to_tflite(node: Node, graph: Graph) -> Exported:
     begin = constant("begin", list(attrs.begin))
     if all(s == 1 for s in attrs.step) and not attrs.squeeze:
         size = constant("size", list(attrs.size))
-        return Exported("SLICE", "SliceOptions", inputs=(node.inputs[0], begin.name, size.name),
-                        constants=(begin, size))
+        return Exported(
+            "SLICE", "SliceOptions", inputs=(node.inputs[0], begin.name, size.name), constants=(begin, size)
+        )
     stops = [b + n * s for b, n, s in zip(attrs.begin, attrs.size, attrs.step, strict=True)]
     end_mask = sum(1 << i for i, stop in enumerate(stops) if stop < 0)  # past the front: no index says so
     end = constant("end", [max(stop, 0) for stop in stops])
     step = constant("step", list(attrs.step))
-    return Exported("STRIDED_SLICE", "StridedSliceOptions",
-                    {"endMask": end_mask, "shrinkAxisMask": sum(1 << i for i in attrs.squeeze)},
-                    inputs=(node.inputs[0], begin.name, end.name, step.name), constants=(begin, end, step))
+    return Exported(
+        "STRIDED_SLICE",
+        "StridedSliceOptions",
+        {"endMask": end_mask, "shrinkAxisMask": sum(1 << i for i in attrs.squeeze)},
+        inputs=(node.inputs[0], begin.name, end.name, step.name),
+        constants=(begin, end, step),
+    )

@@ -10,7 +10,7 @@ import numpy as np
 from mcuc import numerics
 from mcuc.ir import Array, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Rows, Table
-from mcuc.ops._base import Cost, Operator, Shape, int8_runtime
+from mcuc.ops._base import Operator, Shape, int8_runtime, no_cost
 from mcuc.ops.softmax.attrs import SoftmaxAttrs
 from mcuc.ops.softmax.onnx import to_onnx
 from mcuc.ops.softmax.tflite import from_tflite, to_tflite
@@ -28,11 +28,6 @@ def reference(attrs: SoftmaxAttrs, arrays: Sequence[Array | None]) -> tuple[Arra
     return (numerics.softmax(x, attrs.table),)
 
 
-def cost(node: Node, graph: Graph) -> Cost:
-    """One operation per element."""
-    return Cost(graph.tensors[node.outputs[0]].elements)
-
-
 def short_rows(node: Node, graph: Graph) -> str | None:
     """At most 4095 classes: TFLite sums the exponentials in 12 integer bits."""
     classes = graph.tensors[node.inputs[0]].shape[-1]
@@ -46,11 +41,33 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     width = prod(shape) // max(1, classes)
     table = Table("table", "int32_t", np.array(node.attrs.table, np.int32))
     rows = Rows(0, width * classes, 1)
-    return (Call("softmax", {"classes": classes}, (table,), (rows,), 1, width, classes, width * classes, classes,
-                 whole_channels=True),)
+    return (
+        Call(
+            "softmax",
+            {"classes": classes},
+            (table,),
+            (rows,),
+            1,
+            width,
+            classes,
+            width * classes,
+            classes,
+            whole_channels=True,
+        ),
+    )
 
 
 OPERATOR = Operator(
-    name="softmax", summary="softmax over the last axis", infer=infer, reference=reference, cost=cost, lower=lower,
-    limits=(int8_runtime, short_rows), tflite=("SOFTMAX",), from_tflite=from_tflite, to_tflite=to_tflite, in_place=True,
-    to_onnx=to_onnx)
+    name="softmax",
+    summary="softmax over the last axis",
+    infer=infer,
+    reference=reference,
+    cost=no_cost,
+    lower=lower,
+    limits=(int8_runtime, short_rows),
+    tflite=("SOFTMAX",),
+    from_tflite=from_tflite,
+    to_tflite=to_tflite,
+    in_place=True,
+    to_onnx=to_onnx,
+)

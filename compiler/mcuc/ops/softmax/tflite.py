@@ -17,9 +17,12 @@ def from_tflite(node: Imported) -> Built:
     x, out = checked_activation(node, 0), node.outputs[0]
     found = scale_of(out, node.where), zero_point_of(out, node.where)
     if found != OUTPUT or not x.shape:
-        raise McucError("unsupported-quantization", f"SOFTMAX writes scale {found[0]} and zero point {found[1]}; "
-                        "TFLite demands 1/256 and the lowest integer", where=node.where,
-                        try_this="convert the model again with the standard TFLite converter")
+        raise McucError(
+            "unsupported-quantization",
+            f"SOFTMAX writes scale {found[0]} and zero point {found[1]}; TFLite demands 1/256 and the lowest integer",
+            where=node.where,
+            try_this="convert the model again with the standard TFLite converter",
+        )
     beta = float(node.options.beta)
     return Built("softmax", (x.name,), SoftmaxAttrs(softmax_exp_table(scale_of(x, node.where), beta), beta))
 
@@ -30,6 +33,10 @@ def to_tflite(node: Node, graph: Graph) -> Exported:
     attrs: SoftmaxAttrs = node.attrs
     same = softmax_exp_table(scale_of(x, node.name), attrs.beta) == attrs.table
     if not same or (scale_of(out, node.name), zero_point_of(out, node.name)) != OUTPUT:
-        raise McucError("not-exportable", "the node's table is not that of TFLite's SOFTMAX", where=node.name,
-                        try_this="export to ONNX instead")
+        raise McucError(
+            "not-exportable",
+            "the node's table is not that of TFLite's SOFTMAX",
+            where=node.name,
+            try_this="export to ONNX instead",
+        )
     return Exported("SOFTMAX", "SoftmaxOptions", {"beta": attrs.beta})

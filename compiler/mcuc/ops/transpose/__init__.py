@@ -28,8 +28,12 @@ def from_tflite(node: Imported) -> Built:
     rank = len(x.shape)
     perm = tuple(int(p) + (rank if p < 0 else 0) for p in node.constant(1).reshape(-1))
     if sorted(perm) != list(range(rank)):
-        raise McucError("broken-model", f"{perm} is no permutation of the axes of {x.shape}", where=node.where,
-                        try_this="check that the model file is complete")
+        raise McucError(
+            "broken-model",
+            f"{perm} is no permutation of the axes of {x.shape}",
+            where=node.where,
+            try_this="check that the model file is complete",
+        )
     return Built("transpose", (x.name,), TransposeAttrs(perm))
 
 
@@ -74,6 +78,17 @@ def at_most_three_axes(node: Node, graph: Graph) -> str | None:
 
 
 OPERATOR = Operator(
-    name="transpose", summary="permute axes", infer=infer, reference=reference, cost=no_cost, lower=lower,
-    limits=(int8_runtime, at_most_three_axes), tflite=("TRANSPOSE",), from_tflite=from_tflite, to_tflite=to_tflite,
-    onnx=KINDS, from_onnx=from_onnx, to_onnx=to_onnx)
+    name="transpose",
+    summary="permute axes",
+    infer=infer,
+    reference=reference,
+    cost=no_cost,
+    lower=lower,
+    limits=(int8_runtime, at_most_three_axes),
+    tflite=("TRANSPOSE",),
+    from_tflite=from_tflite,
+    to_tflite=to_tflite,
+    onnx=KINDS,
+    from_onnx=from_onnx,
+    to_onnx=to_onnx,
+)
