@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,9 @@ import small_models
 from conftest import Run
 from mcuc.cli import _options
 from mcuc.emulate import host
+from mcuc.errors import McucError
 from mcuc.ir import Graph
-from mcuc.pipeline import DEFAULT_BOARD
+from mcuc.pipeline import DEFAULT_BOARD, Request
 from mcuc.report.json import from_json
 from mcuc.verify import reference
 
@@ -317,3 +319,34 @@ def test_doctor_says_what_is_missing(run: Run, monkeypatch: pytest.MonkeyPatch) 
     )
     done = run("doctor")
     assert done.code == 1 and "zig" in done.err and "pip install ziglang" in done.err and "not on PATH" in done.out
+
+
+def test_build_hands_every_flag_to_the_search(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    from mcuc.search import build
+
+    asked = []
+
+    def search(request: build.BuildRequest, out: Path | None, progress: object) -> None:
+        asked.append((request, out))
+        raise McucError("nothing-fits", "nothing fits", try_this="a larger budget")
+
+    monkeypatch.setattr(build, "build", search)
+    done = run(
+        "build", "--budget", "64KB", "--flash", "256KB", "--latency", "20ms", "--board", "nucleo-f446re", "--data", "d",
+        "--space", "ds-conv", "--effort", "standard", "--optimize", "latency", "--toolchain", "gcc", "--name", "n",
+        "--seed", "4", "-o", "out", "--json", "-v",
+    )  # fmt: skip
+    assert done.code == 1 and "nothing fits" in done.err
+    assert run("build").code == 1
+    (request, out), (default, nowhere) = asked
+    compiled = Request("nucleo-f446re", 65536, 262144, "latency", "gcc", None, "n", 4)
+    assert out == Path("out") and request == build.BuildRequest(compiled, 20.0, "d", "ds-conv", "standard", 4)
+    assert nowhere is None and default == build.BuildRequest(Request())
+
+
+def test_the_page_names_every_flag(run: Run) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    for command in ("build", "compile", "check", "verify", "profile", "boards", "ops", "doctor"):
+        flags = set(re.findall(r"(?<![\w-])--[a-z]+", run(command, "--help").out)) - {"--help", "--out", "--verbose"}
+        assert flags and all(f"`{flag}" in page for flag in flags), (command, [f for f in flags if f"`{f}" not in page])
