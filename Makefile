@@ -23,8 +23,8 @@ test: $(VENV)/dev.stamp lint
 	$(BIN)/python -m pytest -n $(JOBS) -rfEs $(PYTEST_FLAGS)
 
 lint: $(VENV)/dev.stamp
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
 
 $(VENV)/search.stamp: $(VENV)/venv.stamp $(DESCRIBED)
 	$(INSTALL) -e '.[search]'

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from running import Ran, Run
 
 import small_models
-from conftest import Ran, Run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from running import Run
 
 import small_models
-from conftest import Run
 from mcuc.cli import _options
 from mcuc.emulate import host
 from mcuc.errors import McucError

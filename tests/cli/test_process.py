@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+from running import Run
 
 import mcuc
-from conftest import Run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMANDS = ("build", "compile", "check", "verify", "profile", "boards", "ops", "doctor")
