@@ -50,8 +50,9 @@ def layer_context(
     symbol = layer_symbol(prefix, index, layer.node.op)
     names = graph.runtime_inputs(layer.node)
     out = layer.node.outputs[0]
-    args = [*(f"const int8_t *in{i}" for i in range(len(names))), "int8_t *out"]
-    values = [*(pointer[n] for n in names), pointer[out]]
+    read = sorted({rows.input for call, _ in layer.calls for rows in call.rows})  # a tensor given twice is read once
+    args = [*(f"const int8_t *in{i}" for i in read), "int8_t *out"]
+    values = [*(pointer[names[i]] for i in read), pointer[out]]
     if layer.scratch:
         args.append("uint8_t *scratch")
         values.append(f"base + {plan.scratch[layer.node.name]}u")

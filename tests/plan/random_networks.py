@@ -1,0 +1,179 @@
+"""Random small networks with branches, for hypothesis: every step takes tensors that exist and adds one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from harness import RNG, activation, bias, constant, tflite_graph, weights
+from hypothesis import strategies as st
+
+from mcuc.ir import Graph, Node, Tensor, check
+
+SAME, VALID = 0, 1
+MOST = 700  # elements of a tensor, so that many networks run in a second
+
+
+@dataclass
+class Growing:
+    """A network under construction. draw: hypothesis' choices of structure; rng: weights and scales."""
+
+    draw: Callable[..., Any]
+    rng: np.random.Generator
+    values: list[Tensor] = field(default_factory=list)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    nodes: list[Node] = field(default_factory=list)
+
+    def pick(self, low: int, high: int) -> int:
+        return int(self.draw(st.integers(low, high)))
+
+    def choose(self, options: Sequence[Any]) -> Any:
+        return self.draw(st.sampled_from(list(options)))
+
+
+def fresh(g: Growing, shape: Sequence[int], like: Tensor | None = None) -> Tensor:
+    """A new run-time tensor of a random scale, or of another one's quantization."""
+    name = f"t{len(g.values)}"
+    if like is not None:
+        return replace(like, name=name, shape=tuple(shape))
+    return activation(name, shape, float(2.0 ** g.rng.uniform(-5, -3)), int(g.rng.integers(-30, 30)))
+
+
+def add_step(g: Growing, kind: str, inputs: Sequence[Tensor], out: Tensor, **fields: Any) -> None:
+    """One TFLite operator; constants get names of their own."""
+    named = [t if t.data is None else replace(t, name=f"{out.name}/{i}") for i, t in enumerate(inputs)]
+    made = tflite_graph(kind, named, out, **fields)
+    g.tensors.update(made.tensors)
+    g.nodes.append(replace(made.nodes[0], name=f"{len(g.nodes)}:{kind}"))
+    g.values.append(out)
+
+
+def _window(g: Growing, x: Tensor) -> tuple[dict[str, int], tuple[int, int], tuple[int, int]]:
+    """Option fields, kernel and output size of a window that fits."""
+    _, h, w, _ = x.shape
+    k = g.choose([n for n in (1, 2, 3) if n <= min(h, w)])
+    s, padding = g.choose([1, 1, 2]), g.choose([SAME, SAME, VALID])
+    size = tuple(-(-n // s) if padding == SAME else (n - k) // s + 1 for n in (h, w))
+    return {"padding": padding, "strideH": s, "strideW": s}, (k, k), (size[0], size[1])
+
+
+def conv(g: Growing, x: Tensor) -> None:
+    fields, kernel, size = _window(g, x)
+    outs = g.pick(1, 7)
+    w = weights(g.rng, (outs, *kernel, x.shape[3]))
+    add_step(g, "CONV_2D", (x, w, bias(g.rng, x, w, outs)), fresh(g, (1, *size, outs)), **fields, dilationHFactor=1,
+             dilationWFactor=1, fusedActivationFunction=g.pick(0, 3))
+
+
+def depthwise(g: Growing, x: Tensor) -> None:
+    fields, kernel, size = _window(g, x)
+    multiplier = g.choose([1, 1, 1, 2])
+    outs = x.shape[3] * multiplier
+    w = weights(g.rng, (1, *kernel, outs), axis=3)
+    add_step(g, "DEPTHWISE_CONV_2D", (x, w, bias(g.rng, x, w, outs)), fresh(g, (1, *size, outs)), **fields,
+             depthMultiplier=multiplier, dilationHFactor=1, dilationWFactor=1, fusedActivationFunction=g.pick(0, 3))
+
+
+def pool(g: Growing, x: Tensor) -> None:
+    fields, kernel, size = _window(g, x)
+    kind = g.choose(["AVERAGE_POOL_2D", "MAX_POOL_2D"])
+    add_step(g, kind, (x,), fresh(g, (1, *size, x.shape[3]), like=x), **fields, filterHeight=kernel[0],
+             filterWidth=kernel[1])
+
+
+def mean(g: Growing, x: Tensor) -> None:
+    add_step(g, "MEAN", (x, constant("", np.array([1, 2], np.int32))), fresh(g, (1, 1, 1, x.shape[3])), keepDims=True)
+
+
+def pad(g: Growing, x: Tensor) -> None:
+    pads = np.array([[0, 0], [g.pick(0, 1), g.pick(0, 1)], [g.pick(0, 1), g.pick(0, 1)], [0, g.pick(0, 1)]], np.int32)
+    shape = [n + int(p.sum()) for n, p in zip(x.shape, pads, strict=True)]
+    add_step(g, "PAD", (x, constant("", pads)), fresh(g, shape, like=x))
+
+
+def transpose(g: Growing, x: Tensor) -> None:
+    perm = g.choose([(0, 2, 1, 3), (0, 3, 1, 2), (0, 1, 3, 2)])
+    add_step(g, "TRANSPOSE", (x, constant("", np.array(perm, np.int32))),
+             fresh(g, [x.shape[p] for p in perm], like=x))
+
+
+def element_wise(g: Growing, x: Tensor) -> None:
+    kind = g.choose(["RELU", "QUANTIZE", "LOGISTIC", "SOFTMAX"])
+    out = fresh(g, x.shape)
+    if kind in ("LOGISTIC", "SOFTMAX"):
+        out = activation(out.name, x.shape, 1 / 256, -128)
+    add_step(g, kind, (x,), out, **({"beta": 1.0} if kind == "SOFTMAX" else {}))
+
+
+def binary(g: Growing, x: Tensor) -> None:
+    """With itself, with a tensor of its shape, with one value a channel, or with a constant."""
+    others = [t for t in g.values if t.shape == x.shape or t.shape == (1,) * (len(x.shape) - 1) + x.shape[-1:]]
+    other = g.choose([*others, None])
+    if other is None:
+        other = constant("", g.rng.integers(-128, 128, x.shape[-1:]).astype(np.int8), (0.03,), (4,))
+    pair = (x, other) if g.pick(0, 1) else (other, x)
+    add_step(g, g.choose(["ADD", "ADD", "SUB", "MUL"]), pair, fresh(g, x.shape), fusedActivationFunction=g.pick(0, 1))
+
+
+def reshape(g: Growing, x: Tensor) -> None:
+    n, c = x.elements, x.shape[-1]
+    shape = g.choose([(1, n), (1, n // c, 1, c), (1, 1, n // c, c), (1, n // c, c), (1, 1, 1, n)])
+    add_step(g, "RESHAPE", (x, constant("", np.array(shape, np.int32))), fresh(g, shape, like=x))
+
+
+def concat(g: Growing, x: Tensor) -> None:
+    """With itself or with a tensor that differs along the axis only; another quantization goes through a table."""
+    axis = g.pick(1, len(x.shape) - 1)
+    fits = [t for t in g.values if len(t.shape) == len(x.shape)
+            and all(a == b for i, (a, b) in enumerate(zip(t.shape, x.shape, strict=True)) if i != axis)]
+    parts = [x, g.choose(fits)] if g.pick(0, 1) else [g.choose(fits), x, x]
+    shape = [sum(t.shape[i] for t in parts) if i == axis else n for i, n in enumerate(x.shape)]
+    out = fresh(g, shape, like=None if g.pick(0, 1) else x)
+    add_step(g, "CONCATENATION", parts, out, axis=axis)
+
+
+def cut(g: Growing, x: Tensor) -> None:
+    begin = [0, *(g.pick(0, (n - 1) // 2) for n in x.shape[1:])]
+    size = [1, *(g.pick(1, n - b) for n, b in zip(x.shape[1:], begin[1:], strict=True))]
+    ends = [constant("", np.array(v, np.int32)) for v in (begin, size)]
+    add_step(g, "SLICE", (x, *ends), fresh(g, size, like=x))
+
+
+def dense(g: Growing, x: Tensor) -> None:
+    outs = g.pick(1, 9)
+    w = weights(g.rng, (outs, x.shape[1]), per_channel=False)
+    add_step(g, "FULLY_CONNECTED", (x, w, bias(g.rng, x, w, outs)), fresh(g, (1, outs)))
+
+
+IMAGE = (conv, conv, depthwise, pool, mean, pad, transpose)
+ANY = (element_wise, element_wise, binary, binary, reshape, reshape, concat, cut)
+
+
+@st.composite
+def networks(draw: Callable[..., Any]) -> Graph:
+    """A graph of profile tflite as a file holds it: one to three inputs, up to fourteen steps, one to four outputs.
+
+    What nobody reads is an output or, now and then, dead; outputs may be read as well.
+    """
+    g = Growing(draw, RNG(draw(st.integers(0, 2**32 - 1))))
+    inputs = []
+    for _ in range(g.pick(1, 3)):
+        x = fresh(g, g.choose([(1, 5, 6, 3), (1, 4, 4, 4), (1, 24), (1, 7, 3, 1)]))
+        inputs.append(x)
+        g.values.append(x)
+        g.tensors[x.name] = x
+    for _ in range(g.pick(1, 14)):
+        x = g.choose(g.values[-4:] if g.pick(0, 3) else g.values)
+        steps = [*ANY, *(IMAGE if len(x.shape) == 4 else ()), *((dense, dense) if len(x.shape) == 2 else ())]
+        if x.elements > MOST:
+            steps = [element_wise, reshape, cut]
+        g.choose(steps)(g, x)
+    made = [n.outputs[0] for n in g.nodes]
+    read = {i for n in g.nodes for i in n.inputs}
+    sinks = [n for n in made if n not in read]
+    outputs = sinks[-3:] + ([g.choose(made)] if g.pick(0, 2) == 0 else [])
+    used = {i for n in g.nodes for i in (*n.inputs, *n.outputs)} | {t.name for t in inputs}
+    return check(Graph("net", "tflite", {k: v for k, v in g.tensors.items() if k in used}, tuple(g.nodes),
+                       tuple(t.name for t in inputs), tuple(dict.fromkeys(outputs))))
