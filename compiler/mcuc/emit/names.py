@@ -6,19 +6,19 @@ import re
 
 from mcuc.errors import McucError
 
-_KEYWORDS = frozenset(
+_KEYWORDS = (
     "auto break case char const continue default do double else enum extern float for goto if inline int long register "
     "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm and bool "
     "catch class delete explicit export false friend mutable namespace new not operator or private protected public "
-    "template this throw true try typename using virtual xor main".split()
+    "template this throw true try typename using virtual xor main"
 )
 # A model of such a name would have a header that hides the compiler's own from `#include <...>`.
-_HEADERS = frozenset(
+_HEADERS = (
     "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic "
     "stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time uchar unistd wchar wctype "
-    "memory features alloca malloc sched endian byteswap cmsis_gcc arm_acle".split()
+    "memory features alloca malloc sched endian byteswap cmsis_gcc arm_acle"
 )
-_TAKEN = _KEYWORDS | _HEADERS
+_TAKEN = frozenset([*_KEYWORDS.split(), *_HEADERS.split()])
 
 
 def identifier(name: str) -> str:
