@@ -47,7 +47,9 @@ def replay(graph: Graph, schedule: Schedule, placed: Plan, outside: bool) -> Non
 
     Every read must find its value whole. outside: the caller keeps input and output, the arena has `work` bytes.
     """
-    roots = {placed.storage[n] for n in (*graph.inputs, *graph.outputs)} if outside else set()
+    ends = (*graph.inputs, *graph.outputs)
+    assert len({placed.storage[n] for n in ends}) == len(ends), "two of the caller's buffers are one"
+    roots = {placed.storage[n] for n in ends} if outside else set()
     own = {root: np.zeros(graph.tensors[root].bytes, np.int64) for root in roots}
     arena = np.zeros(placed.work if outside else placed.arena, np.int64)
     value: dict[str, int] = {}
