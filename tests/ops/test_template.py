@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
+import harness
 import pytest
 from harness import RNG, activation, check_c, check_tflite, samples, tflite_graph
 
-from mcuc import ops, passes
+from mcuc import kernels, ops, passes
 from mcuc.errors import McucError
 from mcuc.exporters import onnx as onnx_exporter
 from mcuc.importers import onnx as onnx_importer
 from mcuc.ir import Graph
+from mcuc.kernels._base import Call, Kernel
 from mcuc.ops import _template as template
 from mcuc.ops import support
 from mcuc.ops._base import Imported, Operator
@@ -118,3 +121,27 @@ def test_what_it_does_not_read_is_refused(registered: Operator) -> None:
     x, y = activation("x", (1, 4)), activation("y", (1, 4))
     with pytest.raises(McucError, match="uint8"):
         template.from_tflite(Imported("ABS", None, (x,), (y,), "node", unsigned=True))
+
+
+PAGE = (ROOT / "docs" / "adding-an-operator.md").read_text(encoding="utf-8")
+
+
+def test_the_page_quotes_the_code_as_it_is() -> None:
+    """Every block of Python stands, word for word, in the file named before it."""
+    quotes = re.findall(r"`([\w/.]+\.py)`:\n\n```python\n(.*?)```", PAGE, re.S)
+    assert len(quotes) == PAGE.count("```python") >= 4
+    for path, code in quotes:
+        assert code in (ROOT / path).read_text(encoding="utf-8"), f"{path} no longer says\n{code}"
+
+
+def test_the_page_names_what_exists() -> None:
+    """Files and folders, fields of Operator and Call, helpers of the harness, kernel families."""
+    paths = set(re.findall(r"`((?:compiler|docs|runtime_c|tests)/[\w/.]+)`", PAGE))
+    assert len(paths) >= 15
+    assert not [p for p in sorted(paths) if not (ROOT / p).exists()]
+    table = PAGE.split("## The Operator value")[1].split("\n## ")[0]
+    assert {f.name for f in fields(Operator)} <= set(re.findall(r"`(\w+)`", table))
+    assert {f.name for f in fields(Call)} - {"family"} <= set(re.findall(r"`(\w+)`", PAGE))
+    assert {f.name for f in fields(Kernel)} - {"id", "template"} <= set(re.findall(r"\b(\w+)\b", PAGE))
+    assert all(f"`{name}`" in PAGE for name in kernels.NAMES)
+    assert all(hasattr(harness, name) for name in ("tflite_graph", "check_tflite", "check_uint8", "check_c"))
