@@ -43,8 +43,9 @@ def classifier() -> bytes:
     w1, w2 = weights(rng, (4, 3, 3, 1)), weights(rng, (1, 3, 3, 4), axis=3)
     w3 = weights(rng, (3, 4), per_channel=False)
     pool = {"filterHeight": 3, "filterWidth": 3, "strideH": 3, "strideW": 3, "padding": 1}
+    first = {**CONV, "strideH": 2, "strideW": 2, "fusedActivationFunction": 1}
     return network("classifier", [x], [
-        ("CONV_2D", (x, w1, bias(rng, x, w1, 4)), a, {**CONV, "strideH": 2, "strideW": 2, "fusedActivationFunction": 1}),
+        ("CONV_2D", (x, w1, bias(rng, x, w1, 4)), a, first),
         ("DEPTHWISE_CONV_2D", (a, w2, bias(rng, a, w2, 4)), b, {**CONV, "depthMultiplier": 1}),
         ("AVERAGE_POOL_2D", (b,), c, pool),
         ("RESHAPE", (c, constant("", np.array([1, 4], np.int32))), d, {}),
