@@ -46,9 +46,17 @@ def main(source: Path = SOURCE, target: Path = TARGET) -> None:
     train_x, train_y = read_part(source, "train")
     test_x, test_y = read_part(source, "t10k")
     train, test = balanced(train_y, 1000, rng), balanced(test_y, 200, rng)
-    size = write_npz(target, {
-        "train_x": train_x[train], "train_y": train_y[train], "test_x": test_x[test], "test_y": test_y[test],
-        "classes": np.array(CLASSES)}, zipfile.ZIP_LZMA)
+    size = write_npz(
+        target,
+        {
+            "train_x": train_x[train],
+            "train_y": train_y[train],
+            "test_x": test_x[test],
+            "test_y": test_y[test],
+            "classes": np.array(CLASSES),
+        },
+        zipfile.ZIP_LZMA,
+    )
     if size > MAX_BYTES:
         raise SystemExit(f"{target} has {size} bytes, more than {MAX_BYTES}")
     print(f"{target}: {size} bytes")

@@ -94,9 +94,7 @@ def imagenet(size: int, signed: bool) -> Callable[[Path], Samples]:
 
         with np.load(data / "images" / "imagenet1k_sample_a_224jpeg.npz", allow_pickle=False) as f:
             blob, off, labels = f["jpeg"], f["off"], f["y"]
-        images = [
-            Image.open(io.BytesIO(blob[a:b].tobytes())).convert("RGB") for a, b in pairwise(off)
-        ]
+        images = [Image.open(io.BytesIO(blob[a:b].tobytes())).convert("RGB") for a, b in pairwise(off)]
         x = np.stack(
             [
                 np.asarray(i if i.size == (size, size) else i.resize((size, size), Image.Resampling.BILINEAR))

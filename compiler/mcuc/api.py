@@ -120,7 +120,7 @@ def profile(
 def check(model: str | Path, *, board: str = DEFAULT_BOARD) -> Checked:
     """Every node: the kernel that it gets, or why not and what to do. Raises McucError for a damaged file."""
     path = Path(model)
-    with os_errors(path):
+    with os_errors(path, "read"):
         return check_file(path, board)
 
 
@@ -150,7 +150,7 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="mcuc-verify-") as scratch:
         work = Path(scratch)
         progress("reading the model")
-        with os_errors(path):
+        with os_errors(path, "read"):
             source = open_oracle(path, oracle)
         given = given_samples(passes.optimize(source.file_graph), data, samples, seed)
         compiled = pipeline.compile_graph(source.file_graph, request, path.name, work / "out", progress)

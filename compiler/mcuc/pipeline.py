@@ -90,7 +90,7 @@ def quiet(stage: str) -> None:
 def compile_file(model: Path, request: Request, out: Path | None = None, progress: Progress = quiet) -> Compiled:
     """A .tflite or .onnx file to verified firmware in a folder. Raises McucError where anything does not hold."""
     progress("reading the model")
-    with os_errors(model):
+    with os_errors(model, "read"):
         graph = load(model, request.profile)
     return compile_graph(graph, request, model.name, out, progress)
 
@@ -130,37 +130,48 @@ def compile_graph(
 
         progress("verifying on the host and the emulated core")
         core = CortexM(firmware.elf, board.chip, emitted.symbols)
+
+        def traced() -> CortexM:
+            elf = build_image(emitted, board, request, work / "traced", trace=True).elf
+            return CortexM(elf, board.chip, emitted.symbols)
+
         answers = check_answers(
-            graph,
-            schedule,
-            plan,
-            emitted,
-            program_built,
-            core,
-            samples,
-            wanted,
-            lambda: CortexM(
-                build_image(emitted, board, request, work / "traced", trace=True).elf, board.chip, emitted.symbols
-            ),
-            work,
+            graph, schedule, plan, emitted, program_built, core, samples, wanted, traced, work, seed=request.seed
         )
-        bound = bound_of(core.image, board.chip, f"{name}_run")
-        stack = max(answers.run.stack_bytes, bound.bytes or 0)
-        if bound.bytes is None:
-            note = f"the stack has no static bound, only what was measured: {'; '.join(bound.unbounded)}"
-            extra = replace(extra, notes=(*extra.notes, note))
+        stack, stack_notes = stack_bytes(core, board, f"{name}_run", answers)
         emitted = emit(graph, schedule, plan, name, source, board.chip.arena_align, stack)
 
         progress("writing the report")
         accuracy = None if extra.labelled is None else measure_accuracy(program_built, extra.labelled)
         report = make_report(
-            graph, schedule, plan, emitted, board, firmware, answers, request, stack, budget, extra, accuracy
+            graph,
+            schedule,
+            plan,
+            emitted,
+            board,
+            firmware,
+            answers,
+            request,
+            stack,
+            budget,
+            extra,
+            accuracy,
+            stack_notes,
         )
         check_budgets(report, request.latency_ms)
         deliver(folder, emitted, firmware, report, schedule, extra.files)
     return Compiled(
         graph, schedule, plan, emitted, replace(firmware, elf=folder / "firmware.elf"), answers, report, folder
     )
+
+
+def stack_bytes(core: CortexM, board: Board, function: str, answers: Answers) -> tuple[int, tuple[str, ...]]:
+    """The larger of measured stack and static bound, in bytes; a note where there is no bound."""
+    bound = bound_of(core.image, board.chip, function)
+    if bound.bytes is None:
+        note = f"the stack has no static bound, only what was measured: {'; '.join(bound.unbounded)}"
+        return answers.run.stack_bytes, (note,)
+    return max(answers.run.stack_bytes, bound.bytes), ()
 
 
 def measure_accuracy(program: host.HostModel, labelled: Labelled) -> Accuracy:

@@ -67,21 +67,23 @@ def _replace(stage: Path, out: Path) -> None:
 
 
 @contextmanager
-def os_errors(where: Path) -> Iterator[None]:
-    """Turns errors of the file system into McucError."""
+def os_errors(where: Path, doing: str = "write") -> Iterator[None]:
+    """Turns errors of the file system into McucError. doing: what was tried, "read" or "write"."""
     try:
         yield
     except OSError as error:
+        place = str(error.filename or where)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise McucError(
                 "disk-full",
                 f"the disk is full ({error.strerror})",
-                where=str(error.filename or where),
+                where=place,
                 try_this="free some space, or write to another disk with -o",
             ) from error
         raise McucError(
-            "write-failed",
-            f"cannot write: {error.strerror or error}",
-            where=str(error.filename or where),
-            try_this="check the path and its permissions, or name another folder with -o",
+            f"{doing}-failed",
+            f"cannot {doing}: {error.strerror or error}",
+            where=place,
+            try_this="check the path and its permissions"
+            + (", or name another folder with -o" if doing == "write" else ""),
         ) from error

@@ -47,6 +47,7 @@ def make_report(
     budget: int,
     extra: Extra,
     accuracy: Accuracy | None,
+    notes: tuple[str, ...] = (),
 ) -> Report:
     """All figures of one model. stack: bytes, the larger of measured and bounded; budget: SRAM bytes allowed."""
     run, sizes = answers.run, firmware.sizes
@@ -74,7 +75,7 @@ def make_report(
         accuracy=accuracy,
         plan=PlanReport(plan.lower_bound, plan.arena, plan.optimal),
         memory_map=_memory_map(plan),
-        notes=(*graph.notes, *extra.notes),
+        notes=(*graph.notes, *notes, *extra.notes),
         pareto=extra.pareto,
         mix=dict(run.mix),
     )

@@ -57,6 +57,7 @@ def check_answers(
     traced: Callable[[], CortexM],
     work: Path,
     emulate: int | None = None,
+    seed: int = 0,
 ) -> Answers:
     """Every sample on the host, in buffers of the caller's own and inside the arena; the first ones emulated.
 
@@ -85,7 +86,7 @@ def check_answers(
     total = Difference(sum(d.differing for d in found), max(d.max_abs for d in found))
     verify = Verify(
         ORACLE,
-        f"{len(samples)} random inputs",
+        f"{len(samples)} random inputs (seed {seed})",
         total.differing == 0,
         total.max_abs,
         total.differing,

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from mcuc.errors import McucError
 from mcuc.ir import Graph, Node
-from mcuc.ops._base import Built, Exported, Imported, zero_point_of
-from mcuc.ops._conv import ConvAttrs
-from mcuc.ops._spatial import tflite_window
-from mcuc.ops._tflite import (
-    activation_range,
-    bias_inputs,
-    checked_activation,
-    conv_requant,
-    fused_activation,
-    padding_fields,
-    weight_tensor,
-)
+from mcuc.ops._base import Built, Exported, Imported
+from mcuc.ops._conv_tflite import conv_attrs, conv_fields, misfit
+from mcuc.ops._tflite import bias_inputs, checked_activation, weight_tensor
 
 
 def from_tflite(node: Imported) -> Built:
@@ -25,37 +15,13 @@ def from_tflite(node: Imported) -> Built:
     one, kh, kw, oc = weights.shape
     channels = x.shape[-1]
     if len(x.shape) != 4 or one != 1 or channels < 1 or oc % channels:
-        raise McucError(
-            "broken-model",
-            f"input {x.shape} does not fit depthwise weights {weights.shape}",
-            where=node.where,
-            try_this="check that the model file is complete",
-        )
-    zero_point = zero_point_of(x, node.where)
-    attrs = ConvAttrs(
-        requant=conv_requant(node, weights, float32_product=node.unsigned),
-        output_zero_point=zero_point_of(node.outputs[0], node.where),
-        clamp=activation_range(node.options.fusedActivationFunction, node.outputs[0], node.where),
-        input_zero_point=zero_point,
-        pad_value=zero_point,
-        weight_zero_point=weights.quant.zero_point if weights.quant else (0,),
-        window=tflite_window(node.options, (x.shape[1], x.shape[2]), (kh, kw), node.where),
-    )
+        raise misfit(node, x, weights)
+    attrs = conv_attrs(node, x, weights, (kh, kw))
     return Built("depthwise_conv_2d", (x.name, weights.name, *bias_inputs(node, 2, oc)), attrs)
 
 
 def to_tflite(node: Node, graph: Graph) -> Exported:
     """As DEPTHWISE_CONV_2D. Raises McucError where TFLite cannot express the padding or the clamp."""
-    x, out = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
-    attrs: ConvAttrs = node.attrs
-    return Exported(
-        "DEPTHWISE_CONV_2D",
-        "DepthwiseConv2DOptions",
-        {
-            **padding_fields(attrs.window, (x.shape[1], x.shape[2]), node.name),
-            "dilationHFactor": attrs.window.dilation[0],
-            "dilationWFactor": attrs.window.dilation[1],
-            "depthMultiplier": out.shape[3] // x.shape[3],
-            "fusedActivationFunction": fused_activation(attrs.clamp, out, node.name),
-        },
-    )
+    multiplier = graph.tensors[node.outputs[0]].shape[3] // graph.tensors[node.inputs[0]].shape[3]
+    fields = {**conv_fields(node, graph), "depthMultiplier": multiplier}
+    return Exported("DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions", fields)

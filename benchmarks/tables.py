@@ -1,0 +1,92 @@
+"""The README's tables from benchmarks/results: prints them, or with --write puts them between the README's markers.
+
+python benchmarks/tables.py [--write]
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def load(name: str) -> dict[str, Any]:
+    """A results file by its name without ending; empty where the benchmark has not been run."""
+    path = RESULTS / f"{name}.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def models_table() -> str:
+    """Models on the emulated Cortex-M4 beside TFLite Micro with CMSIS-NN."""
+    lines = [
+        "| model | arena B | TFLM arena B | flash B | TFLM flash B | M instructions | TFLM M instructions | agreement |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for key, cell in load("models").get("cells", {}).items():
+        name, board = key.split()
+        if board != "mps2-an386":
+            continue
+        rival = cell.get("tflm_cmsis_nn", {})
+        lines.append(
+            f"| {name} | {cell['arena']:,} | {_number(rival.get('arena_used'))} | {cell['flash']:,} | "
+            f"{_number(rival.get('flash'))} | {cell['instructions'] / 1e6:.3f} | {_millions(rival.get('instructions'))} | "
+            f"{_agreement(cell)} |"
+        )
+    return "\n".join(lines)
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _millions(value: int | None) -> str:
+    return "-" if value is None else f"{value / 1e6:.3f}"
+
+
+def _agreement(cell: dict[str, Any]) -> str:
+    golden, emulated, real = cell["golden"], cell["emulated"], cell.get("samples", {})
+    wrong = golden["differing"] + emulated["differing"] + real.get("differing_from_tflite_micro", 0)
+    count = golden["samples"] + (real["count"] if "differing_from_tflite_micro" in real else 0)
+    score = next((f", {k} {real[k]:.3f}" for k in ("accuracy", "auc") if k in real), "")
+    return ("exact" if wrong == 0 else f"{wrong} elements differ") + f" on {count:,} samples{score}"
+
+
+def timing_table() -> str:
+    """Wall times of this host."""
+    table = load("compile_time")
+    lines = ["| what | median s | maximum s | runs |", "|---|---|---|---|"]
+    lines += [
+        f"| {k} | {v['median']:.3f} | {v['maximum']:.3f} | {v['runs']} |"
+        for k, v in table.items()
+        if isinstance(v, dict)
+    ]
+    return "\n".join(lines)
+
+
+TABLES = {"models": models_table, "timing": timing_table}
+
+
+def filled(text: str) -> str:
+    """The text with every table between its markers as the results have it now."""
+    for name, table in TABLES.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
+        text = pattern.sub(lambda m, t=table: f"{m[1]}{t()}\n{m[2]}", text)  # type: ignore[misc]
+    return text
+
+
+def main() -> int:
+    readme = ROOT / "README.md"
+    if "--write" in sys.argv[1:]:
+        readme.write_text(filled(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        print("\n\n".join(table() for table in TABLES.values()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
