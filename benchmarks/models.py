@@ -21,8 +21,6 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from zoo import ZOO, Entry, claim, load_golden, score
-
 from mcuc.emulate import host
 from mcuc.emulate.cortex_m import CortexM
 from mcuc.ir import Array, Graph
@@ -30,6 +28,7 @@ from mcuc.pipeline import Compiled, Request, compile_file
 from mcuc.verify import oracle
 from mcuc.verify.compare import emulated
 from mcuc.verify.samples import quantized
+from zoo import ZOO, Entry, claim, load_golden, score
 
 RESULTS = Path(__file__).parent / "results" / "models.json"
 CORES = {

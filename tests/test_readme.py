@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
 import tables
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_tables_of_the_readme_are_those_of_the_results() -> None:

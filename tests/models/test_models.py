@@ -6,7 +6,6 @@ Needs the shared data. The host runs all samples given for a model, the emulated
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +20,6 @@ from mcuc.targets import load_board
 from mcuc.verify import oracle
 from mcuc.verify.compare import emulated
 from mcuc.verify.samples import quantized
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from zoo import ZOO, Entry, load_golden, score
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
