@@ -19,7 +19,7 @@ import numpy as np
 
 from mcuc import cache
 from mcuc.emit.layers import KernelPool, layer_context
-from mcuc.emit.model import emit
+from mcuc.emit.model import RUNTIME_HEADERS, emit
 from mcuc.emit.tables import TablePool
 from mcuc.emulate import cycles, host
 from mcuc.emulate.cortex_m import CortexM
@@ -27,7 +27,7 @@ from mcuc.ir import DType, Graph, Node, Quant, Tensor
 from mcuc.plan import Plan
 from mcuc.schedule import Layer, Schedule, Segment
 from mcuc.targets import Board
-from mcuc.toolchain import Optimize, build_firmware, find
+from mcuc.toolchain import Optimize, build_firmware, find, runtime_folder
 
 BATCH = 24  # layers in one measuring firmware
 
@@ -91,14 +91,15 @@ def layer_costs(
 
 
 def _key(graph: Graph, layer: Layer, board: Board, toolchain: str, optimize: str) -> str:
-    text = "\n".join([_signature(graph, layer), str(board.chip), toolchain, optimize, _cycle_model()])
+    text = "\n".join([_signature(graph, layer), str(board.chip), toolchain, optimize, _rules()])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @memoize
-def _cycle_model() -> str:
-    """Changes when the rules that turn instructions into cycles do."""
-    return hashlib.sha256(Path(cycles.__file__).read_bytes()).hexdigest()
+def _rules() -> str:
+    """Changes when the runtime headers, how a layer is measured or what turns instructions into cycles do."""
+    files = [*(runtime_folder() / name for name in RUNTIME_HEADERS), Path(cycles.__file__), Path(__file__)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _signature(graph: Graph, layer: Layer) -> str:
@@ -153,9 +154,14 @@ def _code(size: Mapping[str, int], source: str, symbol: str) -> int:
 
 
 def _isolated(layers: Sequence[tuple[Graph, Layer]]) -> tuple[list[Layer], Graph]:
-    """The layers with names of their own, so that one network holds them side by side."""
-    tensors: dict[str, Tensor] = {}
-    nodes, alone, inputs, outputs = [], [], [], []
+    """The layers with names of their own, so that one network holds them side by side.
+
+    Its input and output are nobody's: the layers find their tensors in the arena, as those of a whole network do.
+    Compilers know of such pointers that they are not NULL, and leave out the tests for rows of padding.
+    """
+    ends = [Tensor(name, (4,), DType.INT8) for name in ("input", "output")]
+    tensors: dict[str, Tensor] = {t.name: t for t in ends}
+    nodes, alone = [], []
     for i, (graph, layer) in enumerate(layers):
         rename = {n: f"{i}:{n}" for n in (*layer.node.inputs, *layer.node.outputs) if n}
         node = Node(
@@ -167,11 +173,9 @@ def _isolated(layers: Sequence[tuple[Graph, Layer]]) -> tuple[list[Layer], Graph
         )
         for old, new in rename.items():
             tensors[new] = replace(graph.tensors[old], name=new)
-        inputs += [rename[n] for n in dict.fromkeys(graph.runtime_inputs(layer.node))]
-        outputs += list(node.outputs)
         nodes.append(node)
         alone.append(replace(layer, node=node))
-    network = Graph("probe", layers[0][0].profile, tensors, tuple(nodes), tuple(inputs), tuple(outputs))
+    network = Graph("probe", layers[0][0].profile, tensors, tuple(nodes), ("input",), ("output",))
     return alone, _with_scales(network)
 
 
@@ -197,6 +201,8 @@ def _stacked_plan(graph: Graph, layers: Sequence[Layer]) -> Plan:
             at += (graph.tensors[name].bytes + 3) & ~3
         scratch[layer.node.name] = at
         arena = max(arena, at + layer.scratch)
+    for name in (*graph.inputs, *graph.outputs):
+        tensors.setdefault(name, 0)
     storage = {n: n for n in tensors}
     return Plan(
         tensors=tensors,
