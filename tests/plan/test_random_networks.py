@@ -126,7 +126,7 @@ def build_together(parts: Sequence[tuple[Graph, Schedule]], folder: Path) -> lis
     return [host.HostModel(folder / f"n{number}", graph, 0) for number, (graph, _) in enumerate(parts)]
 
 
-@settings(CHECKED, max_examples=6, phases=[Phase.generate])
+@settings(CHECKED, max_examples=10, phases=[Phase.generate])
 @given(st.lists(networks(), min_size=TOGETHER, max_size=TOGETHER))
 def test_the_c_of_random_networks_equals_the_reference(graphs: list[Graph]) -> None:
     """In both buffer modes; the host program fails by itself where a run changes the caller's input."""
