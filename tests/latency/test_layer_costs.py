@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from harness import RNG, activation, bias, samples, tflite_graph, weights
 
@@ -94,8 +93,17 @@ def conv(size: int = 6, outputs: int = 5, name: str = "x", seed: int = 0, fused:
     rng = RNG(seed)
     x, y = activation(name, (1, size, size, 3), 0.04, 2), activation(f"{name}y", (1, size, size, outputs), 0.05, 7)
     w = weights(rng, (outputs, 3, 3, 3))
-    return tflite_graph("CONV_2D", [x, w, bias(rng, x, w, outputs)], y, strideH=1, strideW=1, padding=0,
-                        dilationHFactor=1, dilationWFactor=1, fusedActivationFunction=fused)
+    return tflite_graph(
+        "CONV_2D",
+        [x, w, bias(rng, x, w, outputs)],
+        y,
+        strideH=1,
+        strideW=1,
+        padding=0,
+        dilationHFactor=1,
+        dilationWFactor=1,
+        fusedActivationFunction=fused,
+    )
 
 
 def test_what_is_measured_anew(measured: list[str]) -> None:
@@ -160,11 +168,11 @@ def whole_run(graph: Graph, schedule: Schedule, board: str, toolchain: str, fold
 @pytest.mark.parametrize("toolchain", ["zig", "gcc"])
 @pytest.mark.parametrize("board", [M4, "mps2-an500", "nucleo-g0b1re"])
 def test_a_layer_costs_its_share_of_a_whole_run(board: str, toolchain: str, tmp_path: Path) -> None:
-    """The same instructions, but for those behind the last layer, and what depends on data.
+    """Within 3 % and 12 instructions.
 
-    A layer's share runs from its entry to the next one's: its own code and net_run's between the two calls. The last
-    one's ends with the return from net_run instead, of which it holds what restores registers. Data: gcc clamps with
-    branches, and on Cortex-M0+ the helper of 64-bit products branches; zig's code for the others has none.
+    A layer's share runs from its entry to the next one's: its own code and its caller's between the two calls, some ten
+    instructions. In a source file of its own a layer has helpers inlined that several layers of a network share, and
+    gcc's clamps and Cortex-M0+'s 64-bit products branch on data.
     """
     if toolchain == "gcc" and shutil.which("arm-none-eabi-gcc") is None:
         pytest.skip("arm-none-eabi-gcc is not installed")
@@ -175,26 +183,23 @@ def test_a_layer_costs_its_share_of_a_whole_run(board: str, toolchain: str, tmp_
     run = whole_run(graph, schedule, board, toolchain, tmp_path / "net")
     shares = run.layers[1:]
     gaps = [cost.instructions - share.instructions for cost, share in zip(costs, shares, strict=True)]
-    exact = toolchain == "zig" and chip.core != "cortex-m0plus"
-    most = [0 if exact else 6 + share.instructions // 100 for share in shares]
-    assert all(abs(gap) <= limit for gap, limit in zip(gaps[:-1], most[:-1], strict=True)), gaps
-    assert abs(gaps[-1]) <= most[-1] + 8, gaps
+    most = [12 + 0.03 * share.instructions for share in shares]
+    assert all(abs(gap) <= limit for gap, limit in zip(gaps, most, strict=True)), gaps
     streams = [round(cycles.stream_cycles(chip, layer.table_bytes)) for layer in coded]
     spent = [cost.cycles - stream - share.cycles for cost, stream, share in zip(costs, streams, shares, strict=True)]
-    assert all(abs(gap) <= 3 * (limit + 8) for gap, limit in zip(spent, most, strict=True)), spent
+    assert all(abs(gap) <= 3 * limit for gap, limit in zip(spent, most, strict=True)), spent
     total = network_cost(graph, schedule, load_board(board), toolchain)
-    assert abs(total.cycles - sum(streams) - run.cycles) <= 0.01 * run.cycles + 100
+    assert abs(total.cycles - sum(streams) - run.cycles) <= 0.03 * run.cycles + 100
 
 
 @pytest.mark.parametrize("board", [M4, "mps2-an500", "nucleo-g0b1re"])
-def test_a_layer_measured_in_other_company_costs_nearly_the_same(board: str) -> None:
-    """Helpers that only one layer calls are inlined where several share them: 3 % of a layer, and 10 instructions."""
+def test_a_layer_costs_the_same_in_any_company(board: str) -> None:
+    """So what a search sees of a candidate does not depend on what was measured before it."""
     graph, schedule = scheduled(small_models.tiny_graph(), board)
     entries = [(graph, layer) for layer in schedule.layers if layer.calls]
     together = layer_costs(entries, load_board(board), "zig", "balanced")
-    alone = [latency._measure([entry], load_board(board), "zig", "balanced")[0] for entry in entries]
-    gaps = np.array([abs(a.instructions - b.instructions) for a, b in zip(together, alone, strict=True)])
-    assert (gaps <= 0.03 * np.array([c.instructions for c in together]) + 10).all(), gaps
+    alone = [latency._measure([entry], load_board(board), "zig", "balanced")[0] for entry in reversed(entries)]
+    assert together == alone[::-1]
 
 
 def test_weights_streamed_from_flash_are_charged(tmp_path: Path) -> None:

@@ -13,23 +13,26 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache as memoize
+from importlib import resources
 from pathlib import Path
 
-import numpy as np
-
 from mcuc import cache
+from mcuc.emit import environment
 from mcuc.emit.layers import KernelPool, layer_context
 from mcuc.emit.model import RUNTIME_HEADERS, emit
 from mcuc.emit.tables import TablePool
 from mcuc.emulate import cycles, host
 from mcuc.emulate.cortex_m import CortexM
-from mcuc.ir import DType, Graph, Node, Quant, Tensor
+from mcuc.ir import DType, Graph, Tensor
 from mcuc.plan import Plan
 from mcuc.schedule import Layer, Schedule, Segment
 from mcuc.targets import Board
 from mcuc.toolchain import Optimize, build_firmware, find, runtime_folder
 
 BATCH = 24  # layers in one measuring firmware
+# The emulator cuts blocks at its pages, and a dual-issue core's cost of a block depends on where it is cut: functions
+# that begin with a page are cut alike wherever they lie. (GNU as aligns Thumb code to 64 bytes at most.)
+PAGE = 1024
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,9 @@ def layer_costs(
         else:
             missing[key] = entry
     todo = list(missing.items())
-    for start in range(0, len(todo), BATCH):
-        part = todo[start : start + BATCH]
+    batch = max(1, min(BATCH, board.flash_bytes // (16 * PAGE)))
+    for start in range(0, len(todo), batch):
+        part = todo[start : start + batch]
         found = _measure([entry for _, entry in part], board, toolchain, optimize)
         for (key, _), cost in zip(part, found, strict=True):
             known[key] = cost
@@ -105,7 +109,7 @@ def _rules() -> str:
 def _signature(graph: Graph, layer: Layer) -> str:
     kernels, tables = KernelPool("s"), TablePool("s")
     names = [*graph.runtime_inputs(layer.node), *layer.node.outputs]
-    plan = _stacked_plan(graph, [layer])
+    plan = _stacked_plan(graph, layer)
     entry = layer_context(0, layer, graph, plan, "s", kernels, tables, dict.fromkeys(names, "p"))
     sizes = [f"{r['ctype']} {r['length']}" for r in tables.rows()]
     text = re.sub(r"/\*.*?\*/", "", "\n".join([*kernels.bodies(), entry["text"]]), flags=re.S)
@@ -115,15 +119,28 @@ def _signature(graph: Graph, layer: Layer) -> str:
 def _measure(
     layers: Sequence[tuple[Graph, Layer]], board: Board, toolchain: str, optimize: Optimize
 ) -> list[LayerCost]:
-    """Each layer once, alone, all in one firmware: inputs and outputs of all of them lie in the same bytes."""
-    alone, network = _isolated(layers)
-    schedule = Schedule(Segment("layers", tuple(alone)))
-    emitted = emit(network, schedule, _stacked_plan(network, alone), "probe", "layers", board.chip.arena_align, 0)
+    """Each layer once, alone, many in one firmware.
+
+    Every layer is a network in a source file of its own, so that what the compiler makes of it does not depend on the
+    company it is measured in. All use the same bytes of the arena.
+    """
+    align = board.chip.arena_align
+    alone = [_isolated(graph, layer) for graph, layer in layers]
+    plans = [_stacked_plan(network, layer) for network, layer in alone]
+    probes = [
+        emit(network, Schedule(Segment("layers", (layer,))), plan, f"probe{i:02d}", "layer", align, 0)
+        for i, ((network, layer), plan) in enumerate(zip(alone, plans, strict=True))
+    ]
+    arena = max(plan.arena for plan in plans)
     with tempfile.TemporaryDirectory(prefix="mcuc-probe-") as scratch:
         work = Path(scratch)
-        sources = host.write_sources(emitted, work)
-        main = work / "probe_harness.c"
-        main.write_text(emitted.harness, encoding="utf-8")
+        for probe in probes:
+            host.write_sources(probe, work)
+        tables, main = work / "tables.c", work / "probes_main.c"
+        tables.write_text("".join(p.files[f"{p.name}_weights.c"] for p in probes), encoding="utf-8")
+        main.write_text(_main([p.name for p in probes], arena, align), encoding="utf-8")
+        sources = [*(work / f"{p.name}.c" for p in probes), tables]
+        defines = {"MCUC_WEIGHTS_SECTION": "1"}
         firmware = build_firmware(
             sources,
             [work],
@@ -131,83 +148,71 @@ def _measure(
             work / "probe.elf",
             toolchain,
             optimize,
-            {"MCUC_WEIGHTS_SECTION": "1"},
+            defines,
             harness_sources=[main],
+            extra_flags=[f"-falign-functions={PAGE if find(toolchain).id == 'zig' else 64}"],
         )
-        core = CortexM(firmware.elf, board.chip, emitted.symbols)
-        run = core.run()
+        entries = ["probes_next", *(symbol for p in probes for symbol in (f"{p.name}_run", *p.symbols))]
+        core = CortexM(firmware.elf, board.chip, entries)
+        counts = {count.symbol: count for count in core.run().layers}
         size = {s.name: s.size for s in core.image.functions}
-    streams = [round(cycles.stream_cycles(board.chip, layer.table_bytes)) for layer in alone]
-    return [
-        LayerCost(c.instructions, c.cycles + stream, _code(size, emitted.files["probe.c"], c.symbol))
-        for c, stream in zip(run.layers[1:], streams, strict=True)
-    ]
+    found = []
+    for probe, (_, layer) in zip(probes, alone, strict=True):
+        (symbol,) = probe.symbols
+        count = counts[symbol]
+        stream = round(cycles.stream_cycles(board.chip, layer.table_bytes))
+        code = _code(size, probe.files[f"{probe.name}.c"], probe.name, symbol)
+        found.append(LayerCost(count.instructions, count.cycles + stream, code))
+    return found
 
 
-def _code(size: Mapping[str, int], source: str, symbol: str) -> int:
+def _main(names: Sequence[str], arena: int, align: int) -> str:
+    template = resources.files("mcuc.latency").joinpath("probes.c.j2").read_text(encoding="utf-8")
+    return environment().from_string(template).render(names=names, arena=arena, align=align)
+
+
+def _code(size: Mapping[str, int], source: str, name: str, symbol: str) -> int:
     """Bytes of a layer's function and of the kernels that it names and that were not inlined into it."""
     body = source.split(f"static void {symbol}(")[1].split("\n}\n")[0]
-    kernels = set(re.findall(r"\bprobe_k\d+_\w+", body))
+    kernels = set(re.findall(rf"\b{name}_k\d+_\w+", body))
     return size.get(symbol, 0) + sum(
-        n for name, n in size.items() if name.split(".")[0] in kernels or any(name == f"{k}_patch" for k in kernels)
+        n for f, n in size.items() if f.split(".")[0] in kernels or any(f == f"{k}_patch" for k in kernels)
     )
 
 
-def _isolated(layers: Sequence[tuple[Graph, Layer]]) -> tuple[list[Layer], Graph]:
-    """The layers with names of their own, so that one network holds them side by side.
+def _isolated(graph: Graph, layer: Layer) -> tuple[Graph, Layer]:
+    """A network of this layer only, with an input and an output that are nobody's.
 
-    Its input and output are nobody's: the layers find their tensors in the arena, as those of a whole network do.
-    Compilers know of such pointers that they are not NULL, and leave out the tests for rows of padding.
+    So the layer finds its tensors in the arena, as those of a whole network do: compilers know of such pointers that
+    they are not NULL, and leave out the tests for rows of padding.
     """
-    ends = [Tensor(name, (4,), DType.INT8) for name in ("input", "output")]
-    tensors: dict[str, Tensor] = {t.name: t for t in ends}
-    nodes, alone = [], []
-    for i, (graph, layer) in enumerate(layers):
-        rename = {n: f"{i}:{n}" for n in (*layer.node.inputs, *layer.node.outputs) if n}
-        node = Node(
-            f"{i}:{layer.node.name}",
-            layer.node.op,
-            tuple(rename.get(n, "") for n in layer.node.inputs),
-            tuple(rename[n] for n in layer.node.outputs),
-            layer.node.attrs,
-        )
-        for old, new in rename.items():
-            tensors[new] = replace(graph.tensors[old], name=new)
-        nodes.append(node)
-        alone.append(replace(layer, node=node))
-    network = Graph("probe", layers[0][0].profile, tensors, tuple(nodes), ("input",), ("output",))
-    return alone, _with_scales(network)
+    names = [n for n in (*layer.node.inputs, *layer.node.outputs) if n]
+    rename = {n: f"layer:{n}" for n in names}
+    node = replace(
+        layer.node,
+        inputs=tuple(rename.get(n, "") for n in layer.node.inputs),
+        outputs=tuple(rename[n] for n in layer.node.outputs),
+    )
+    tensors = {end: Tensor(end, (4,), DType.INT8) for end in ("input", "output")}
+    tensors |= {new: replace(graph.tensors[old], name=new) for old, new in rename.items()}
+    network = Graph("probe", graph.profile, tensors, (node,), ("input",), ("output",))
+    return network, replace(layer, node=node)
 
 
-def _with_scales(graph: Graph) -> Graph:
-    tensors = {
-        n: t
-        if t.quant is not None or t.data is not None or t.dtype is DType.INT32
-        else replace(t, quant=Quant((1.0,), (0,)))
-        for n, t in graph.tensors.items()
-    }
-    return replace(graph, tensors=tensors)
-
-
-def _stacked_plan(graph: Graph, layers: Sequence[Layer]) -> Plan:
-    """Every layer's bytes from the arena's start: inputs, output, scratch. Right for counting, not for results."""
+def _stacked_plan(graph: Graph, layer: Layer) -> Plan:
+    """The layer's bytes from the arena's start: inputs, output, scratch."""
     tensors: dict[str, int] = {}
-    scratch: dict[str, int] = {}
-    arena = 4
-    for layer in layers:
-        at = 0
-        for name in (*graph.runtime_inputs(layer.node), *layer.node.outputs):
-            tensors[name] = at
-            at += (graph.tensors[name].bytes + 3) & ~3
-        scratch[layer.node.name] = at
-        arena = max(arena, at + layer.scratch)
+    at = 0
+    for name in (*graph.runtime_inputs(layer.node), *layer.node.outputs):
+        tensors[name] = at
+        at += (graph.tensors[name].bytes + 3) & ~3
+    arena = max(4, at + layer.scratch)
     for name in (*graph.inputs, *graph.outputs):
         tensors.setdefault(name, 0)
-    storage = {n: n for n in tensors}
     return Plan(
         tensors=tensors,
-        scratch=scratch,
-        storage=storage,
+        scratch={layer.node.name: at},
+        storage={n: n for n in tensors},
         buffers=(),
         offsets={},
         io=frozenset(),
@@ -215,5 +220,5 @@ def _stacked_plan(graph: Graph, layers: Sequence[Layer]) -> Plan:
         work=arena,
         lower_bound=arena,
         optimal=False,
-        live=tuple(np.zeros(len(layers), int).tolist()),
+        live=(arena,),
     )
