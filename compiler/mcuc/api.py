@@ -54,8 +54,7 @@ def compile(
     """
     if optimize not in get_args(Optimize):
         raise McucError(
-            "bad-goal", f"there is no goal {optimize!r}", try_this=f"one of {', '.join(get_args(Optimize))}"
-        )
+            "bad-goal", f"there is no goal {optimize!r}", try_this=f"one of {', '.join(get_args(Optimize))}", where="optimize")
     least = budget == "min"
     allowed = None if least else _bytes(budget)
     request = Request(board, allowed, _bytes(flash), optimize, toolchain, profile, name, seed, least, latency_ms)
@@ -71,6 +70,7 @@ def build(
     data: str | None = None,
     space: str = "ds-conv",
     effort: str = "quick",
+    flip: bool | None = None,
     optimize: Optimize = "balanced",
     toolchain: str = "auto",
     name: str | None = None,
@@ -82,7 +82,8 @@ def build(
 
     budget, flash: bytes or "320KB", None for all that the board has; latency_ms: of one inference, None for no limit.
     data: a folder of class folders of images, an .npz, a bundled name, None for the bundled default. effort: quick,
-    standard or full. progress(stage, done, total). A killed build that runs again goes on to the same result.
+    standard or full. flip: train on mirrored images too, None: with bundled data only. progress(stage, done, total).
+    A killed build that runs again goes on to the same result.
     Raises McucError for everything that cannot be done.
     """
     try:
@@ -94,11 +95,10 @@ def build(
         raise McucError(
             "search-missing",
             f"the search needs {error.name}, which is not installed",
-            try_this="pip install 'mcuc[search]' --extra-index-url https://download.pytorch.org/whl/cpu",
-        ) from error
+            try_this="pip install 'mcuc[search]' --extra-index-url https://download.pytorch.org/whl/cpu", where="mcuc build") from error
     _check_goal(optimize)
     request = Request(board, _bytes(budget), _bytes(flash), optimize, toolchain, None, name, seed)
-    wanted = BuildRequest(request, latency_ms, data, space, effort, seed)
+    wanted = BuildRequest(request, latency_ms, data, space, effort, seed, flip)
     return search(wanted, None if out is None else Path(out), progress)
 
 
@@ -159,4 +159,4 @@ def verify(
 
 def _check_goal(goal: str) -> None:
     if goal not in get_args(Optimize):
-        raise McucError("bad-goal", f"there is no goal {goal!r}", try_this=f"one of {', '.join(get_args(Optimize))}")
+        raise McucError("bad-goal", f"there is no goal {goal!r}", try_this=f"one of {', '.join(get_args(Optimize))}", where="optimize")

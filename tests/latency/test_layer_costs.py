@@ -123,7 +123,7 @@ def test_another_compiler_or_runtime_is_measured_anew(measured: list[str], monke
     tools = latency.find("auto")
     monkeypatch.setattr(latency, "find", lambda name: replace(tools, version="another"))
     assert keys(conv()) == 1
-    monkeypatch.setattr(latency, "_rules", lambda: "another runtime header")
+    monkeypatch.setattr(latency, "rules", lambda: "another runtime header")
     assert keys(conv()) == 1
     assert keys(conv()) == 0
 

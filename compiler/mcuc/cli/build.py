@@ -95,6 +95,15 @@ EffortName = Annotated[
     Effort | None,
     typer.Option("--effort", show_default=False, help="How long to search and to train. Default: quick (minutes)."),
 ]
+Flip = Annotated[
+    bool | None,
+    typer.Option(
+        "--flip/--no-flip",
+        show_default=False,
+        help="Train on mirrored images too: right for photos, wrong for digits and text. Default: only for "
+        "fashion-mnist.",
+    ),
+]
 
 
 def command(
@@ -106,6 +115,7 @@ def command(
     data: Data = None,
     space: SpaceName = None,
     effort: EffortName = None,
+    flip: Flip = None,
     optimize: Goal = Optimize.balanced,
     toolchain: ToolchainName = Toolchain.auto,
     name: Name = None,
@@ -118,8 +128,8 @@ def command(
 
     A build that was interrupted goes on where it was when it runs again.
     """
-    if model is not None and not (data is None and space is None and effort is None):
-        raise typer.BadParameter("--data, --space and --effort are for the search; MODEL is compiled as it is")
+    if model is not None and any(given is not None for given in (data, space, effort, flip)):
+        raise typer.BadParameter("--data, --space, --effort and --flip are for the search; MODEL is compiled as it is")
     from mcuc import api
 
     if model is not None:
@@ -147,6 +157,7 @@ def command(
                 data=data,
                 space=(space or Space.ds_conv).value,
                 effort=(effort or Effort.quick).value,
+                flip=flip,
                 optimize=optimize.value,
                 toolchain=toolchain.value,
                 name=name,

@@ -95,12 +95,12 @@ def layer_costs(
 
 
 def _key(graph: Graph, layer: Layer, board: Board, toolchain: str, optimize: str) -> str:
-    text = "\n".join([_signature(graph, layer), str(board.chip), toolchain, optimize, _rules()])
+    text = "\n".join([_signature(graph, layer), str(board.chip), toolchain, optimize, rules()])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @memoize
-def _rules() -> str:
+def rules() -> str:
     """Changes when the runtime headers, how a layer is measured or what turns instructions into cycles do."""
     files = [*(runtime_folder() / name for name in RUNTIME_HEADERS), Path(cycles.__file__), Path(__file__)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from mcuc.pipeline import Compiled, Extra, Labelled, Request, compile_graph
 from mcuc.quantize.calibrate import forward
 from mcuc.quantize.ptq import Quantized, quantize
 from mcuc.report.types import ParetoPoint
-from mcuc.search.cost import cost_function, warm_up
+from mcuc.search.cost import cost_function, rules, warm_up
 from mcuc.search.effort import effort_named
 from mcuc.search.pareto import Constraints
 from mcuc.search.run import SearchResult, run_search
@@ -32,12 +32,14 @@ SPACES = ("ds-conv",)
 CALIBRATION_IMAGES = 500
 COMPARED_IMAGES = 200  # test images run through the runtime of the other format
 NAME = "model"
+REUSED = "reusing a finished search"
 
 
 @dataclass(frozen=True)
 class BuildRequest:
     """compile: board, budget, flash limit, toolchain and so on. latency_ms: of one inference, None for no limit;
-    data: a folder of class folders, an .npz, a bundled name, None for the default."""
+    data: a folder of class folders, an .npz, a bundled name, None for the default. flip: train on mirrored images too,
+    which suits photos and not digits or text; None: for the bundled data only."""
 
     compile: Request
     latency_ms: float | None = None
@@ -45,6 +47,7 @@ class BuildRequest:
     space: str = SPACES[0]
     effort: str = "quick"
     seed: int = 0
+    flip: bool | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +62,8 @@ class Built:
 def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
     """Searches under the budget, trains, quantizes, exports .tflite and .onnx, compiles, verifies, reports.
 
-    progress(stage, done, total). A killed build run again goes on where it was and ends with the same result.
+    progress(stage, done, total). A killed build run again goes on where it was and ends with the same result; one
+    whose search had finished says so as a stage of its own.
     Raises McucError where nothing fits, the data cannot be used, or a station of the road refuses.
     """
     if request.space not in SPACES:
@@ -74,7 +78,7 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
     folder = out or Path(f"{NAME}_mcuc")
     check_ours(folder)
     dataset = data.load(request.data)
-    asked = request.compile
+    asked = replace(request.compile, latency_ms=request.latency_ms)
     limits = Constraints(
         min(asked.budget or board.sram_bytes, board.sram_bytes),
         min(asked.flash or board.flash_bytes, board.flash_bytes),
@@ -85,6 +89,12 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
     space = space_for(dataset.image_shape, len(dataset.classes), effort.width)
     warm_up(space, board, asked.toolchain, asked.optimize, request.seed)
     progress("measuring layers", 1, 1)
+    steps: set[str] = set()
+
+    def step(name: str, done: int, total: int) -> None:
+        steps.add(name)
+        progress(name, done, total)
+
     found = run_search(
         dataset,
         limits,
@@ -92,9 +102,12 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
         request.seed,
         cost_function(board, asked.toolchain, asked.optimize),
         cache.folder() / "search",
-        progress,
-        cost_key=f"{board.name} {label} {asked.optimize} {__version__}",
+        step,
+        cost_key=f"{board.chip} {label} {asked.optimize} {__version__} {rules()}",
+        flip=mirrors(request),
     )
+    if "training" not in steps:  # every epoch was there already
+        progress(REUSED, 1, 1)
     size = found.candidate.resolution
     quantized = quantize_result(found, dataset, request.seed)
     graph = quantized.graph
@@ -113,14 +126,17 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
         notes=notes,
         files=((f"{asked.name or NAME}.tflite", tflite), (f"{asked.name or NAME}.onnx", onnx)),
     )
-    stages: list[str] = []
 
     def stage(name: str) -> None:
-        stages.append(name)
         progress(name, 0, 1)
 
     compiled = compile_graph(graph, asked, f"search on {dataset.name}", folder, stage, extra)
     return Built(found, quantized, compiled)
+
+
+def mirrors(request: BuildRequest) -> bool:
+    """Whether the training mirrors images: as asked, else for bundled data, where it is known to be harmless."""
+    return (request.data is None or request.data in data.BUNDLED) if request.flip is None else request.flip
 
 
 def quantize_result(found: SearchResult, dataset: Dataset, seed: int) -> Quantized:
@@ -188,13 +204,13 @@ def _litert(model: bytes, x: Array) -> Array:
 
 
 def _onnxruntime(graph: Graph, model: bytes, x: Array) -> Array:
-    """Float ends, NCHW: samples are dequantized, results brought back to the output's steps."""
+    """Float ends, NCHW: samples are dequantized, results brought back to the output's steps, not clipped to int8."""
     quant_in, quant_out = graph.tensors[graph.inputs[0]].quant, graph.tensors[graph.outputs[0]].quant
     assert quant_in is not None and quant_out is not None
     real = (x.astype(np.float32) - quant_in.zero_point[0]) * np.float32(quant_in.scale[0])
     outs = oracle.onnxruntime(model, [[s[None].transpose(0, 3, 1, 2)] for s in real])
     flat = np.stack([out[0].reshape(-1) for out in outs]).astype(np.float64)
-    return np.asarray(np.clip(np.rint(flat / quant_out.scale[0]) + quant_out.zero_point[0], -128, 127), np.int8)
+    return np.asarray(np.rint(flat / quant_out.scale[0]) + quant_out.zero_point[0])
 
 
 def _provenance(found: SearchResult, dataset: Dataset, request: BuildRequest) -> str:

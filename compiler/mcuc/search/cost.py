@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
+import mcuc
 from mcuc import passes
 from mcuc.emit.tables import TablePool
 from mcuc.ir import Graph
+from mcuc.latency import emulated
 from mcuc.latency.emulated import layer_costs, network_cost
 from mcuc.plan import plan
 from mcuc.quantize.ptq import skeleton
@@ -22,7 +27,21 @@ from mcuc.targets import Board
 from mcuc.toolchain import Optimize
 
 STACK_ALLOWANCE = 1024  # bytes; the winner's stack is measured
+# The packages whose code and templates decide what a candidate costs.
+DECIDING = ("emit", "kernels", "passes", "plan", "schedule")
 WARM_CANDIDATES = 96  # random candidates whose layers are measured together before the search starts
+
+
+@cache
+def rules() -> str:
+    """Changes when a kernel, the planner, a pass or how a layer is measured does: what a saved search rests on."""
+    root = Path(mcuc.__file__).parent
+    files = sorted(f for name in DECIDING for f in (root / name).rglob("*") if f.suffix in (".py", ".j2", ".c"))
+    digest = hashlib.sha256(emulated.rules().encode())
+    for file in files:
+        digest.update(file.relative_to(root).as_posix().encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def planned(layers: Sequence[Layer], board: Board) -> tuple[Graph, Schedule, int]:
