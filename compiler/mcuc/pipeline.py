@@ -108,7 +108,7 @@ def compile_graph(
     folder = out or Path(f"{name}_mcuc")
     check_ours(folder)
     board = load_board(request.board)
-    budget = board.sram_bytes if request.budget is None else request.budget
+    budget = min(board.sram_bytes, request.budget or board.sram_bytes)
 
     progress("optimizing the graph")
     graph = passes.check_supported(passes.optimize(graph))
@@ -139,7 +139,8 @@ def compile_graph(
             graph, schedule, plan, emitted, program_built, core, samples, wanted, traced, work, seed=request.seed
         )
         stack, stack_notes = stack_bytes(core, board, f"{name}_run", answers)
-        emitted = emit(graph, schedule, plan, name, source, board.chip.arena_align, stack)
+        built = f"{firmware.toolchain} for {board.chip.core}, --optimize {request.optimize}"
+        emitted = emit(graph, schedule, plan, name, source, board.chip.arena_align, stack, built)
 
         progress("writing the report")
         accuracy = None if extra.labelled is None else measure_accuracy(program_built, extra.labelled)

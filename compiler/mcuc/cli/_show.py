@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
 
     from mcuc.report.types import Report
 
 PIPE_WIDTH = 160  # columns where stdout is no terminal
+
+
+@dataclass(frozen=True)
+class _Harmless:
+    """A renderable whose texts are cleaned as they are drawn; the colours, which rich adds, stay."""
+
+    part: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        from rich.segment import Segment
+
+        from mcuc.report.words import clean_lines
+
+        for text, style, control in console.render(self.part, options):
+            yield Segment(text if control else clean_lines(text), style, control)
 
 
 def show(*parts: RenderableType) -> None:
@@ -22,7 +40,14 @@ def show(*parts: RenderableType) -> None:
 
     console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
     for part in parts:
-        console.print(part)
+        console.print(_Harmless(part))
+
+
+def say(message: str) -> None:
+    """Prints a message on stderr. What it quotes may come from a hostile file, so nothing in it steers the terminal."""
+    from mcuc.report.words import clean_lines
+
+    print(f"mcuc: {clean_lines(message)}", file=sys.stderr)
 
 
 def plain(value: Any) -> Any:
@@ -40,7 +65,7 @@ def show_json(value: Any) -> None:
 
 
 def show_compiled(report: Report, out: Path, as_json: bool) -> None:
-    """The report as text or JSON; ends with exit code 1 where the answers differ."""
+    """The report as text or JSON; ends with exit code 1 where the answers differ or the audit objects."""
     if as_json:
         from mcuc.report.json import to_json
 
@@ -53,9 +78,14 @@ def show_compiled(report: Report, out: Path, as_json: bool) -> None:
         show(summary(report), Text(f"written to {out}: report.html, report.json, {report.model}.c, firmware.elf ..."))
     if not report.verify.bit_exact:
         where = report.verify.first_diff_layer
+        say(f"the answers differ from the {report.verify.oracle}\n  where: {where}\n"
+            "  try:   report this as a bug, with the model")
+        raise typer.Exit(1)
+    if report.verify.audit:
+        findings = "".join(f"\n  found: {finding}" for finding in report.verify.findings)
         print(
-            f"mcuc: the answers differ from the {report.verify.oracle}, first in {where}\n"
-            "  try:   report this as a bug, with the model",
+            f"mcuc: the audit has {report.verify.audit} findings: the emulator ran what silicon would refuse{findings}\n"
+            f"  where: {out}/firmware.elf\n  try:   another --toolchain or --optimize; report this as a bug",
             file=sys.stderr,
         )
         raise typer.Exit(1)

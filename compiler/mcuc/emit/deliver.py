@@ -17,7 +17,7 @@ GENERATOR = "mcuc"
 
 
 def check_ours(out: Path) -> None:
-    """Raises McucError("foreign-folder") when out exists and mcuc did not write it."""
+    """Raises McucError when out exists and mcuc did not write it (foreign-folder), or holds anything else (foreign-files)."""
     if not out.exists() and not out.is_symlink():
         return
     if out.is_dir() and not any(out.iterdir()):
@@ -25,14 +25,23 @@ def check_ours(out: Path) -> None:
     try:
         manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
         ours = isinstance(manifest, dict) and manifest.get("generator") == GENERATOR
-    except (OSError, ValueError):
-        ours = False
+        written = {"manifest.json", *manifest["files"]} if ours else set()
+    except (OSError, ValueError, KeyError, TypeError):
+        ours, written = False, set()
     if not ours:
         raise McucError(
             "foreign-folder",
             f"{out} exists and was not written by mcuc",
             where=str(out),
             try_this="name another folder with -o, or remove this one",
+        )
+    foreign = sorted(p.name for p in out.iterdir() if p.name not in written or not p.is_file())
+    if foreign:
+        raise McucError(
+            "foreign-files",
+            f"{out} holds {len(foreign)} that mcuc did not write, for example {foreign[0]!r}",
+            where=str(out / foreign[0]),
+            try_this="move your own files elsewhere, or name another folder with -o",
         )
 
 
@@ -60,8 +69,13 @@ def _replace(stage: Path, out: Path) -> None:
     if out.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent))
         os.replace(out, old / "old")
-        os.replace(stage, out)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            os.replace(stage, out)
+        except OSError:
+            os.replace(old / "old", out)  # the last good output stays
+            raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
     else:
         os.replace(stage, out)
 

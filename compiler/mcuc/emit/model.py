@@ -34,8 +34,18 @@ class Emitted:
     weight_bytes: int
 
 
-def emit(graph: Graph, schedule: Schedule, plan: Plan, name: str, source: str, arena_align: int, stack: int) -> Emitted:
-    """C for the model. source: how the files name the model's origin; stack: bytes for the header's STACK_BYTES.
+def emit(
+    graph: Graph,
+    schedule: Schedule,
+    plan: Plan,
+    name: str,
+    source: str,
+    arena_align: int,
+    stack: int,
+    built: str = "mcuc's own build",
+) -> Emitted:
+    """C for the model. source: how the files name the model's origin; stack: bytes for the header's STACK_BYTES; built:
+    compiler, core and flags that it was found with.
 
     Raises McucError when an output of the model is one of its inputs.
     """
@@ -75,7 +85,7 @@ def emit(graph: Graph, schedule: Schedule, plan: Plan, name: str, source: str, a
     context["build_id"] = _build_id(context)
     files = {
         f"{name}.c": render("model.c.j2", **context),
-        f"{name}.h": render("model.h.j2", stack=stack, **context),
+        f"{name}.h": render("model.h.j2", stack=stack, built=comment(built), **context),
         f"{name}_weights.c": render("weights.c.j2", **context),
     }
     harness = render("harness.c.j2", **context)
@@ -84,7 +94,9 @@ def emit(graph: Graph, schedule: Schedule, plan: Plan, name: str, source: str, a
 
 
 def _build_id(context: dict[str, Any]) -> str:
-    text = render("model.c.j2", build_id="0", **context) + render("weights.c.j2", build_id="0", **context)
+    """Of everything but the stack's size, which no code depends on."""
+    names = ("model.c.j2", "model.h.j2", "weights.c.j2")
+    text = "".join(render(name, build_id="0", stack=0, built="", **context) for name in names)
     return f"0x{hashlib.sha256(text.encode()).hexdigest()[:8]}u"
 
 

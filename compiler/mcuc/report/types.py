@@ -35,7 +35,8 @@ class Verify:
     """Answers compared. oracle: what the outputs were compared with; inputs: "n random (seed s)" and the like.
 
     max_abs_diff, differing: over all compared output elements. first_diff_layer: None when all agree. host, emulated:
-    samples that ran there. audit: findings of the instruction, alignment and flash-write audit; None when not run.
+    samples that ran there. audit: number of findings of the instruction, alignment and flash-write audit, None when not
+    run; findings: the first of them in words.
     """
 
     oracle: str
@@ -47,6 +48,7 @@ class Verify:
     host: int
     emulated: int
     audit: int | None
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,12 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class PlanReport:
-    """lower_bound: proven for layer-by-layer schedules in this order; peak: the arena; optimal: peak meets it."""
+    """lower_bound: bytes, proven for the class that schedules names; peak: the arena; optimal: peak meets the bound."""
 
     lower_bound: int
     peak: int
     optimal: bool
+    schedules: str = "layer by layer, in the order of the file"
 
 
 @dataclass(frozen=True)

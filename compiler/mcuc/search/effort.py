@@ -25,7 +25,7 @@ class Effort:
 
 
 EFFORTS = {
-    "quick": Effort("quick", 1.0, 3.0e11, 4.2e11, Plan(32, 16, 4), 1 / 28, 0.25),
+    "quick": Effort("quick", 1.0, 3.0e11, 4.2e11, Plan(32, 16, 4), 1 / 28, 1.0),
     "standard": Effort("standard", 1.5, 3e12, 8e12, Plan(96, 48, 10), 2 / 28, 0.25),
     "full": Effort("full", 2.0, 1.6e13, 5e13, Plan(192, 96, 20), 2 / 28, 0.0),
 }
@@ -34,5 +34,5 @@ EFFORTS = {
 def effort_named(name: str) -> Effort:
     """Raises McucError("unknown-effort")."""
     if name not in EFFORTS:
-        raise McucError("unknown-effort", f"no effort {name!r}", try_this=f"one of {', '.join(EFFORTS)}")
+        raise McucError("unknown-effort", f"no effort {name!r}", "--effort", try_this=f"one of {', '.join(EFFORTS)}")
     return EFFORTS[name]

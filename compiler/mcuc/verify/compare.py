@@ -67,12 +67,21 @@ def emulated(
     return outs, run
 
 
+def first_wrong(a: Outputs, b: Outputs) -> int:
+    """Number of the first sample in which two sets of outputs differ."""
+    wrong = [(x != y).reshape(len(x), -1).any(axis=1) for x, y in zip(a, b, strict=True)]
+    return int(np.flatnonzero(np.any(wrong, axis=0))[0])
+
+
 def first_difference_host(
-    graph: Graph, schedule: Schedule, emitted: Emitted, sample: Sequence[Array], folder: Path
+    graph: Graph, schedule: Schedule, emitted: Emitted, sample: Sequence[Array], folder: Path, inside: bool = False
 ) -> str:
-    """The first layer whose output on the host differs from the reference (built again with layer hashes)."""
+    """The first layer whose output on the host differs from the reference (built again with layer hashes).
+
+    inside: with input and output inside the arena.
+    """
     model = host.build(emitted, graph, folder, trace=True)
-    hashes = host.run(model, [sample]).hashes[0]
+    hashes = host.run(model, [sample], inside=inside).hashes[0]
     return _first(graph, schedule, sample, [int(h) for h in hashes])
 
 

@@ -6,7 +6,7 @@
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if CLASSIFIER_BUILD_ID != 0x0d4c2fb0u || MCUC_RUNTIME_VERSION != 1
+#if CLASSIFIER_BUILD_ID != 0x195ef2aeu || MCUC_RUNTIME_VERSION != 1
 #error "classifier: header, source and runtime come from different runs of mcuc"
 #endif
 
@@ -131,7 +131,7 @@ static void classifier_k1_depthwise(MCUC_KERNEL_ARGS, const int8_t *weights, con
             to[c - c0 + 3] = mcuc_clamp(mcuc_requant(a3, multiplier[c + 3], shift[c + 3]) + -128, -128, 127);
         }
 #endif
-        for (; c < c1; c++) {
+        for (int32_t rest = c1 - c; rest > 0; rest--, c++) {
             int32_t acc = bias[c];
             const int8_t *w = weights + c;
             for (int32_t t = 0; t < 9; t++) {

@@ -4,7 +4,7 @@
 
 #include "mcuc_port.h"
 
-#if CLASSIFIER_BUILD_ID != 0x0d4c2fb0u
+#if CLASSIFIER_BUILD_ID != 0x195ef2aeu
 #error "classifier: header and weights come from different runs of mcuc"
 #endif
 

@@ -6,7 +6,7 @@
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if GATE_BUILD_ID != 0x2c1d7dadu || MCUC_RUNTIME_VERSION != 1
+#if GATE_BUILD_ID != 0xf5dcb31au || MCUC_RUNTIME_VERSION != 1
 #error "gate: header, source and runtime come from different runs of mcuc"
 #endif
 

@@ -4,7 +4,7 @@
 
 #include "mcuc_port.h"
 
-#if GATE_BUILD_ID != 0x2c1d7dadu
+#if GATE_BUILD_ID != 0xf5dcb31au
 #error "gate: header and weights come from different runs of mcuc"
 #endif
 

@@ -6,7 +6,7 @@
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if RESIDUAL_BUILD_ID != 0x1238d70eu || MCUC_RUNTIME_VERSION != 1
+#if RESIDUAL_BUILD_ID != 0xc205a351u || MCUC_RUNTIME_VERSION != 1
 #error "residual: header, source and runtime come from different runs of mcuc"
 #endif
 
