@@ -69,7 +69,12 @@ def _judged(graph: Graph, board: Board) -> list[CheckedNode]:
         try:
             if verdict.problems:
                 found = "; ".join(verdict.problems)
-                raise McucError("unsupported", found, try_this=passes._advice(list(verdict.problems)))
+                raise McucError(
+                    "unsupported",
+                    found,
+                    where=node.name or node.op,
+                    try_this=passes._advice(list(verdict.problems)),
+                )
             layer = select(node, graph, board.chip, Tiling())
             kernels = tuple(dict.fromkeys(kernel.id for _, kernel in layer.calls))
             judged.append(CheckedNode(row.name, row.op, row.output, kernels, layer.why))

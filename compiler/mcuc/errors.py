@@ -11,19 +11,15 @@ class McucError(Exception):
 
     code: short stable identifier, for example "unsupported-operator".
     found: what was found, one sentence.
-    where: file, node or tensor name; empty when the place is obvious.
-    try_this: what the user can do next; empty when there is nothing to suggest.
+    where: file, option, node or tensor name.
+    try_this: what the user can do next.
+    None of them is empty.
     """
 
     code: str
     found: str
-    where: str = ""
-    try_this: str = ""
+    where: str
+    try_this: str
 
     def __str__(self) -> str:
-        lines = [f"{self.found}"]
-        if self.where:
-            lines.append(f"  where: {self.where}")
-        if self.try_this:
-            lines.append(f"  try:   {self.try_this}")
-        return "\n".join(lines)
+        return f"{self.found}\n  where: {self.where}\n  try:   {self.try_this}"

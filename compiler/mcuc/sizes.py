@@ -19,17 +19,24 @@ def parse_size(text: str) -> int:
     unit = None if match is None else UNITS.get(match[2].upper())
     if match is None or unit is None:
         raise McucError(
-            "bad-size", f"{text!r} is no size", try_this="for example 320KB (1 KB = 1024 bytes), 1MB or 327680"
+            "bad-size",
+            f"{text!r} is no size",
+            where="a size",
+            try_this="for example 320KB (1 KB = 1024 bytes), 1MB or 327680",
         )
     value = Decimal(match[1]) * unit
     if value != int(value):
         raise McucError(
             "bad-size",
             f"{text!r} is {value.normalize():f} bytes, which is no whole number",
-            try_this="for example 320KB (1 KB = 1024 bytes), 1MB or 327680",
-        )
+            try_this="for example 320KB (1 KB = 1024 bytes), 1MB or 327680", where="a size")
     if not 0 < value <= MOST_BYTES:
-        raise McucError("bad-size", f"{text!r} is {int(value)} bytes", try_this="more than 0 and at most 4096MB")
+        raise McucError(
+            "bad-size",
+            f"{text!r} is {int(value)} bytes",
+            where="a size",
+            try_this="more than 0 and at most 4096MB",
+        )
     return int(value)
 
 
@@ -46,5 +53,5 @@ def parse_time_ms(text: str) -> float:
     match = _NUMBER.fullmatch(text.strip())
     unit = None if match is None else TIMES.get(match[2].upper())
     if match is None or unit is None or Decimal(match[1]) == 0:
-        raise McucError("bad-time", f"{text!r} is no time", try_this="for example 100ms, 0.5s or 800us")
+        raise McucError("bad-time", f"{text!r} is no time", try_this="for example 100ms, 0.5s or 800us", where="a time")
     return float(Decimal(match[1]) * unit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Literal
 
@@ -189,8 +190,15 @@ class Board(msgspec.Struct, frozen=True):
         return self.chip.flash_region.size
 
 
+def check_name(name: str, where: str) -> None:
+    """McucError unless it is fit for a linker script's or a C file's comment."""
+    plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name, re.ASCII) is not None
+    require(plain, where, f"name {name[:80]!r} must be 1 to 64 letters, digits, - and _, the first a letter or digit")
+
+
 def check_chip(chip: Chip, where: str) -> None:
     """McucError where the values contradict each other or the core."""
+    check_name(chip.name, where)
     require(chip.clock_hz > 0, where, f"clock_hz is {chip.clock_hz}, it must be positive")
     require(chip.fpu in _FPUS[chip.core], where, f"a {chip.core} has no {chip.fpu}")
     require(chip.dsp in _DSP[chip.core], where, f"dsp = {str(chip.dsp).lower()} is wrong for a {chip.core}")
@@ -217,6 +225,9 @@ def check_chip(chip: Chip, where: str) -> None:
     sources = [chip.source, chip.flash.source, chip.flash.accelerator.source, chip.caches.source]
     sources += [r.source for r in chip.regions] + [s.comment for s in chip.clock_init]
     require(all(sources), where, "a source or comment is empty: every number carries its source")
+    for step in chip.clock_init:  # stands in a comment of the generated clock table
+        plain = step.comment.isprintable() and "*/" not in step.comment and "/*" not in step.comment
+        require(plain, where, f"comment {step.comment[:80]!r} has a line break, a control character, /* or */")
     _check_registers(chip, where)
 
 

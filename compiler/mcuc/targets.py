@@ -26,6 +26,7 @@ from mcuc.target_types import (
     Region,
     RegisterValue,
     check_chip,
+    check_name,
     require,
 )
 
@@ -87,8 +88,7 @@ def _named_board(name: str) -> Board:
         raise McucError(
             "unknown-board",
             f"There is no board named {name!r}.",
-            try_this=f"{hint}`mcuc boards` lists all; a path to a .toml file of your own works too",
-        )
+            try_this=f"{hint}`mcuc boards` lists all; a path to a .toml file of your own works too", where="--board")
     return _board(_targets() / "boards" / f"{name}.toml", None)
 
 
@@ -97,7 +97,12 @@ def _named_chip(name: str) -> Chip:
     names = _names("chips")
     if name not in names:
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names
-        raise McucError("unknown-chip", f"There is no chip named {name!r}.", try_this=f"one of {', '.join(near)}")
+        raise McucError(
+            "unknown-chip",
+            f"There is no chip named {name!r}.",
+            where="chip, in a board file",
+            try_this=f"one of {', '.join(near)}",
+        )
     return _chip(_targets() / "chips" / f"{name}.toml")
 
 
@@ -123,7 +128,8 @@ def _board(file: Traversable, folder: Path | None) -> Board:
         chip_name = str(folder / chip_name)
     chip = load_chip(chip_name)
     where = str(file)
-    require(bool(raw.name) and bool(raw.source), where, "name and source must not be empty")
+    check_name(raw.name, where)
+    require(bool(raw.source), where, "source must not be empty")
     require(
         0 <= raw.reserved_sram < chip.ram_bytes,
         where,

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -28,7 +29,7 @@ def tree(folder: Path = Path()) -> dict[str, bytes]:
 
 
 def check_refusal(done: Ran, code: int, *needles: str) -> None:
-    """One message, no traceback, no internal error; for a refusal what to try."""
+    """One message, no traceback, no internal error; for a refusal where and what to try."""
     assert done.code == code, done
     assert "Traceback" not in done.err and "internal error" not in done.err and done.out == ""
     for needle in needles:
@@ -36,7 +37,8 @@ def check_refusal(done: Ran, code: int, *needles: str) -> None:
             f"{needle!r} is not in: {done.err}"
         )
     if code == 1:
-        assert done.err.startswith("mcuc: ") and done.err.count("mcuc: ") == 1 and "\n  try:   " in done.err, done.err
+        assert done.err.startswith("mcuc: ") and done.err.count("mcuc: ") == 1, done.err
+        assert re.search(r"\n  where: \S.*\n  try:   \S", done.err), done.err
 
 
 def refused(run: Run, words: list[object], *needles: str, code: int = 1) -> None:
@@ -131,6 +133,7 @@ def test_a_model_with_flipped_bytes_compiles_or_is_refused(run: Run, flip: int) 
 BAD_WORDS: dict[str, tuple[list[object], list[str]]] = {
     "missing model": (["gone.tflite"], ["gone.tflite", "missing"]),
     "a folder as model": (["."], ["folder"]),
+    "a device as model": (["/dev/zero"], ["/dev/zero", "not a regular file"]),
     "unknown board": (["MODEL", "--board", "nucleo-f746"], ["nucleo-f746", "nucleo-f746zg", "mcuc boards"]),
     "missing board file": (["MODEL", "--board", "mine.toml"], ["mine.toml"]),
     "profile of the other format": (["MODEL", "--profile", "onnx"], ["profile", "tflite"]),
@@ -151,6 +154,41 @@ BAD_WORDS: dict[str, tuple[list[object], list[str]]] = {
 def test_bad_arguments(run: Run, model: Path, case: str) -> None:
     words, needles = BAD_WORDS[case]
     refused(run, ["compile", *(model if w == "MODEL" else w for w in words), "-o", "out"], *needles)
+
+
+def test_a_pipe_as_model(run: Run) -> None:
+    """Refused at once: opening it would wait for a writer."""
+    os.mkfifo("pipe.tflite")
+    for command in ("compile", "check", "verify"):
+        check_refusal(run(command, "pipe.tflite"), 1, "pipe.tflite", "not a regular file")
+
+
+STEERING = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202e"
+
+
+def onnx_with_names(name: str, op: str) -> bytes:
+    """Quantized, and refused for its last operator."""
+    from onnx import TensorProto, helper
+
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in (name, "y" + name)]
+    constants = [helper.make_tensor("s", TensorProto.FLOAT, [], [0.5]),
+                 helper.make_tensor("z", TensorProto.INT8, [], [0])]
+    nodes = [
+        helper.make_node("QuantizeLinear", [name, "s", "z"], ["q" + name], name="q" + name),
+        helper.make_node("DequantizeLinear", ["q" + name, "s", "z"], ["d" + name], name="d" + name),
+        helper.make_node(op, ["d" + name], ["y" + name], name=name),
+    ]
+    graph = helper.make_graph(nodes, name, ends[:1], ends[1:], constants)
+    return bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString())
+
+
+@pytest.mark.parametrize("words", [["check"], ["compile"], ["compile", "-v"], ["verify"], ["check", "--json"]])
+def test_names_in_a_model_do_not_steer_the_terminal(run: Run, words: list[str]) -> None:
+    Path("names.onnx").write_bytes(onnx_with_names(STEERING, f"Evil{STEERING}"))
+    done = run(words[0], "names.onnx", *words[1:])
+    assert done.code == 1 and "Evil\N{REPLACEMENT CHARACTER}" in done.err
+    for text in (done.out, done.err):
+        assert not [c for c in text if c in STEERING and not c.isprintable()], text
 
 
 def test_too_much_sram_for_the_board(run: Run, models: Path) -> None:

@@ -329,7 +329,7 @@ def test_build_hands_every_flag_to_the_search(run: Run, monkeypatch: pytest.Monk
 
     def search(request: build.BuildRequest, out: Path | None, progress: object) -> None:
         asked.append((request, out))
-        raise McucError("nothing-fits", "nothing fits", try_this="a larger budget")
+        raise McucError("nothing-fits", "nothing fits", "ds-conv", try_this="a larger budget")
 
     monkeypatch.setattr(build, "build", search)
     done = run(

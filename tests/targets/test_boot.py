@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from mcuc.emulate.cortex_m import CortexM
+from mcuc.emulate.peripherals import stuck_wait
 from mcuc.errors import McucError
 from mcuc.targets import Board, ClockStep, list_boards, load_board
 from mcuc.toolchain import build_firmware, find, render_clock_table, render_linker_script
@@ -76,7 +77,21 @@ def test_a_clock_that_never_gets_ready_ends_in_the_fault_handler(tmp_path: Path)
     dead = msgspec.structs.replace(board.chip, ready=())
     with pytest.raises(McucError) as caught:
         CortexM(build(board, "zig", tmp_path), dead).run(timeout_s=60)
-    assert caught.value.code != "emulated-timeout"
+    assert caught.value.code == "emulated-startup" and "exit code 99" in caught.value.found
+    first = next(step for step in dead.clock_init if step.op == "wait" and step.value)  # a zero bit stays zero
+    assert first.comment in caught.value.where and f"{first.address:#010x}" in caught.value.where
+    assert str(tmp_path) not in str(caught.value) and "clock_init" in caught.value.try_this
+
+
+def test_the_stuck_wait_is_the_one_that_no_ready_row_ends() -> None:
+    chip = load_board("nucleo-l4r5zi").chip
+    assert stuck_wait(chip) is None
+    for left_out in chip.ready:
+        found = stuck_wait(msgspec.structs.replace(chip, ready=tuple(r for r in chip.ready if r is not left_out)))
+        assert found is not None
+        number, step = found
+        assert chip.clock_init[number - 1] is step and step.op == "wait"
+        assert step.address == left_out.target and step.value & left_out.ready
 
 
 def test_every_kind_of_clock_step_is_executed(tmp_path: Path) -> None:

@@ -112,6 +112,8 @@ WRONG = {
     "value outside its mask": ("mask = 0x00000307, value = 0x00000302", "mask = 0x300, value = 0x302", "range"),
     "unaligned register": ("address = 0x40022000", "address = 0x40022002", "range"),
     "cache of broken lines": ("line_bytes = 8", "line_bytes = 7", "lines of 7"),
+    "comment that ends a C comment": ('comment = "', 'comment = "x */ int y; /* ', "*/"),
+    "comment of two lines": ('comment = "', 'comment = "x\\n', "line break"),
     "no TOML": ('name = "stm32g0b1"', "name = ", "Invalid"),
 }
 
@@ -127,6 +129,17 @@ def test_wrong_chip_file_is_refused(what: str, tmp_path: Path) -> None:
         load_chip(str(path))
     assert caught.value.code == "board-file"
     assert word in caught.value.found and str(path) in caught.value.where
+
+
+@pytest.mark.parametrize("name", ["", "a */ b", "a\\nb", "\\u001b[2J", "größe", "-x", "n" * 65, "a b", "a\\n"])
+def test_names_that_could_leave_a_comment_are_refused(name: str, tmp_path: Path) -> None:
+    text = (ROOT / "targets/chips/stm32g0b1.toml").read_text()
+    (tmp_path / "chip.toml").write_text(text.replace('name = "stm32g0b1"', f'name = "{name}"'))
+    (tmp_path / "board.toml").write_text(f'name = "{name}"\ntitle = "t"\nchip = "stm32g0b1"\nsource = "s"\n')
+    for load, file in ((load_chip, "chip.toml"), (load_board, "board.toml")):
+        with pytest.raises(McucError, match="must be 1 to 64 letters") as caught:
+            load(str(tmp_path / file))
+        assert caught.value.code == "board-file" and str(tmp_path / file) in caught.value.where
 
 
 @pytest.mark.parametrize("reserve", [-8, 4, 1 << 20])

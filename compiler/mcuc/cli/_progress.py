@@ -12,8 +12,10 @@ from contextlib import contextmanager
 def stages(verbose: bool) -> Iterator[Callable[[str], None]]:
     """A function to call with the name of each stage as it begins."""
     if verbose:
+        from mcuc.report.words import clean
+
         start = time.monotonic()
-        yield lambda stage: print(f"{time.monotonic() - start:7.2f} s  {stage}", file=sys.stderr)
+        yield lambda stage: print(f"{time.monotonic() - start:7.2f} s  {clean(stage)}", file=sys.stderr)
     elif not sys.stderr.isatty():
         yield lambda stage: None
     else:
@@ -30,13 +32,14 @@ def stages(verbose: bool) -> Iterator[Callable[[str], None]]:
 def bars(verbose: bool) -> Iterator[Callable[[str, int, int], None]]:
     """A function to call with a stage, the steps done and their number; each stage has a bar of its own."""
     if verbose:
+        from mcuc.report.words import clean
+
         start, seen = time.monotonic(), set[str]()
 
         def line(stage: str, done: int, total: int) -> None:
             if stage not in seen or (done == total and total > 1):
-                print(
-                    f"{time.monotonic() - start:7.2f} s  {stage}{f' {done}/{total}' if done else ''}", file=sys.stderr
-                )
+                counted = f" {done}/{total}" if done else ""
+                print(f"{time.monotonic() - start:7.2f} s  {clean(stage)}{counted}", file=sys.stderr)
                 seen.add(stage)
 
         yield line

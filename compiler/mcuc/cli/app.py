@@ -11,6 +11,7 @@ from typer.main import get_command
 
 from mcuc import __version__
 from mcuc.cli import boards, build, check, compile, doctor, ops, profile, verify
+from mcuc.cli._show import say
 from mcuc.errors import McucError
 
 INTERRUPTED = 130
@@ -59,18 +60,21 @@ def run(words: list[str]) -> int:
         get_command(app)(words, prog_name="mcuc")
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            print("mcuc: interrupted", file=sys.stderr)
+            say("interrupted")
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except McucError as error:
         return _refused(str(error), verbose)
     except Exception as error:  # a mistake of mcuc's own is still one message
         found = f"internal error: {type(error).__name__}: {error}"
-        return _refused(f"{found}\n  try:   run again with -v and report what it prints, with the model", verbose)
+        advice = "run again with -v and report what it prints, with the model"
+        return _refused(str(McucError("internal", found, "mcuc itself", advice)), verbose)
     return 0
 
 
 def _refused(message: str, verbose: bool) -> int:
     if verbose:
-        traceback.print_exc()
-    print(f"mcuc: {message}", file=sys.stderr)
+        from mcuc.report.words import clean_lines
+
+        sys.stderr.write(clean_lines(traceback.format_exc()))
+    say(message)
     return 1

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import typer
 
 from mcuc.cli._options import DEFAULT_BOARD, BoardName, Json, Model, Verbose
-from mcuc.cli._show import plain, show, show_json
+from mcuc.cli._show import plain, say, show, show_json
 
 if TYPE_CHECKING:
     from mcuc.checking import Checked
@@ -30,10 +29,10 @@ def command(model: Model, board: BoardName = DEFAULT_BOARD, as_json: Json = Fals
         return
     lines = [*(f"{n.name}: {n.problem}" for n in bad), *found.problems]
     advice = next((n.try_this for n in bad if n.try_this), "")
-    print(
-        f"mcuc: {model} cannot be compiled: {len(bad)} of {len(found.nodes)} nodes are not supported, first {lines[0]}"
-        + (f"\n  try:   {advice}" if advice else ""),
-        file=sys.stderr,
+    say(
+        f"{model} cannot be compiled: {len(bad)} of {len(found.nodes)} nodes are not supported, first {lines[0]}\n"
+        f"  where: {bad[0].name if bad else model}\n"
+        f"  try:   {advice or 'change what is named; `mcuc ops` lists what is supported'}"
     )
     raise typer.Exit(1)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import typer
 
 from mcuc.cli._options import Json, Verbose
 from mcuc.cli._progress import stages
-from mcuc.cli._show import plain, show, show_json
+from mcuc.cli._show import plain, say, show, show_json
 
 EXAMPLE = "Example:  mcuc doctor"
 
@@ -34,9 +32,9 @@ def command(as_json: Json = False, verbose: Verbose = False) -> None:
         show(table)
     if not fine:
         lacking = [p for p in probes if not p.works and (p.required or p.tool in ("zig", "arm-none-eabi-gcc"))]
-        print(
-            f"mcuc: models cannot be compiled and verified here: no working {', '.join(p.tool for p in lacking)}\n"
-            f"  try:   {'; '.join(p.install for p in lacking)}",
-            file=sys.stderr,
+        say(
+            f"models cannot be compiled and verified here: no working {', '.join(p.tool for p in lacking)}\n"
+            f"  where: this machine\n"
+            f"  try:   {'; '.join(p.install for p in lacking)}"
         )
         raise typer.Exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from mcuc.cli._options import DEFAULT_BOARD, BoardName, Json, Model, Seed, Toolchain, ToolchainName, Verbose
 from mcuc.cli._progress import stages
-from mcuc.cli._show import show, show_json
+from mcuc.cli._show import say, show, show_json
 
 if TYPE_CHECKING:
     from mcuc.verify.model import Verification
@@ -82,10 +81,10 @@ def command(
     else:
         _show_text(found)
     if not found.bit_exact:
-        print(
-            f"mcuc: {found.differing} of {found.elements} output elements differ from {found.oracle}, by up to "
-            f"{found.max_abs_diff}; first in sample {found.first_diff_sample}\n  where: {found.first_diff_layer}",
-            file=sys.stderr,
+        say(
+            f"{found.differing} of {found.elements} output elements differ from {found.oracle}, by up to "
+            f"{found.max_abs_diff}; first in sample {found.first_diff_sample}\n  where: {found.first_diff_layer}\n"
+            "  try:   report this as a bug, with the model"
         )
         raise typer.Exit(1)
 

@@ -159,9 +159,19 @@ def _entries(image: Image, layer_symbols: Sequence[str]) -> dict[int, int]:
     for number, name in enumerate(layer_symbols, 1):
         found = image.symbols.get(name)
         if found is None or not found.function:
-            raise McucError("emulated-no-symbol", f"the firmware has no function {name}", str(image.path))
+            raise McucError(
+                "emulated-no-symbol",
+                f"the firmware has no function {name}",
+                where=str(image.path),
+                try_this="build the firmware again with mcuc compile",
+            )
         if found.address in entries:
             other = layer_symbols[entries[found.address] - 1]
-            raise McucError("emulated-layers", f"the layers {other} and {name} are the same code", str(image.path))
+            raise McucError(
+                "emulated-layers",
+                f"the layers {other} and {name} are the same code",
+                where=str(image.path),
+                try_this="report this as a bug of mcuc, with the model",
+            )
         entries[found.address] = number
     return entries

@@ -55,4 +55,9 @@ def add_hook(machine: Any, kind: int, function: Any, user: int, where: range | N
         ctypes.c_uint64(where.stop - 1 if where else 0),
     )
     if failed:
-        raise McucError("emulator-hook", f"Unicorn refused a hook (error {failed})")
+        raise McucError(
+            "emulator-hook",
+            f"Unicorn refused a hook (error {failed})",
+            where="the emulator (unicorn)",
+            try_this="install the unicorn package again; `mcuc doctor` tells what works",
+        )

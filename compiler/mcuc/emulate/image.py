@@ -117,13 +117,17 @@ class Image:
         """Address of symbol + offset; McucError when there is no such symbol or length bytes do not fit in it."""
         found = self.symbols.get(symbol)
         if found is None:
-            raise McucError("emulated-no-symbol", f"the firmware has no symbol {symbol}", str(self.path))
+            raise McucError(
+                "emulated-no-symbol",
+                f"the firmware has no symbol {symbol}",
+                where=str(self.path),
+                try_this="build the firmware again with mcuc compile",
+            )
         if offset < 0 or (found.size and offset + length > found.size):
             raise McucError(
                 "emulated-out-of-symbol",
                 f"bytes {offset} to {offset + length} are not inside {symbol}, which has {found.size} bytes",
-                str(self.path),
-            )
+                str(self.path), try_this="report this as a bug of mcuc, with the model")
         return found.address + offset
 
 
@@ -133,19 +137,34 @@ def load_image(path: Path) -> Image:
         with path.open("rb") as f:
             return _read(path, ELFFile(f))
     except (OSError, ELFError) as e:
-        raise McucError("emulated-bad-elf", f"cannot read the firmware: {e}", str(path)) from e
+        raise McucError(
+            "emulated-bad-elf",
+            f"cannot read the firmware: {e}",
+            where=str(path),
+            try_this="build the firmware again with mcuc compile",
+        ) from e
 
 
 def _read(path: Path, elf: ELFFile) -> Image:
     if elf["e_machine"] != "EM_ARM" or elf.elfclass != 32 or not elf.little_endian:
-        raise McucError("emulated-bad-elf", "the firmware is not a little-endian 32-bit ARM ELF", str(path))
+        raise McucError(
+            "emulated-bad-elf",
+            "the firmware is not a little-endian 32-bit ARM ELF",
+            where=str(path),
+            try_this="build the firmware again with mcuc compile",
+        )
     segments = tuple(
         Segment(s["p_paddr"], s["p_vaddr"], s["p_memsz"], s.data())
         for s in elf.iter_segments()
         if s["p_type"] == "PT_LOAD" and s["p_memsz"]
     )
     if not any(s.data for s in segments):
-        raise McucError("emulated-bad-elf", "the firmware has nothing to load", str(path))
+        raise McucError(
+            "emulated-bad-elf",
+            "the firmware has nothing to load",
+            where=str(path),
+            try_this="build the firmware again with mcuc compile",
+        )
     sections: list[Section] = []
     stretches: list[Stretch] = []
     symbols, marks = _symbols(elf)

@@ -14,7 +14,7 @@ from unicorn import arm_const as arm
 from mcuc.emulate.counter import FPU_OFF, OUTSIDE, make_counter
 from mcuc.emulate.image import Image
 from mcuc.emulate.instructions import decoder
-from mcuc.emulate.peripherals import CPACR, CPACR_FPU, MARK_CLOSE, MARK_OPEN, PAGE, Registers
+from mcuc.emulate.peripherals import CPACR, CPACR_FPU, MARK_CLOSE, MARK_OPEN, PAGE, Registers, stuck_wait
 from mcuc.emulate.watch import Watch
 from mcuc.errors import McucError
 from mcuc.targets import Chip
@@ -34,6 +34,8 @@ BKPT_SEMIHOST = b"\xab\xbe"
 APPLICATION_EXIT = 0x20026  # ADP_Stopped_ApplicationExit, Arm semihosting specification 2.0
 XPSR_T = 1 << 24  # Thumb state
 OUTPUT_LIMIT = 1 << 20
+EXIT_FAULT = 99  # mcuc_startup.c: what the fault handler ends the program with
+REPORT = "check the board's memory regions; if they are right, report this as a bug of mcuc, with the model"
 EXCEPTIONS = {
     1: "undefined instruction",
     2: "supervisor call",
@@ -89,8 +91,7 @@ class Machine:
                     raise McucError(
                         "emulated-memory",
                         f"the firmware wants {size} bytes at {base:#010x}, where {self._chip.name} has no memory",
-                        str(self._image.path),
-                    )
+                        str(self._image.path), try_this="check the memory regions of the board file")
             if s.data and self._region(s.load, len(s.data)) == "flash":
                 self._machine.mem_write(s.load, s.data)
 
@@ -112,10 +113,20 @@ class Machine:
             (s.data[where - s.load :][:8] for s in self._image.segments if 0 <= where - s.load < len(s.data)), b""
         )
         if len(table) < 8:
-            raise McucError("emulated-bad-elf", "the firmware has no vector table", str(self._image.path))
+            raise McucError(
+                "emulated-bad-elf",
+                "the firmware has no vector table",
+                where=str(self._image.path),
+                try_this="build the firmware again with mcuc compile",
+            )
         top, start = struct.unpack("<II", table)
         if self._region(top - 8, 8) != "ram":
-            raise McucError("emulated-bad-elf", f"the stack pointer starts at {top:#010x}, which is not RAM")
+            raise McucError(
+                "emulated-bad-elf",
+                f"the stack pointer starts at {top:#010x}, which is not RAM",
+                where=str(self._image.path),
+                try_this="build the firmware again with mcuc compile",
+            )
         limit = min(r.base for r in self._chip.regions if r.kind == "ram" and self._joined(r.base, top))
         for s in self._image.sections:
             if s.base < top <= s.base + s.size:
@@ -148,7 +159,10 @@ class Machine:
         for address, data in pokes:
             if self._region(address, len(data)) != "ram":
                 raise McucError(
-                    "emulated-memory", f"{address:#010x} is not in RAM, cannot write {len(data)} bytes there"
+                    "emulated-memory",
+                    f"{address:#010x} is not in RAM, cannot write {len(data)} bytes there",
+                    where=f"{self._chip.name}, {address:#010x}",
+                    try_this="report this as a bug of mcuc, with the model",
                 )
             m.mem_write(address, data)
         self.registers.reset()
@@ -180,10 +194,7 @@ class Machine:
             else:
                 self._failure = self._error("emulated-fault", "the firmware stopped without an exit", pc)
         if self._failure is None and not self._closed:
-            what = "never ended" if self._opened_at is not None else "never began"
-            self._failure = McucError(
-                "emulated-marks", f"the counted part of the firmware {what}", str(self._image.path)
-            )
+            self._failure = self._unclosed()
         if self._failure:
             raise self._failure
 
@@ -194,8 +205,31 @@ class Machine:
             return "outside the inference"
         return f"layer {self._layers[place.layer]}" if place.layer else "before the first layer"
 
+    def _unclosed(self) -> McucError:
+        """Why a firmware ended before its counted part did."""
+        if self._opened_at is not None:
+            found = f"the counted part of the firmware never ended (exit code {self.exit_code})"
+            return McucError("emulated-marks", found, self.layer(), REPORT)
+        if self.exit_code != EXIT_FAULT:
+            found = f"the counted part of the firmware never began (exit code {self.exit_code})"
+            return McucError("emulated-marks", found, f"startup on {self._chip.name}", REPORT)
+        found = f"startup did not reach main: the fault handler ended it with exit code {EXIT_FAULT}"
+        stuck = stuck_wait(self._chip)
+        if stuck is None:
+            advice = "check clock_init and the memory regions of the chip's file"
+            return McucError("emulated-startup", found, f"startup on {self._chip.name}", advice)
+        number, step = stuck
+        return McucError(
+            "emulated-startup",
+            f"{found}; the clock never got ready",
+            f"{self._chip.name}, clock_init step {number}: wait for {step.comment!r} "
+            f"(register {step.address:#010x}, mask {step.mask:#010x}, value {step.value:#010x})",
+            "check clock_init, and that a [[ready]] row of the chip's file sets these bits",
+        )
+
     def _error(self, code: str, what: str, pc: int, try_this: str = "") -> McucError:
-        return McucError(code, what, f"{self.layer()}, function {self._image.name_at(pc)}, pc {pc:#010x}", try_this)
+        return McucError(code, what, f"{self.layer()}, function {self._image.name_at(pc)}, pc {pc:#010x}",
+                         try_this or REPORT)
 
     def _stop(self, failure: McucError) -> None:
         if self._failure is None:

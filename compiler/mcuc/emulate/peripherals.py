@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mcuc.targets import Chip
+from mcuc.targets import Chip, ClockStep
 
 PAGE = 0x1000
 MARK_OPEN, MARK_CLOSE = 0xE0001F00, 0xE0001F04  # the harness stores here around the counted part
@@ -48,3 +48,24 @@ class Registers:
                 held = self.values.get(row.target, 0)
                 self.values[row.target] = held | row.ready if on else held & ~row.ready
         self._on_write(address)
+
+    def load(self, address: int) -> int:
+        """The word at address, as a load of the startup sees it."""
+        return self.values.get(address, 0)
+
+    def store(self, address: int, value: int) -> None:
+        """A store of the startup to a word."""
+        self._write(None, address & (PAGE - 1), 4, value, address & ~(PAGE - 1))
+
+
+def stuck_wait(chip: Chip) -> tuple[int, ClockStep] | None:
+    """The first step, with its number from 1, of clock_init that waits for what the modelled registers never show."""
+    registers = Registers(chip, lambda _address: None)
+    for number, step in enumerate(chip.clock_init, 1):
+        if step.op == "write":
+            registers.store(step.address, step.value)
+        elif step.op == "modify":
+            registers.store(step.address, registers.load(step.address) & ~step.mask | step.value)
+        elif step.op == "wait" and registers.load(step.address) & step.mask != step.value:
+            return number, step
+    return None

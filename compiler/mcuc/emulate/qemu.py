@@ -49,7 +49,12 @@ def run_qemu(
     """Run from reset to exit. Raises McucError: qemu-missing, qemu-timeout, qemu-failed, emulated-no-symbol."""
     reason = why_not(board)
     if reason:
-        raise McucError("qemu-missing", reason, try_this="install qemu-system-arm, or verify on the built-in emulator")
+        raise McucError(
+            "qemu-missing",
+            reason,
+            where=board.name,
+            try_this="install qemu-system-arm, or verify on the built-in emulator",
+        )
     image = load_image(elf)
     placed = [(image.span(p.symbol, p.offset, len(p.data)), p.data) for p in pokes]
     wanted = [(image.span(d.symbol, d.offset, d.length), d.length) for d in dumps]
@@ -60,11 +65,21 @@ def run_qemu(
                 read = _run(debugger, image, placed, wanted)
             output, _ = process.communicate(timeout=max(0.1, deadline - time.monotonic()))
         except (TimeoutError, subprocess.TimeoutExpired) as e:
-            raise McucError("qemu-timeout", f"QEMU did not end within {timeout_s:g} s", str(elf)) from e
+            raise McucError(
+                "qemu-timeout",
+                f"QEMU did not end within {timeout_s:g} s",
+                where=str(elf),
+                try_this="allow it more time, or verify on the built-in emulator",
+            ) from e
         except OSError as e:
             process.kill()
             said = process.communicate()[0].strip()[-500:]
-            raise McucError("qemu-failed", f"QEMU ended early: {said or e}", str(elf)) from e
+            raise McucError(
+                "qemu-failed",
+                f"QEMU ended early: {said or e}",
+                where=str(elf),
+                try_this="verify on the built-in emulator",
+            ) from e
     return QemuRun(process.returncode, read, output)
 
 

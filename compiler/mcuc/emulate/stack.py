@@ -43,7 +43,12 @@ def bound_of(image: Image, chip: Chip, function: str) -> StackBound:
     """The same for a firmware that is already read."""
     start = image.symbols.get(function)
     if start is None or not start.function:
-        raise McucError("emulated-no-symbol", f"the firmware has no function {function}", str(image.path))
+        raise McucError(
+            "emulated-no-symbol",
+            f"the firmware has no function {function}",
+            where=str(image.path),
+            try_this="build the firmware again with mcuc compile",
+        )
     listing = Listing(image, chip.core)
     frames: dict[int, _Frame] = {}
     done: dict[int, tuple[int, tuple[str, ...]]] = {}

@@ -52,6 +52,7 @@ class Watch:
             raise McucError(
                 "emulator-no-compiler",
                 "the audit of the firmware needs a C compiler to build its hooks",
+                where="the emulator's audit",
                 try_this="pip install ziglang, or install gcc",
             )
         self._library = library

@@ -78,7 +78,12 @@ def export(graph: Graph) -> bytes:
             options: Any = getattr(schema, f"{exported.options}T")()
             for key, value in exported.fields.items():
                 if not hasattr(options, key):
-                    raise McucError("internal", f"{exported.options} has no field {key}", where=node.name)
+                    raise McucError(
+                        "internal",
+                        f"{exported.options} has no field {key}",
+                        where=node.name,
+                        try_this="report this as a bug of mcuc, with the model",
+                    )
                 setattr(options, key, value)
             entry.builtinOptionsType = getattr(schema.BuiltinOptions, exported.options)
             entry.builtinOptions = options

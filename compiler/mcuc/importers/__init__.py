@@ -18,7 +18,7 @@ def load(path: Path, profile: str | None = None) -> Graph:
     if not path.is_file():
         raise McucError(
             "no-model",
-            f"{path} is {'a folder' if path.is_dir() else 'missing'}",
+            f"{path} is {'a folder' if path.is_dir() else 'not a regular file' if path.exists() else 'missing'}",
             where=str(path),
             try_this="name a .tflite or .onnx file",
         )

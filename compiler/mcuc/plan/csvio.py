@@ -24,7 +24,12 @@ def read_csv(path: Path, align: int = 1) -> list[Buffer]:
         text = path.read_text(encoding="utf-8")
         rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise McucError("invalid-csv", f"not a CSV file: {error}", str(path)) from error
+        raise McucError(
+            "invalid-csv",
+            f"not a CSV file: {error}",
+            where=str(path),
+            try_this=f"give a CSV file with the columns {','.join(COLUMNS)}",
+        ) from error
     buffers = []
     for number, row in enumerate(rows, start=1):
         missing = [column for column in COLUMNS if not row.get(column)]

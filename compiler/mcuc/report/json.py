@@ -33,9 +33,9 @@ def from_json(text: str) -> Report:
         data = json.loads(text, parse_constant=_refuse_constant)
         report = msgspec.convert(data, Report)
     except msgspec.ValidationError as e:
-        raise _bad(str(e)) from None
+        raise _bad(str(e), "the report") from None
     except (ValueError, RecursionError) as e:
-        raise _bad(str(e) or "it is not JSON") from None
+        raise _bad(str(e) or "it is not JSON", "the report") from None
     _check_figures(data, "")
     for i, b in enumerate(report.memory_map):
         if b.lower >= b.upper:
@@ -60,5 +60,5 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _bad(found: str, where: str = "") -> McucError:
+def _bad(found: str, where: str) -> McucError:
     return McucError("bad-report", f"not a valid mcuc report: {found}", where, "write it again with mcuc compile")

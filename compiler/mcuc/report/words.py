@@ -41,6 +41,11 @@ def clean(text: str, longest: int = 160) -> str:
     return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in _HIDDEN else c for c in text)
 
 
+def clean_lines(text: str) -> str:
+    """A message of several lines made fit for a terminal: each line as `clean` makes it, of any length."""
+    return "\n".join(clean(line, len(line)) for line in text.split("\n"))
+
+
 def count(n: int | float) -> str:
     """12,345"""
     return f"{n:,.0f}"

@@ -51,7 +51,12 @@ def _first(call: Call, chip: Chip | None) -> tuple[Kernel, list[str]]:
         if not isinstance(verdict, No):
             return kernel, refused
         refused.append(f"{kernel.id}: {verdict.reason}")
-    raise McucError("internal", f"no kernel of family {call.family} applies: {'; '.join(refused)}")
+    raise McucError(
+        "internal",
+        f"no kernel of family {call.family} applies: {'; '.join(refused)}",
+        where=f"a layer of family {call.family}",
+        try_this="report this as a bug of mcuc, with the model",
+    )
 
 
 def in_place_inputs(layer: Layer, graph: Graph) -> tuple[str, ...]:

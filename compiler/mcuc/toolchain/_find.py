@@ -22,7 +22,12 @@ def find(which: str = "auto") -> Toolchain:
     McucError "toolchain-missing" where it is not.
     """
     if which not in _HINTS:
-        raise McucError("unknown-toolchain", f"There is no toolchain {which!r}.", try_this="auto, zig or gcc")
+        raise McucError(
+            "unknown-toolchain",
+            f"There is no toolchain {which!r}.",
+            where="--toolchain",
+            try_this="auto, zig or gcc",
+        )
     found = _find(which)
     if found is None:
         name = {"zig": "zig", "gcc": "arm-none-eabi-gcc", "auto": "zig or arm-none-eabi-gcc"}[which]

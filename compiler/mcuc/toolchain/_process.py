@@ -41,7 +41,12 @@ def run_compiler(command: Sequence[str], where: str, folder: Path) -> None:
         raise McucError("toolchain-missing", f"{command[0]} is not there any more.", where, "mcuc doctor") from e
     except subprocess.TimeoutExpired as e:
         found = f"{Path(command[0]).name} was stopped after {_TIMEOUT_S} seconds."
-        raise McucError("toolchain-killed", found, where) from e
+        raise McucError(
+            "toolchain-killed",
+            found,
+            where=where,
+            try_this="close other programs and try again, or name the other --toolchain",
+        ) from e
     except OSError as e:
         raise McucError("toolchain-missing", f"{command[0]} cannot be run: {e.strerror}.", where, "mcuc doctor") from e
     if done.returncode != 0:

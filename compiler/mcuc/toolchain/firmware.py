@@ -215,4 +215,9 @@ def _template(name: str) -> jinja2.Template:
     try:
         return _environment().get_template(name)
     except jinja2.TemplateNotFound as e:
-        raise McucError("broken-install", f"The template {name} is missing.", try_this="install mcuc again") from e
+        raise McucError(
+            "broken-install",
+            f"The template {name} is missing.",
+            where="the installed package mcuc",
+            try_this="install mcuc again",
+        ) from e

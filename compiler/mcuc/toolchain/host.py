@@ -54,7 +54,12 @@ def _host_compiler(cc: str, sanitize: bool) -> tuple[str, ...]:
     if cc != "auto":
         path = shutil.which(cc)
         if path is None:
-            raise McucError("toolchain-missing", f"No host compiler {cc!r} was found.", try_this="--cc auto")
+            raise McucError(
+                "toolchain-missing",
+                f"No host compiler {cc!r} was found.",
+                where="--cc",
+                try_this="--cc auto",
+            )
         return (path,)
     for name in ("gcc", "cc", "clang"):
         path = shutil.which(name)
@@ -62,5 +67,10 @@ def _host_compiler(cc: str, sanitize: bool) -> tuple[str, ...]:
             return (path,)
     tools = None if sanitize else zig.locate()  # zig ships no run-time of the address sanitizer
     if tools is None:
-        raise McucError("toolchain-missing", "No host C compiler was found.", try_this="install gcc or clang")
+        raise McucError(
+            "toolchain-missing",
+            "No host C compiler was found.",
+            where="the host's PATH",
+            try_this="install gcc or clang",
+        )
     return tools.command

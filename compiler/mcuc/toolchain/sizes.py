@@ -29,7 +29,12 @@ def sizes_of(elf: Path) -> Sizes:
             found = table.iter_symbols() if isinstance(table, SymbolTableSection) else ()
             symbols = {s.name: int(s["st_value"]) for s in found}
     except (OSError, ELFError) as e:
-        raise McucError("not-an-elf", f"The file is no readable ELF image: {e}.", str(elf)) from e
+        raise McucError(
+            "not-an-elf",
+            f"The file is no readable ELF image: {e}.",
+            where=str(elf),
+            try_this="build the firmware again with mcuc compile",
+        ) from e
     harness_bss = symbols.get("__harness_bss_end", 0) - symbols.get("__harness_bss_start", 0)
     placed = {*_HARNESS, _WEIGHTS, ".data", ".bss", ".noinit", ".mcuc_arena"}
     data = sections.get(".data", 0)

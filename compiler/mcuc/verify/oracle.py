@@ -177,6 +177,7 @@ def _run(
             "oracle-missing",
             f"{package} is not installed ({arrays['missing'].tobytes().decode()})",
             try_this=f"pip install {package}",
+            where=f"oracle {package}",
         )
     if "error" in arrays:
         said = arrays["error"].tobytes().decode("utf-8", "replace")
@@ -184,6 +185,7 @@ def _run(
             "oracle-failed",
             f"{package}: {said} ({_workers[kind].last_words()})",
             try_this="check that this runtime supports the model",
+            where=f"oracle {package}",
         )
     return [[arrays[f"out{i}"][n] for i in range(len(arrays))] for n in range(len(samples))]
 
@@ -204,4 +206,9 @@ def _ask(kind: str, request: bytes, seconds: float) -> bytes:
         raise
     worker.close()
     del _workers[kind]
-    raise McucError(code, f"{_PACKAGES[kind]} {found}", try_this="check the model file; the next call starts afresh")
+    raise McucError(
+        code,
+        f"{_PACKAGES[kind]} {found}",
+        try_this="check the model file; the next call starts afresh",
+        where=f"oracle {_PACKAGES[kind]}",
+    )

@@ -38,8 +38,7 @@ def reference(attrs: FillAttrs, arrays: Sequence[Array | None]) -> tuple[Array, 
         raise McucError(
             "broken-model",
             f"FILL of dimensions {dims.reshape(-1).tolist()} with {value.size} values, declared {attrs.shape}",
-            try_this="export the model with batch size 1",
-        )
+            try_this="export the model with batch size 1", where="operator FILL")
     return (np.full(attrs.shape, value.reshape(-1)[0]),)
 
 

@@ -49,8 +49,7 @@ def reference(attrs: GatherAttrs, arrays: Sequence[Array | None]) -> tuple[Array
         raise McucError(
             "broken-model",
             f"GATHER index outside an axis of {extent}",
-            try_this="check that the model file is complete",
-        )
+            try_this="check that the model file is complete", where="operator GATHER")
     return (np.take(x, indices, attrs.axis),)
 
 

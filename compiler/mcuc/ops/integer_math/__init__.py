@@ -65,8 +65,7 @@ def reference(attrs: IntegerMathAttrs, arrays: Sequence[Array | None]) -> tuple[
         raise McucError(
             "broken-model",
             f"{attrs.kind} by zero in a shape computation",
-            try_this="check that the model file is complete",
-        )
+            try_this="check that the model file is complete", where=f"operator {attrs.kind}")
     return (np.asarray(_FUNCTIONS[attrs.kind](a, b)).astype(a.dtype),)
 
 

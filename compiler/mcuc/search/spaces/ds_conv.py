@@ -70,7 +70,12 @@ def parse(key: str) -> Candidate:
     """Candidate.key read back. Raises McucError("bad-candidate")."""
     found = _KEY.fullmatch(key)
     if found is None:
-        raise McucError("bad-candidate", f"{key!r} is not a candidate", try_this="for example r28-s16-w32k335-w96k33")
+        raise McucError(
+            "bad-candidate",
+            f"{key!r} is not a candidate",
+            where="a candidate's key",
+            try_this="for example r28-s16-w32k335-w96k33",
+        )
     stages = tuple(Stage(int(w), tuple(map(int, k))) for w, k in re.findall(r"-w(\d+)k(\d+)", found[3]))
     return Candidate(int(found[1]), int(found[2]), stages)
 
