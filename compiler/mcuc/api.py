@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -50,14 +52,15 @@ def compile(
     budget, flash: bytes or "320KB", None for all that the board has; budget "min": the schedule that needs the least
     SRAM. latency_ms: the most that an inference may take, as estimated. out: None for ./NAME_mcuc. progress: called
     with the name of each stage.
+    Answers that differ from the oracle's are no error: the result then says report.verify.bit_exact False.
     Raises McucError for everything that cannot be done.
     """
-    if optimize not in get_args(Optimize):
-        raise McucError(
-            "bad-goal", f"there is no goal {optimize!r}", try_this=f"one of {', '.join(get_args(Optimize))}", where="optimize")
+    _check_goal(optimize)
+    _check_common(board, seed, latency_ms)
     least = budget == "min"
-    allowed = None if least else _bytes(budget)
-    request = Request(board, allowed, _bytes(flash), optimize, toolchain, profile, name, seed, least, latency_ms)
+    allowed = None if least else _bytes("budget", budget)
+    most = _bytes("flash", flash)
+    request = Request(board, allowed, most, optimize, toolchain, profile, name, seed, least, latency_ms)
     return pipeline.compile_file(Path(model), request, None if out is None else Path(out), progress)
 
 
@@ -95,9 +98,12 @@ def build(
         raise McucError(
             "search-missing",
             f"the search needs {error.name}, which is not installed",
-            try_this="pip install 'mcuc[search]' --extra-index-url https://download.pytorch.org/whl/cpu", where="mcuc build") from error
+            where="mcuc build",
+            try_this="pip install 'mcuc[search]' --extra-index-url https://download.pytorch.org/whl/cpu",
+        ) from error
     _check_goal(optimize)
-    request = Request(board, _bytes(budget), _bytes(flash), optimize, toolchain, None, name, seed)
+    _check_common(board, seed, latency_ms)
+    request = Request(board, _bytes("budget", budget), _bytes("flash", flash), optimize, toolchain, None, name, seed)
     wanted = BuildRequest(request, latency_ms, data, space, effort, seed, flip)
     return search(wanted, None if out is None else Path(out), progress)
 
@@ -119,13 +125,39 @@ def profile(
 
 def check(model: str | Path, *, board: str = DEFAULT_BOARD) -> Checked:
     """Every node: the kernel that it gets, or why not and what to do. Raises McucError for a damaged file."""
+    _check_common(board, 0)
     path = Path(model)
     with os_errors(path, "read"):
         return check_file(path, board)
 
 
-def _bytes(size: Size | None) -> int | None:
-    return parse_size(size) if isinstance(size, str) else size
+def _bytes(name: str, size: Size | None) -> int | None:
+    if size is None:
+        return None
+    if isinstance(size, str):
+        return parse_size(size)
+    return _whole(name, size, 1)
+
+
+def _whole(name: str, value: object, least: int) -> int:
+    """The argument as an int. Raises McucError("bad-argument") for anything but an integer from `least` on."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or number < least:
+        raise McucError("bad-argument", f"{name} is {value!r}", f"argument {name}", f"an integer, {least} or more")
+    return number
+
+
+def _check_common(board: str, seed: int, latency_ms: float | None = None) -> None:
+    if not isinstance(board, str):
+        advice = "a name that mcuc boards lists, or the path of a .toml file, as a string"
+        raise McucError("bad-argument", f"board is {board!r}", "argument board", advice)
+    _whole("seed", seed, 0)
+    if latency_ms is not None and not (isinstance(latency_ms, int | float) and 0 < latency_ms < math.inf):
+        advice = "milliseconds, a number above 0, or None for no limit"
+        raise McucError("bad-argument", f"latency_ms is {latency_ms!r}", "argument latency_ms", advice)
 
 
 def verify(
@@ -145,6 +177,10 @@ def verify(
     data: an .npz file (x and optionally y) or a data set's name, None for seeded random samples; samples: how many,
     None for all. Raises McucError where it cannot be done; differing answers stand in the result.
     """
+    _check_common(board, seed)
+    _whole("emulate", emulate, 0)
+    if samples is not None:
+        _whole("samples", samples, 1)
     path = Path(model)
     request = Request(board=board, toolchain=toolchain, seed=seed)
     with tempfile.TemporaryDirectory(prefix="mcuc-verify-") as scratch:
@@ -159,4 +195,4 @@ def verify(
 
 def _check_goal(goal: str) -> None:
     if goal not in get_args(Optimize):
-        raise McucError("bad-goal", f"there is no goal {goal!r}", try_this=f"one of {', '.join(get_args(Optimize))}", where="optimize")
+        raise McucError("bad-goal", f"there is no goal {goal!r}", "optimize", f"one of {', '.join(get_args(Optimize))}")

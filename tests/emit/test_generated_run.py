@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from elftools.elf.elffile import ELFFile
 from harness import run_reference, samples
 from programs import Made, made, output, pair, program, tiny
 
@@ -263,6 +265,18 @@ def test_the_cycle_counter_of_a_profiling_build_is_weak_and_of_no_other(tmp_path
     for flags, kinds in ((("-DMCUC_PROFILE",), ["W"]), ((), [])):
         subprocess.run(["gcc", "-std=c99", *flags, "-c", source, "-o", tmp_path / "x.o"], check=True, cwd=tmp_path)
         assert [kind for kind, name in symbols(tmp_path / "x.o", "nm") if name == "mcuc_cycles"] == kinds
+
+
+@pytest.mark.parametrize(("core", "binding"), [("cortex_m0plus", "STB_GLOBAL"), ("cortex_m3", "STB_WEAK")])
+def test_a_core_without_cycle_counter_leaves_it_to_the_caller(core: str, binding: str, tmp_path: Path) -> None:
+    source = host.write_sources(tiny().emitted, tmp_path)[0]
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", "thumb-freestanding-eabi", f"-mcpu={core}"]
+    command += ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-O2", "-DMCUC_PROFILE"]
+    subprocess.run([*command, "-c", source, "-o", tmp_path / "x.o"], check=True, cwd=tmp_path)
+    with (tmp_path / "x.o").open("rb") as file:
+        (found,) = ELFFile(file).get_section_by_name(".symtab").get_symbol_by_name("mcuc_cycles")
+    assert found["st_info"]["bind"] == binding
+    assert (found["st_shndx"] == "SHN_UNDEF") == (core == "cortex_m0plus")
 
 
 @pytest.mark.parametrize("build", [tiny, pair])

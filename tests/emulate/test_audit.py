@@ -40,7 +40,7 @@ def test_an_honest_firmware_passes_and_counts_do_not_change(core: str, build_net
     assert with_audit.audit is not None
     assert with_audit.audit.findings == ()
     assert with_audit.audit.passed
-    assert with_audit.audit.accesses > (100 if core == "cortex-m0plus" else -1)
+    assert with_audit.audit.accesses >= (150 if core == "cortex-m0plus" else 64)  # net.c has 64 wide ones
     for name in ("dumps", "instructions", "mix", "layers", "cycles", "stack_bytes", "functions", "registers"):
         assert getattr(with_audit, name) == getattr(plain, name)
     assert emulator.run(given, wanted) == plain

@@ -57,9 +57,22 @@ def given_samples(graph: Graph, spec: str | None, count: int | None, seed: int) 
             spec,
             "give one integer label per sample as y, or leave y out",
         )
+    if labels is not None:
+        _check_labels(labels[: len(columns[0])], graph, spec)
     arrays = [_integers(c, t, graph, spec) for c, t in zip(columns, tensors, strict=True)]
     samples = [list(sample) for sample in zip(*arrays, strict=True)]
     return Given(samples, None if labels is None else labels[: len(samples)].astype(np.int64), spec)
+
+
+def _check_labels(labels: Array, graph: Graph, where: str) -> None:
+    output = graph.tensors[graph.outputs[0]]
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= output.elements:
+        raise _bad(
+            f"labels are from {low} to {high}, output {output.name!r} has {output.elements} values",
+            where,
+            f"give labels from 0 to {output.elements - 1}, or leave y out",
+        )
 
 
 def accuracy(outputs: Array, labels: Array) -> float:
@@ -93,7 +106,9 @@ def _columns(spec: str, inputs: int, count: int | None) -> tuple[list[Array], Ar
 def _integers(x: Array, tensor: Tensor, graph: Graph, where: str) -> Array:
     """[n, ...] in the tensor's integers and shape."""
     size = int(np.prod(x.shape[1:], dtype=np.int64))
-    if size != tensor.elements:
+    # axes of length 1 say nothing, and a flat sample is in the input's order
+    fits = x.ndim == 2 or [d for d in x.shape[1:] if d != 1] == [d for d in tensor.shape if d != 1]
+    if size != tensor.elements or not fits:
         raise _bad(
             f"a sample has {size} values {x.shape[1:]}, input {tensor.name!r} has {tensor.elements} {tensor.shape}",
             where,
@@ -123,7 +138,7 @@ def _integers(x: Array, tensor: Tensor, graph: Graph, where: str) -> Array:
 
 
 def _sized(images: Array, tensor: Tensor, where: str) -> Array:
-    """A data set's images at the model's resolution."""
+    """A data set's images at the model's resolution, where that has their aspect ratio and channels."""
     shape = tensor.shape[-3:]
     if len(shape) != 3 or shape[2] != images.shape[3]:
         raise _bad(
@@ -131,7 +146,9 @@ def _sized(images: Array, tensor: Tensor, where: str) -> Array:
             where,
             "name data that fits the model",
         )
-    if any(not 1 / MOST_RESIZED <= a / b <= MOST_RESIZED for a, b in zip(shape[:2], images.shape[1:3], strict=True)):
+    stretched = shape[0] * images.shape[2] != shape[1] * images.shape[1]
+    scales = [a / b for a, b in zip(shape[:2], images.shape[1:3], strict=True)]
+    if stretched or any(not 1 / MOST_RESIZED <= s <= MOST_RESIZED for s in scales):
         raise _bad(
             f"its images are {images.shape[1]}x{images.shape[2]}, input {tensor.name!r} is {tensor.shape}",
             where,

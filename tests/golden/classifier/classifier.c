@@ -6,7 +6,7 @@
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if CLASSIFIER_BUILD_ID != 0x195ef2aeu || MCUC_RUNTIME_VERSION != 1
+#if CLASSIFIER_BUILD_ID != 0x3afdccb0u || MCUC_RUNTIME_VERSION != 1
 #error "classifier: header, source and runtime come from different runs of mcuc"
 #endif
 
@@ -28,11 +28,15 @@ extern const int32_t classifier_l04_table[256];
 #if defined(MCUC_PROFILE)
 /* Cycles of each layer, handed to a function of the caller's; mcuc_cycles reads the core's cycle counter. */
 extern void mcuc_layer_done(int32_t layer, uint32_t cycles);
+#if defined(__ARM_ARCH_6M__)
+extern uint32_t mcuc_cycles(void); /* Armv6-M has no DWT_CYCCNT: the caller supplies a timer */
+#else
 __attribute__((weak)) uint32_t mcuc_cycles(void);
 uint32_t mcuc_cycles(void)
 {
     return *(volatile uint32_t *)0xE0001004u; /* DWT_CYCCNT, ARMv7-M ARM C1.8.8 */
 }
+#endif
 #define LAYER(i, p, n, call)                     \
     do {                                         \
         const uint32_t start_ = mcuc_cycles();   \

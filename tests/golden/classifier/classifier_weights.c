@@ -4,7 +4,7 @@
 
 #include "mcuc_port.h"
 
-#if CLASSIFIER_BUILD_ID != 0x195ef2aeu
+#if CLASSIFIER_BUILD_ID != 0x3afdccb0u
 #error "classifier: header and weights come from different runs of mcuc"
 #endif
 

@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define GATE_BUILD_ID 0xf5dcb31au
+#define GATE_BUILD_ID 0x966cb7e6u
 
 /* Memory, in bytes. ARENA: everything but the stack, input and output included. WORK: the same when the caller
    keeps input and output in buffers of its own. STACK: what gate_run needs of the calling task's stack, measured

@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define RESIDUAL_BUILD_ID 0xc205a351u
+#define RESIDUAL_BUILD_ID 0x01dd6eb8u
 
 /* Memory, in bytes. ARENA: everything but the stack, input and output included. WORK: the same when the caller
    keeps input and output in buffers of its own. STACK: what residual_run needs of the calling task's stack, measured
