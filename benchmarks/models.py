@@ -139,13 +139,23 @@ def real_samples(data: Path, entry: Entry, graph: Graph, program: host.HostModel
     return cell
 
 
+def commit() -> str:
+    """The commit that is measured, "+" behind it where the compiler's files differ from it."""
+    git = ["git", "-C", str(Path(__file__).parent.parent)]
+    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
+    dirty = subprocess.run(
+        [*git, "status", "--porcelain", "compiler", "runtime_c", "targets"], capture_output=True, check=False
+    )
+    return head.strip() + ("+" if dirty.stdout else "")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--boards", default="mps2-an386,mps2-an500")
     parser.add_argument("--models", default=",".join(e.name for e in ZOO))
     parser.add_argument("--samples", type=int, default=1_000_000)
-    parser.add_argument("--emulate", type=int, default=2)
+    parser.add_argument("--emulate", type=int, default=20)
     args = parser.parse_args()
     table = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"cells": {}}
     baselines = json.loads((args.data / "baselines.json").read_text(encoding="utf-8"))["runs"]
@@ -167,13 +177,11 @@ def main() -> int:
             )
             if rival:
                 cell["tflm_cmsis_nn"] = {k: rival[k] for k in ("instructions", "arena_used", "flash", "stack_peak")}
+            cell["commit"] = commit()
             table["cells"][f"{entry.name} {board}"] = cell
             table["about"] = (
                 "bytes linked and planned, instructions emulated, cycles estimated; tflm_cmsis_nn from baselines.json"
             )
-            table["commit"] = subprocess.run(
-                ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-            ).stdout.strip()
             RESULTS.parent.mkdir(exist_ok=True)
             RESULTS.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", encoding="utf-8")
             show = {k: cell[k] for k in ("arena", "flash", "instructions", "compile_seconds", "golden", "emulated")}

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from harness import activation, samples, tflite_graph
 from programs import Made, made, tiny
@@ -17,7 +18,13 @@ from mcuc.ir import Graph, check
 from mcuc.pipeline import Request, build_image
 from mcuc.targets import load_board
 from mcuc.verify.answers import check_answers
-from mcuc.verify.compare import difference, expected, first_difference_emulated, first_difference_host
+from mcuc.verify.compare import (
+    difference,
+    expected,
+    first_difference_emulated,
+    first_difference_host,
+    first_wrong,
+)
 
 BOARD = "mps2-an386"  # a Cortex-M4
 # constant of the generated C -> the layer that reads it
@@ -109,3 +116,19 @@ def test_a_layer_in_place_is_named_too(tmp_path: Path) -> None:
     files = {**chain.emitted.files, "net.c": source.replace(constant, str(int(constant) // 2), 1)}
     bad, sample = replace(chain.emitted, files=files), samples(chain.graph, 4)[3]
     assert first_difference_host(chain.graph, chain.schedule, bad, sample, tmp_path) == "b, tensor 'b'"
+
+
+def test_the_sample_that_differs_is_the_one_that_is_traced(model: Made, tmp_path: Path) -> None:
+    """A wrong answer of the second sample only, as if the program had erred there: not the first one is looked at."""
+    board = load_board(BOARD)
+    inputs = samples(model.graph, 4)[2:]
+    wanted = expected(model.graph, inputs)
+    spoilt_answer = tuple(np.concatenate([w[:1], w[1:] ^ 1]) for w in wanted)
+    assert first_wrong(spoilt_answer, wanted) == 1
+    program = host.build(model.emitted, model.graph, tmp_path / "host")
+    elf = build_image(model.emitted, board, Request(board=BOARD), tmp_path / "core").elf
+    core = CortexM(elf, board.chip, model.emitted.symbols)
+    found = check_answers(model.graph, model.schedule, model.plan, model.emitted, program, core, inputs, spoilt_answer,
+                          lambda: core, tmp_path, emulate=1).verify
+    elements = sum(w[1:].size for w in wanted)
+    assert (found.bit_exact, found.differing, found.max_abs_diff) == (False, elements, 1)

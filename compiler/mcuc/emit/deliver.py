@@ -17,7 +17,7 @@ GENERATOR = "mcuc"
 
 
 def check_ours(out: Path) -> None:
-    """Raises McucError when out exists and mcuc did not write it (foreign-folder), or holds anything else (foreign-files)."""
+    """Raises McucError when out exists and mcuc did not write it (foreign-folder) or not all in it (foreign-files)."""
     if not out.exists() and not out.is_symlink():
         return
     if out.is_dir() and not any(out.iterdir()):
