@@ -18,6 +18,7 @@ import pytest
 pytest.importorskip("torch", reason="the search needs torch")
 
 from mcuc import api, ir, passes
+from mcuc.cli import main
 from mcuc.data.npz import read_arrays, write_npz
 from mcuc.emulate import host
 from mcuc.errors import McucError
@@ -234,3 +235,20 @@ def test_a_killed_build_ends_with_the_same_model(done: Place, tmp_path: Path) ->
     assert whole > KILLED_AT
     for name in ("model.tflite", "model.onnx", "model.c", "report.json"):
         assert (tmp_path / "out" / name).read_bytes() == (done.out / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(("flags", "wanted"), [((), None), (("--flip",), True), (("--no-flip",), False)])
+def test_the_command_hands_flip_over(
+    flags: tuple[str, ...], wanted: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[BuildRequest] = []
+
+    def search(request: BuildRequest, *others: object) -> None:
+        asked.append(request)
+        raise McucError("stop", "far enough", where="here", try_this="nothing")
+
+    monkeypatch.setattr(road, "build", search)
+    monkeypatch.setattr(sys, "argv", ["mcuc", "build", *flags])
+    with pytest.raises(SystemExit):
+        sys.exit(main())
+    assert [request.flip for request in asked] == [wanted]
