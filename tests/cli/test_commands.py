@@ -7,6 +7,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from running import Run
 
 import small_models
 from mcuc.cli import _options
-from mcuc.emulate import host
+from mcuc.emulate import cortex_m, host
+from mcuc.emulate.audit import Audit, Finding
 from mcuc.errors import McucError
 from mcuc.ir import Graph
 from mcuc.pipeline import DEFAULT_BOARD, Request
@@ -118,6 +120,19 @@ def _depthwise_table(text: str) -> tuple[str, str, str]:
     """The text before, and behind, the opening brace of the second layer's weights."""
     opening = text.index("{", text.index("_l01_weights[54] = "))
     return text[:opening], "{", text[opening + 1 :].lstrip()
+
+
+def test_audit_findings_fail_a_compile_and_are_listed(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = Finding("align", 0x08000123, "ldrd r0, r1, [r2]", "net_layer_00", "unaligned", True, 3)
+    judge = cortex_m.audit_firmware
+
+    def with_a_finding(*arguments: Any) -> Audit:
+        return replace(judge(*arguments), findings=(finding,))
+
+    monkeypatch.setattr(cortex_m, "audit_firmware", with_a_finding)
+    done = run("compile", str(model), "--board", "nucleo-l4r5zi", "-o", "audited")
+    assert done.code == 1 and str(finding) in done.err and "audited/firmware.elf" in done.err
+    assert json.loads(Path("audited/report.json").read_text())["verify"]["findings"] == [str(finding)]
 
 
 def test_check_names_a_kernel_for_every_node(run: Run, model: Path) -> None:

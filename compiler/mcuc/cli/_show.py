@@ -83,9 +83,8 @@ def show_compiled(report: Report, out: Path, as_json: bool) -> None:
         raise typer.Exit(1)
     if report.verify.audit:
         findings = "".join(f"\n  found: {finding}" for finding in report.verify.findings)
-        print(
-            f"mcuc: the audit has {report.verify.audit} findings: the emulator ran what silicon would refuse{findings}\n"
-            f"  where: {out}/firmware.elf\n  try:   another --toolchain or --optimize; report this as a bug",
-            file=sys.stderr,
+        say(
+            f"the audit has {report.verify.audit} findings, what the emulator ran and silicon would refuse{findings}\n"
+            f"  where: {out}/firmware.elf\n  try:   another --toolchain or --optimize; report this as a bug"
         )
         raise typer.Exit(1)

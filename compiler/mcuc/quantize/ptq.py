@@ -202,7 +202,13 @@ def skeleton(layers: Sequence[Layer], name: str = "candidate", seed: int = 0) ->
         weight = _random_weight(layer, rng)
         made.append(FloatLayer(layer, weight, None if weight is None else np.zeros(layer.out_shape[2], np.float32)))
     model = FloatModel(name, layers[0].in_shape, tuple(made), tuple(map(str, range(layers[-1].out_shape[2]))))
-    return build_graph(model, {layer.name: Range(0.0 if layer.relu else -4.0, 4.0) for layer in layers})
+    return build_graph(model, {layer.name: _assumed_range(layer) for layer in layers})
+
+
+def _assumed_range(layer: Layer) -> Range:
+    """Unlike ranges, as trained networks have: equal ones would let an addition's constants fold away."""
+    high = 5.3 if layer.op == "add" else 3.7 if layer.relu else 4.6
+    return Range(0.0 if layer.relu else -0.9 * high, high)
 
 
 def _random_weight(layer: Layer, rng: np.random.Generator) -> F32 | None:

@@ -28,7 +28,7 @@ from mcuc.toolchain import Optimize
 
 STACK_ALLOWANCE = 1024  # bytes; the winner's stack is measured
 # The packages whose code and templates decide what a candidate costs.
-DECIDING = ("emit", "kernels", "passes", "plan", "schedule")
+DECIDING = ("emit", "kernels", "passes", "plan", "quantize", "schedule")
 WARM_CANDIDATES = 96  # random candidates whose layers are measured together before the search starts
 
 
