@@ -99,7 +99,7 @@ def build(
             "search-missing",
             f"the search needs {error.name}, which is not installed",
             where="mcuc build",
-            try_this="pip install 'mcuc[search]' --extra-index-url https://download.pytorch.org/whl/cpu",
+            try_this="pip install torch pillow --extra-index-url https://download.pytorch.org/whl/cpu",
         ) from error
     _check_goal(optimize)
     _check_common(board, seed, latency_ms)

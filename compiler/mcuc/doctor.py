@@ -173,7 +173,7 @@ _PROBES: tuple[tuple[str, bool, str, str, Callable[[], str]], ...] = (
         "torch",
         False,
         "trains networks in mcuc build",
-        "pip install mcuc[search] --extra-index-url https://download.pytorch.org/whl/cpu",
+        "pip install torch pillow --extra-index-url https://download.pytorch.org/whl/cpu",
         _python("import torch; assert float(torch.ones(2).sum()) == 2; print('torch', torch.__version__)"),
     ),
     ("qemu-system-arm", False, "a second emulator, used by the tests", "Debian: apt install qemu-system-arm", _qemu),

@@ -89,7 +89,7 @@ def _pillow() -> Any:
     except ImportError as error:
         raise McucError("missing-dependency", "Pillow is needed to read image files",
                         where="a folder of images",
-                        try_this="pip install 'mcuc[search]', or give the data as .npz") from error
+                        try_this="pip install pillow, or give the data as .npz") from error
     return Image
 
 
