@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mcuc.errors import McucError
-from mcuc.ir import Array, DType, Graph, Node, Requant, Tensor
+from mcuc.ir import Array, DType, Node, Requant, Tensor
 from mcuc.ops._base import Built, Imported, scale_of, zero_point_of
 from mcuc.ops._spatial import Window
 from mcuc.ops._unary import make_table
@@ -175,11 +175,6 @@ def weights_constant(name: str, weights: Tensor, data: Array) -> Tensor:
     """Weights in another order, per-channel scales along axis 0 of the file kept as they are."""
     assert weights.quant is not None
     return Tensor(name, data.shape, DType.INT8, weights.quant, np.ascontiguousarray(data))
-
-
-def same_quant(graph: Graph, node: Node) -> bool:
-    """Input and output of the node have the same quantization."""
-    return graph.tensors[node.inputs[0]].quant == graph.tensors[node.outputs[0]].quant
 
 
 def not_exportable(node: Node, why: str) -> McucError:

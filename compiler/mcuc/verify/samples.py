@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from mcuc.ir import Array, Graph, Tensor
@@ -45,8 +43,3 @@ def quantized(graph: Graph, name: str, x: Array) -> Array:
     rule = tflite_quantize_float if name in graph.float_inputs and graph.profile == "tflite" else quantize_float
     scale, zero_point = tensor.quant.scale[0], tensor.quant.zero_point[0]
     return rule(x, scale, zero_point, int(info.min), int(info.max)).astype(tensor.dtype.value)
-
-
-def batches(samples: Sequence[Sequence[Array]]) -> list[Array]:
-    """Samples stacked per input."""
-    return [np.stack([s[i] for s in samples]) for i in range(len(samples[0]))]
