@@ -66,7 +66,7 @@ def test_the_worked_example_of_the_documentation_boots(tmp_path: Path) -> None:
     board = load_board(str(tmp_path / "my-f411.toml"))
     run = CortexM(build(board, "zig", tmp_path), board.chip).run()
     assert run.exit_code == 0
-    assert len(board.chip.expected_final) == 3
+    assert len(board.chip.expected_final) == 4
     for row in board.chip.expected_final:
         assert run.registers[row.address] & row.mask == row.value, row.comment
 

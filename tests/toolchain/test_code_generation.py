@@ -132,12 +132,13 @@ def test_float_products_and_sums_are_rounded_apart(core: str, tools: Toolchain, 
 
 
 def test_latency_and_flash_differ_from_balanced(tools: Toolchain, tmp_path: Path) -> None:
-    """zig cc alone makes -O2 of -O3."""
+    """zig cc alone makes -O2 of -O3; with gcc both are -O2, because its -O3 is slower on these kernels."""
     images = {
         o: compiled(LOAD_LOOP + BRANCHES, "stm32l4r5", tools, tmp_path, optimize=o).read_bytes()
         for o in ("latency", "balanced", "flash")
     }
-    assert len(set(images.values())) == 3
+    assert images["flash"] != images["balanced"]
+    assert (images["latency"] == images["balanced"]) == (tools.id == "gcc")
 
 
 def test_no_frame_pointer(tools: Toolchain, tmp_path: Path) -> None:
