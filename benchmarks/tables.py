@@ -79,7 +79,22 @@ def timing_table() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"models": models_table, "timing": timing_table}
+def build_table() -> str:
+    """Builds on the bundled data set under 320 KB."""
+    lines = [
+        "| build | seconds | int8 accuracy | float | arena B | flash B | MCycles (estimated) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for what, v in load("build").items():
+        accuracy = v["accuracy"]
+        lines.append(
+            f"| {what} | {v['seconds']:.0f} | {accuracy['int8']:.4f} | {accuracy['float']:.4f} | {v['arena']:,} | "
+            f"{v['flash']:,} | {v['cycles'] / 1e6:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+TABLES = {"build": build_table, "models": models_table, "timing": timing_table}
 
 
 def filled(text: str) -> str:
