@@ -59,6 +59,22 @@ def test_the_last_good_output_stays_when_the_new_one_cannot_take_its_place(
     monkeypatch.setattr(deliver.os, "replace", second_fails)
     with pytest.raises(McucError):
         ours(out, {"a.c": "2"})
-    assert len(calls) == 3
+    assert len(calls) == 3  # aside, into place, back
     assert (out / "a.c").read_text() == "1"
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_cannot_even_be_put_back_is_not_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = ours(tmp_path / "out", {"a.c": "1"})
+    rename, calls = os.replace, []
+
+    def only_the_first_works(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) > 1:
+            raise OSError(5, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(deliver.os, "replace", only_the_first_works)
+    with pytest.raises(McucError):
+        ours(out, {"a.c": "2"})
+    assert [p.read_text() for p in tmp_path.rglob("a.c")] == ["1"]

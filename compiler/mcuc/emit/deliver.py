@@ -39,7 +39,7 @@ def check_ours(out: Path) -> None:
     if foreign:
         raise McucError(
             "foreign-files",
-            f"{out} holds {len(foreign)} that mcuc did not write, for example {foreign[0]!r}",
+            f"{out} holds {len(foreign)} files or folders that mcuc did not write, for example {foreign[0]!r}",
             where=str(out / foreign[0]),
             try_this="move your own files elsewhere, or name another folder with -o",
         )
@@ -72,10 +72,10 @@ def _replace(stage: Path, out: Path) -> None:
         try:
             os.replace(stage, out)
         except OSError:
-            os.replace(old / "old", out)  # the last good output stays
+            os.replace(old / "old", out)  # the last good output stays; where even this fails, it stays in `old`
+            old.rmdir()
             raise
-        finally:
-            shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
     else:
         os.replace(stage, out)
 

@@ -1,4 +1,4 @@
-"""Which schedules to try, cheapest first by the goal. The driver in pipeline.py plans them until one fits."""
+"""Which schedules to try, cheapest first by the goal. The driver in fit.py plans them until one fits."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from ._model import Optimize, Toolchain
 from ._process import first_line
 
 OPTIMIZE_FLAGS: dict[Optimize, tuple[str, ...]] = {
-    "latency": ("-O2",),  # -O3 of gcc 12 unrolls the dot products into spills: 35 % more instructions
+    "latency": ("-O2",),  # -O3 of gcc 12 unrolls the dot products into spills and is slower
     "balanced": ("-O2",),
     "sram": ("-O2",),
     "flash": ("-Os",),

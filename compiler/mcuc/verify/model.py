@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from mcuc.emulate import host
 from mcuc.emulate.cortex_m import CortexM
 from mcuc.ir import Array
@@ -22,6 +20,7 @@ from mcuc.verify.compare import (
     expected,
     first_difference_emulated,
     first_difference_host,
+    first_wrong,
 )
 from mcuc.verify.given import Given, accuracy
 
@@ -71,7 +70,7 @@ def verify_compiled(
     got = host.run(program, given.samples).outputs
     found = [difference(got, wanted)]
     elements = sum(w.size for w in wanted)
-    worst = _first_differing(got, wanted)
+    worst = first_wrong(got, wanted) if found[0].differing else None
     layer: str | None = None
     if worst is not None:
         layer = _name_layer(compiled, source, given.samples[worst], got, worst, work)
@@ -102,13 +101,6 @@ def verify_compiled(
         worst,
         right,
     )
-
-
-def _first_differing(a: Outputs, b: Outputs) -> int | None:
-    """The first sample with a differing element."""
-    wrong = [(x != y).reshape(len(x), -1).any(1) for x, y in zip(a, b, strict=True)]
-    samples = np.flatnonzero(np.logical_or.reduce(wrong))
-    return int(samples[0]) if samples.size else None
 
 
 def _name_layer(
