@@ -13,29 +13,58 @@ from mcuc.plan._exact import Problem, permuted, split
 
 
 @dataclass(frozen=True)
+class Span:
+    """Bytes [start, end) of a buffer, in use over the half-open steps [lower, upper)."""
+
+    lower: int
+    upper: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
 class Buffer:
-    """`size` bytes, live over the half-open steps [lower, upper), at an offset that is a multiple of `align`."""
+    """`size` bytes, live over the half-open steps [lower, upper), at an offset that is a multiple of `align`.
+
+    spans: what of the buffer is in use when, such as a tensor that grows row by row while it is written and dies row
+    by row while it is read; the union of those that are active at a step. Empty: all of it, all the time. The buffer
+    stays one rigid block at one offset, and its end counts whether or not it is in use.
+    """
 
     id: str
     lower: int
     upper: int
     size: int
     align: int = 4
+    spans: tuple[Span, ...] = ()
+
+    @property
+    def extent(self) -> tuple[Span, ...]:
+        """The spans that hold something, or the one that is the whole buffer."""
+        if self.spans:
+            return tuple(s for s in self.spans if s.lower < s.upper and s.start < s.end)
+        return (Span(self.lower, self.upper, 0, self.size),)
 
 
 @dataclass(frozen=True)
 class Part:
     """Buffers that share no moment with those of any other part. Heights are multiples of step bytes.
 
-    lifetime: the buffers' steps, which the sections of the problem no longer tell.
+    problem: the buffers as rectangles, whole over their lifetimes. lifetime: their steps, which the sections of the
+    problem no longer tell. has_spans: some of them are less than that rectangle.
     """
 
     names: tuple[str, ...]
+    buffers: tuple[Buffer, ...]
     lifetime: tuple[int, ...]
     problem: Problem
     step: int
     bound: int
     capped_bound: int
+
+    @property
+    def has_spans(self) -> bool:
+        return any(b.spans for b in self.buffers)
 
 
 def check(buffers: Sequence[Buffer]) -> None:
@@ -49,6 +78,13 @@ def check(buffers: Sequence[Buffer]) -> None:
         if b.size < 0 or b.lower > b.upper or b.align < 1:
             found = f"buffer {b.id!r}: size {b.size}, lifetime [{b.lower}, {b.upper}), alignment {b.align}"
             raise McucError("invalid-buffer", found, b.id, "sizes from 0, lower <= upper, alignments from 1")
+        for s in b.spans:
+            if not (b.lower <= s.lower <= s.upper <= b.upper and 0 <= s.start <= s.end <= b.size):
+                found = (
+                    f"buffer {b.id!r}: span of steps [{s.lower}, {s.upper}) and bytes [{s.start}, {s.end}) in a buffer "
+                    f"of steps [{b.lower}, {b.upper}) and {b.size} bytes"
+                )
+                raise McucError("invalid-buffer", found, b.id, "spans that lie inside their buffer")
 
 
 def granule(buffers: Sequence[Buffer]) -> int:
@@ -81,6 +117,51 @@ def section_load(problem: Problem, only_capped: bool = False) -> int:
     return highest
 
 
+def span_load(buffers: Sequence[Buffer], unit: int) -> int:
+    """The most bytes in use at one step, as a multiple of unit: no plan can be lower.
+
+    Whole buffers take multiples of unit each; next to a span, which may begin anywhere, only their bytes are certain.
+    """
+    events: list[tuple[int, int, int]] = []
+    for b in buffers:
+        if not b.spans:
+            events += [(b.lower, b.size, b.size + -b.size % unit), (b.upper, -b.size, -(b.size + -b.size % unit))]
+            continue
+        moments = sorted({s.lower for s in b.extent} | {s.upper for s in b.extent})
+        before = 0
+        for at in moments:
+            used = _union([(s.start, s.end) for s in b.extent if s.lower <= at < s.upper])
+            events.append((at, used - before, 0))
+            before = used
+    highest = used = whole = 0
+    events.sort(key=lambda event: event[0])
+    for index, (at, change, whole_change) in enumerate(events):
+        used, whole = used + change, whole + whole_change
+        if index + 1 == len(events) or events[index + 1][0] > at:
+            highest = max(highest, used + -used % unit, whole)
+    return highest
+
+
+def _union(intervals: list[tuple[int, int]]) -> int:
+    """The length of the union of half-open intervals."""
+    total = reach = 0
+    for start, end in sorted(intervals):
+        total += max(0, end - max(start, reach))
+        reach = max(reach, end)
+    return total
+
+
+def _bounds(buffers: Sequence[Buffer], problem: Problem, unit: int) -> tuple[int, int]:
+    """The bounds on the peak, and on the end of the capped buffers."""
+    if not any(b.spans for b in buffers):
+        return section_load(problem), section_load(problem, only_capped=True)
+    bounds = []
+    for chosen in (buffers, [b for b, capped in zip(buffers, problem.capped, strict=True) if capped]):
+        longest = max((b.size for b in chosen), default=0)
+        bounds.append(max(span_load(chosen, unit), longest + -longest % unit))
+    return bounds[0], bounds[1]
+
+
 def parts(buffers: Sequence[Buffer], capped: frozenset[str] = frozenset()) -> list[Part]:
     """The independent parts, the one with the highest bound first. Buffers of no bytes or no lifetime are in none."""
     used = sorted((b for b in buffers if b.size > 0 and b.lower < b.upper), key=lambda b: (b.lower, b.upper, b.id))
@@ -108,9 +189,10 @@ def parts(buffers: Sequence[Buffer], capped: frozenset[str] = frozenset()) -> li
             step = gcd(step, *problem.align)
         names = tuple(used[i].id for i in group)
         lifetime = tuple(used[i].upper - used[i].lower for i in group)
-        found.append(
-            Part(names, lifetime, problem, step, section_load(problem), section_load(problem, only_capped=True))
-        )
+        members = tuple(used[i] for i in group)
+        if any(b.spans for b in members):
+            step = unit  # offsets between two spans need not be sums of sizes
+        found.append(Part(names, members, lifetime, problem, step, *_bounds(members, problem, unit)))
     return sorted(found, key=lambda part: (-part.bound, part.names))
 
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 from mcuc.plan._exact import Problem, Verdict, permuted
 from mcuc.plan._native import decide
-from mcuc.plan._problem import Buffer, Part, check, fit, orders, parts, search_orders
+from mcuc.plan._problem import Buffer, Part, Span, check, fit, orders, parts, search_orders
+from mcuc.plan._staircase import place_blocks
 
-__all__ = ["Buffer", "Placement", "lower_bound", "place", "place_with_io"]
+__all__ = ["Buffer", "Placement", "Span", "lower_bound", "place", "place_with_io"]
 
 NODE_LIMIT = 400_000
 FIRST_ROUND_NODES = 150
@@ -52,7 +53,7 @@ class _Best:
 
 
 def lower_bound(buffers: Sequence[Buffer]) -> int:
-    """The most bytes that are live at one step, each size rounded up to the common alignment.
+    """The most bytes in use at one step, each size rounded up to the common alignment.
 
     Raises McucError("invalid-buffer") for a negative size, an inverted lifetime or a name given twice.
     """
@@ -125,6 +126,9 @@ def _minimise(
 
 
 def _solve(part: Part, enough: int, fast: bool, budget: _Budget) -> _Best:
+    if part.has_spans:
+        offsets = min(place_blocks(part, part.step), key=lambda o: _height(part.problem, o))
+        return _Best(offsets, _height(part.problem, offsets), part.bound)
     start = _heuristic(part.problem, max(enough, part.bound))
     start = _Best(start.offsets, start.height, part.bound)
     if fast:
@@ -173,6 +177,12 @@ def _work_first(part: Part, height: int, known: _Best) -> _Best:
     """The lowest end of the capped buffers among greedy placements within `height`, starting from a known placement."""
     problem = part.problem
     best = _Best(known.offsets, _height(problem, known.offsets, only_capped=True), part.capped_bound)
+    if part.has_spans:
+        for offsets in place_blocks(part, part.step):
+            work = _height(problem, offsets, only_capped=True)
+            if work < best.height and _height(problem, offsets) <= height:
+                best = _Best(offsets, work, best.bound)
+        return best
     for order in orders(problem):
         work_then_io = sorted(order, key=lambda i: not problem.capped[i])
         for ranked, tightest in ((r, t) for r in (work_then_io, order) for t in (False, True)):
@@ -206,7 +216,7 @@ def place_with_io(
     final = []
     for part, known in ordered:
         best = _work_first(part, peak, known)
-        if not fast:
+        if not fast and not part.has_spans:
 
             def work_of(offsets: Sequence[int], problem: Problem = part.problem) -> int:
                 return _height(problem, offsets, only_capped=True)

@@ -8,8 +8,22 @@ from typing import Protocol
 from mcuc.errors import McucError
 
 
+class InUse(Protocol):
+    """Bytes [start, end) of a buffer, in use over the half-open steps [lower, upper)."""
+
+    @property
+    def lower(self) -> int: ...
+    @property
+    def upper(self) -> int: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+
+
 class Interval(Protocol):
-    """What the check reads of a buffer: bytes `size`, live over the half-open steps [lower, upper)."""
+    """What the check reads of a buffer: bytes `size`, live over the half-open steps [lower, upper), all of them or
+    those of its spans."""
 
     @property
     def id(self) -> str: ...
@@ -21,6 +35,8 @@ class Interval(Protocol):
     def size(self) -> int: ...
     @property
     def align(self) -> int: ...
+    @property
+    def spans(self) -> Sequence[InUse]: ...
 
 
 def _refuse(found: str, where: str) -> McucError:
@@ -30,9 +46,9 @@ def _refuse(found: str, where: str) -> McucError:
 def validate(buffers: Sequence[Interval], offsets: Mapping[str, int], capacity: int | None = None) -> None:
     """Check that `offsets` (bytes from the arena's base) is a legal plan for `buffers`; return nothing when it is.
 
-    Every pair of buffers is compared directly, in time and in space: slow on purpose (quadratic), so that no data
-    structure can hide a fault. An offset for an unknown buffer is a fault as well. A buffer that is never live
-    (lower == upper) takes no space.
+    Every pair of buffers is compared directly, in time and in space, and of buffers with spans every pair of spans:
+    slow on purpose (quadratic), so that no data structure can hide a fault. An offset for an unknown buffer is a fault
+    as well. A buffer that is never live (lower == upper) takes no space.
 
     Raises McucError("invalid-plan"): the first fault found, with the names of the buffers concerned.
     """
@@ -46,6 +62,14 @@ def validate(buffers: Sequence[Interval], offsets: Mapping[str, int], capacity: 
                 f"buffer {b.id!r} is malformed: size {b.size}, lifetime [{b.lower}, {b.upper}), alignment {b.align}",
                 b.id,
             )
+        for s in b.spans:
+            inside_time = b.lower <= s.lower <= s.upper <= b.upper
+            if not inside_time or not 0 <= s.start <= s.end <= b.size:
+                raise _refuse(
+                    f"buffer {b.id!r} is malformed: its span of steps [{s.lower}, {s.upper}) and bytes "
+                    f"[{s.start}, {s.end}) is not inside",
+                    b.id,
+                )
         if b.id not in offsets:
             raise _refuse(f"buffer {b.id!r} has no offset", b.id)
         offset = offsets[b.id]
@@ -60,15 +84,25 @@ def validate(buffers: Sequence[Interval], offsets: Mapping[str, int], capacity: 
             raise _refuse(f"the plan has an offset for {name!r}, which is not a buffer", name)
 
     for position, a in enumerate(buffers):
-        if a.size == 0:
-            continue
-        a_start, a_end = offsets[a.id], offsets[a.id] + a.size
         for b in buffers[position + 1 :]:
-            if b.size == 0:
-                continue
-            b_start, b_end = offsets[b.id], offsets[b.id] + b.size
-            time_from, time_to = max(a.lower, b.lower), min(a.upper, b.upper)
-            if time_from < time_to and a_start < b_end and b_start < a_end:
+            if a.lower < b.upper and b.lower < a.upper:
+                _check_pair(a, offsets[a.id], b, offsets[b.id])
+
+
+def _pieces(b: Interval) -> list[tuple[int, int, int, int]]:
+    """What is in use of a buffer: (first step, end step, first byte, end byte)."""
+    if b.spans:
+        return [(s.lower, s.upper, s.start, s.end) for s in b.spans]
+    return [(b.lower, b.upper, 0, b.size)]
+
+
+def _check_pair(a: Interval, a_offset: int, b: Interval, b_offset: int) -> None:
+    for a_lower, a_upper, a_first, a_last in _pieces(a):
+        a_start, a_end = a_offset + a_first, a_offset + a_last
+        for b_lower, b_upper, b_first, b_last in _pieces(b):
+            b_start, b_end = b_offset + b_first, b_offset + b_last
+            time_from, time_to = max(a_lower, b_lower), min(a_upper, b_upper)
+            if time_from < time_to and max(a_start, b_start) < min(a_end, b_end):
                 raise _refuse(
                     f"buffers {a.id!r} (bytes {a_start} to {a_end}) and {b.id!r} (bytes {b_start} to {b_end}) overlap "
                     f"while both are live, steps {time_from} to {time_to}",
