@@ -18,7 +18,7 @@ from mcuc.plan._exact import Problem, Verdict
 SMALL = 10_000
 # Both recurse once a buffer: beyond these, memory (4 words per pair of buffers) or Python's 1000 frames run short.
 NATIVE_BUFFERS, PYTHON_BUFFERS = 1500, 250
-_VERDICTS = {0: Verdict.IMPOSSIBLE, 1: Verdict.FITS, 2: Verdict.UNDECIDED}
+VERDICTS = {0: Verdict.IMPOSSIBLE, 1: Verdict.FITS, 2: Verdict.UNDECIDED}
 
 
 @cache
@@ -64,7 +64,7 @@ def decide_compiled(
         offsets,
         ctypes.byref(nodes),
     )
-    if code not in _VERDICTS:
+    if code not in VERDICTS:
         raise MemoryError("the placement search ran out of memory")
-    verdict = _VERDICTS[code]
+    verdict = VERDICTS[code]
     return verdict, list(offsets) if verdict is Verdict.FITS else [], nodes.value

@@ -1,9 +1,8 @@
-"""From buffers to the compressed problems that the heuristics and the exact search work on."""
+"""Buffers, and the independent parts with compressed time that the searches work on."""
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import gcd
@@ -122,17 +121,13 @@ def span_load(buffers: Sequence[Buffer], unit: int) -> int:
 
     Whole buffers take multiples of unit each; next to a span, which may begin anywhere, only their bytes are certain.
     """
-    events: list[tuple[int, int, int]] = []
+    events: list[tuple[int, int, int]] = []  # step, change in bytes, change in bytes of whole buffers
     for b in buffers:
-        if not b.spans:
-            events += [(b.lower, b.size, b.size + -b.size % unit), (b.upper, -b.size, -(b.size + -b.size % unit))]
-            continue
-        moments = sorted({s.lower for s in b.extent} | {s.upper for s in b.extent})
-        before = 0
-        for at in moments:
-            used = _union([(s.start, s.end) for s in b.extent if s.lower <= at < s.upper])
-            events.append((at, used - before, 0))
-            before = used
+        if b.spans:
+            events += [(at, change, 0) for at, change in _changes(b)]
+        else:
+            whole = b.size + -b.size % unit
+            events += [(b.lower, b.size, whole), (b.upper, -b.size, -whole)]
     highest = used = whole = 0
     events.sort(key=lambda event: event[0])
     for index, (at, change, whole_change) in enumerate(events):
@@ -142,13 +137,22 @@ def span_load(buffers: Sequence[Buffer], unit: int) -> int:
     return highest
 
 
-def _union(intervals: list[tuple[int, int]]) -> int:
-    """The length of the union of half-open intervals."""
-    total = reach = 0
-    for start, end in sorted(intervals):
-        total += max(0, end - max(start, reach))
-        reach = max(reach, end)
-    return total
+def _changes(b: Buffer) -> list[tuple[int, int]]:
+    """Steps at which the bytes in use of a buffer change, and by how much."""
+    by_byte = sorted(b.extent, key=lambda s: s.start)
+    if all(low.end <= high.start for low, high in pairwise(by_byte)):  # as rows are: no byte is in two of them
+        return [(s.lower, s.end - s.start) for s in by_byte] + [(s.upper, s.start - s.end) for s in by_byte]
+    changes = []
+    before = 0
+    for at in sorted({s.lower for s in by_byte} | {s.upper for s in by_byte}):
+        used = reach = 0
+        for s in by_byte:
+            if s.lower <= at < s.upper:
+                used += max(0, s.end - max(s.start, reach))
+                reach = max(reach, s.end)
+        changes.append((at, used - before))
+        before = used
+    return changes
 
 
 def _bounds(buffers: Sequence[Buffer], problem: Problem, unit: int) -> tuple[int, int]:
@@ -194,80 +198,3 @@ def parts(buffers: Sequence[Buffer], capped: frozenset[str] = frozenset()) -> li
             step = unit  # offsets between two spans need not be sums of sizes
         found.append(Part(names, members, lifetime, problem, step, *_bounds(members, problem, unit)))
     return sorted(found, key=lambda part: (-part.bound, part.names))
-
-
-Key = Callable[[int], tuple[int, ...]]
-
-
-def _crowds(problem: Problem) -> list[int]:
-    """For each buffer, the most bytes that are live together with it, its own included."""
-    load = [0] * problem.sections
-    for first, end, size in zip(problem.first, problem.end, problem.size, strict=True):
-        for k in range(first, end):
-            load[k] += size
-    return [max(load[first:end]) for first, end in zip(problem.first, problem.end, strict=True)]
-
-
-def _ranked(count: int, keys: Sequence[Key]) -> list[list[int]]:
-    """For each key, the indices by rising key; ties by index."""
-    ranked = []
-    for key in keys:
-        values = [(*key(i), i) for i in range(count)]
-        ranked.append([value[-1] for value in sorted(values)])
-    return ranked
-
-
-def orders(problem: Problem) -> list[list[int]]:
-    """Orders for the greedy placements: by falling size, area, lifetime, crowd, and by time."""
-    size, first, end = problem.size, problem.first, problem.end
-    crowd = _crowds(problem)
-    keys: list[Key] = [
-        lambda i: (-size[i], first[i] - end[i]),
-        lambda i: (-size[i] * (end[i] - first[i]), -size[i]),
-        lambda i: (first[i] - end[i], -size[i]),
-        lambda i: (-crowd[i], -size[i]),
-        lambda i: (-crowd[i], first[i] - end[i], -size[i]),
-        lambda i: (first[i], -size[i]),
-        lambda i: (-end[i], -size[i]),
-        lambda i: (-crowd[i], -size[i] * (end[i] - first[i])),
-    ]
-    return _ranked(problem.count, keys)
-
-
-def search_orders(part: Part) -> list[list[int]]:
-    """Preferences for the exact search, chosen by trial: no single one is good on all hard problems."""
-    problem, lifetime = part.problem, part.lifetime
-    size, first, end = problem.size, problem.first, problem.end
-    crowd = _crowds(problem)
-    keys: list[Key] = [
-        lambda i: (-crowd[i], -lifetime[i]),
-        lambda i: (first[i],),
-        lambda i: (-lifetime[i],),
-        lambda i: (-crowd[i], first[i] - end[i], -size[i] * (end[i] - first[i])),
-        lambda i: (-size[i] * (end[i] - first[i]),),
-    ]
-    return _ranked(problem.count, keys)
-
-
-def fit(problem: Problem, order: Sequence[int], tightest: bool) -> list[int]:
-    """Offsets in bytes by index: each buffer in turn into the lowest gap that takes it, or into the tightest one."""
-    offsets = [0] * problem.count
-    placed: list[tuple[int, int, int]] = []  # (offset, end, index), ascending
-    first, end = problem.first, problem.end
-    for i in order:
-        size, align, begin, stop = problem.size[i], problem.align[i], first[i], end[i]
-        cursor = 0
-        chosen, slack = -1, 0
-        for offset, top, j in placed:
-            if first[j] >= stop or begin >= end[j]:
-                continue
-            room = offset - cursor - size
-            if room >= 0 and (chosen < 0 or room < slack):
-                chosen, slack = cursor, room
-                if not tightest:
-                    break
-            if top > cursor:
-                cursor = top + -top % align
-        offsets[i] = cursor if chosen < 0 else chosen
-        insort(placed, (offsets[i], offsets[i] + size, i))
-    return offsets

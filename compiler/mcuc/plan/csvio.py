@@ -17,7 +17,8 @@ SPANS = "spans"
 def read_csv(path: Path, align: int = 1) -> list[Buffer]:
     """The buffers of a file with the columns id, lower, upper, size in any order; further columns are ignored.
 
-    A column `spans`, if there is one, holds the spans as `write_csv` writes them. The format has no alignment: `align` (bytes) is given to every buffer.
+    A column `spans`, if there is one, holds the spans as `write_csv` writes them. The format has no alignment: `align`
+    (bytes) is given to every buffer.
     Raises McucError("invalid-csv") for a missing column or a value that is no integer, McucError("invalid-buffer") for
     values that make no buffer, OSError when the file cannot be read.
     """

@@ -13,15 +13,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mcuc.plan import _native_blocks
+from mcuc.plan._blocks import Blocks
 from mcuc.plan._exact import Problem, Verdict, permuted
+from mcuc.plan._greedy import fit, orders, search_orders
 from mcuc.plan._native import decide
-from mcuc.plan._problem import Buffer, Part, Span, check, fit, orders, parts, search_orders
-from mcuc.plan._staircase import place_blocks
+from mcuc.plan._problem import Buffer, Part, Span, check, parts
+from mcuc.plan._staircase import lowest_peak, lowest_work
 
 __all__ = ["Buffer", "Placement", "Span", "lower_bound", "place", "place_with_io"]
 
 NODE_LIMIT = 400_000
 FIRST_ROUND_NODES = 150
+REVISIONS_A_NODE = 25  # of the search with spans, to take about as long as a node of the other
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,22 @@ class _Budget:
 
 
 @dataclass(frozen=True)
+class _Task:
+    """A part; blocks: what the searches work on where some buffers have spans, else None."""
+
+    part: Part
+    blocks: Blocks | None
+
+
+@dataclass(frozen=True)
 class _Best:
     offsets: list[int]
     height: int
     bound: int
+
+
+# (height, capped_height, nodes allowed, deadline) -> (verdict, offsets by index where it fits, nodes used)
+Ask = Callable[[int, int, int, float], tuple[Verdict, list[int], int]]
 
 
 def lower_bound(buffers: Sequence[Buffer]) -> int:
@@ -81,8 +97,34 @@ def _heuristic(problem: Problem, enough: int) -> _Best:
     return best
 
 
+def _asks(task: _Task) -> list[Ask]:
+    """The exact searches for a placement within (height, capped_height), each with another preference."""
+    found, problem = task.blocks, task.part.problem
+    if found is not None:
+
+        def ask_blocks(height: int, capped_height: int, nodes: int, deadline: float) -> tuple[Verdict, list[int], int]:
+            revisions = nodes * REVISIONS_A_NODE
+            verdict, offsets, used = _native_blocks.decide(found, height, capped_height, revisions, deadline)
+            return verdict, offsets, -(-used // REVISIONS_A_NODE)
+
+        return [ask_blocks]
+    return [_ask_in_order(permuted(problem, order), order) for order in search_orders(task.part)]
+
+
+def _ask_in_order(problem: Problem, order: Sequence[int]) -> Ask:
+    def ask(height: int, capped_height: int, nodes: int, deadline: float) -> tuple[Verdict, list[int], int]:
+        verdict, found, used = decide(problem, height, capped_height, nodes, deadline)
+        offsets = [0] * len(order)
+        if verdict is Verdict.FITS:
+            for rank, i in enumerate(order):
+                offsets[i] = found[rank]
+        return verdict, offsets, used
+
+    return ask
+
+
 def _minimise(
-    part: Part,
+    task: _Task,
     start: _Best,
     enough: int,
     limits: Callable[[int], tuple[int, int]],
@@ -95,62 +137,66 @@ def _minimise(
     for the lowest height that is not excluded, for the middle of what is open and for the least improvement, with a
     few preferences each, and allows four times the nodes of the last: which question is easy is not known beforehand.
     """
-    best = start
-    variants = [(order, permuted(part.problem, order)) for order in search_orders(part)]
+    best, step = start, task.part.step
+    if best.height <= max(best.bound, enough):
+        return best
+    asks = _asks(task)
     allowance = FIRST_ROUND_NODES
     while best.height > max(best.bound, enough) and budget.nodes > 0 and time.monotonic() < budget.deadline:
         progress = False
         low = max(best.bound, enough)
-        middle = low + (best.height - low) // 2 // part.step * part.step
-        targets = sorted({low, middle, best.height - part.step})
-        for target, (order, problem) in ((t, v) for t in targets for v in variants):
+        middle = low + (best.height - low) // 2 // step * step
+        targets = sorted({low, middle, best.height - step})
+        for target, ask in ((t, a) for t in targets for a in asks):
             if not best.bound <= target < best.height or budget.nodes <= 0:
                 continue
-            height, capped_height = limits(target)
-            verdict, found, nodes = decide(
-                problem, height, capped_height, min(allowance, budget.nodes), budget.deadline
-            )
+            verdict, offsets, nodes = ask(*limits(target), min(allowance, budget.nodes), budget.deadline)
             budget.nodes -= nodes
             if verdict is Verdict.FITS:
-                offsets = [0] * len(order)
-                for rank, i in enumerate(order):
-                    offsets[i] = found[rank]
                 best = _Best(offsets, measure(offsets), best.bound)
                 progress = True
             elif verdict is Verdict.IMPOSSIBLE:
-                best = _Best(best.offsets, best.height, target + part.step - target % part.step)
+                best = _Best(best.offsets, best.height, target + step - target % step)
                 progress = True
         if not progress:
             allowance *= 4
     return best
 
 
-def _solve(part: Part, enough: int, fast: bool, budget: _Budget) -> _Best:
-    if part.has_spans:
-        offsets = min(place_blocks(part, part.step), key=lambda o: _height(part.problem, o))
-        return _Best(offsets, _height(part.problem, offsets), part.bound)
-    start = _heuristic(part.problem, max(enough, part.bound))
+def _solve(task: _Task, enough: int, fast: bool, budget: _Budget) -> _Best:
+    part, enough = task.part, max(enough, task.part.bound)
+    if task.blocks is None:
+        start = _heuristic(part.problem, enough)
+    else:
+        offsets = lowest_peak(part, task.blocks, enough, fast, budget.deadline)
+        start = _Best(offsets, _height(part.problem, offsets), 0)
     start = _Best(start.offsets, start.height, part.bound)
     if fast:
         return start
-    return _minimise(part, start, enough, lambda t: (t, t), lambda o: _height(part.problem, o), budget)
+    return _minimise(task, start, enough, lambda t: (t, t), lambda o: _height(part.problem, o), budget)
 
 
-def _named(buffers: Sequence[Buffer], solved: Sequence[tuple[Part, _Best]]) -> dict[str, int]:
+def _named(buffers: Sequence[Buffer], solved: Sequence[tuple[_Task, _Best]]) -> dict[str, int]:
     offsets = {b.id: 0 for b in buffers}
-    for part, best in solved:
-        offsets.update(zip(part.names, best.offsets, strict=True))
+    for task, best in solved:
+        offsets.update(zip(task.part.names, best.offsets, strict=True))
     return offsets
 
 
-def _place_parts(found: Sequence[Part], capacity: int | None, fast: bool, budget: _Budget) -> list[tuple[Part, _Best]]:
+def _tasks(found: Sequence[Part]) -> list[_Task]:
+    return [_Task(part, _native_blocks.blocks(part) if part.has_spans else None) for part in found]
+
+
+def _place_tasks(
+    tasks: Sequence[_Task], capacity: int | None, fast: bool, budget: _Budget
+) -> list[tuple[_Task, _Best]]:
     """Solve each part only as far as it can matter for the highest."""
-    enough = max([capacity or 0, *(part.bound for part in found)])
+    enough = max([capacity or 0, *(task.part.bound for task in tasks)])
     solved = []
-    for part in found:
-        best = _solve(part, enough, fast, budget)
+    for task in tasks:
+        best = _solve(task, enough, fast, budget)
         enough = max(enough, best.height)
-        solved.append((part, best))
+        solved.append((task, best))
     return solved
 
 
@@ -167,22 +213,21 @@ def place(
     """
     check(buffers)
     budget = _Budget(NODE_LIMIT, time.monotonic() + time_limit_s)
-    solved = _place_parts(parts(buffers), capacity, fast, budget)
+    solved = _place_tasks(_tasks(parts(buffers)), capacity, fast, budget)
     peak = max((best.height for _, best in solved), default=0)
     bound = max((best.bound for _, best in solved), default=0)
     return Placement(_named(buffers, solved), peak, bound, peak == bound)
 
 
-def _work_first(part: Part, height: int, known: _Best) -> _Best:
+def _work_first(task: _Task, height: int, known: _Best, enough: int, fast: bool, budget: _Budget) -> _Best:
     """The lowest end of the capped buffers among greedy placements within `height`, starting from a known placement."""
-    problem = part.problem
+    part, problem = task.part, task.part.problem
     best = _Best(known.offsets, _height(problem, known.offsets, only_capped=True), part.capped_bound)
-    if part.has_spans:
-        for offsets in place_blocks(part, part.step):
-            work = _height(problem, offsets, only_capped=True)
-            if work < best.height and _height(problem, offsets) <= height:
-                best = _Best(offsets, work, best.bound)
-        return best
+    if task.blocks is not None:
+        offsets = lowest_work(
+            part, task.blocks, height, max(enough, best.bound), fast, budget.deadline, (best.offsets, best.height)
+        )
+        return _Best(offsets, _height(problem, offsets, only_capped=True), best.bound)
     for order in orders(problem):
         work_then_io = sorted(order, key=lambda i: not problem.capped[i])
         for ranked, tightest in ((r, t) for r in (work_then_io, order) for t in (False, True)):
@@ -204,26 +249,26 @@ def place_with_io(
     Raises McucError("invalid-buffer") as `lower_bound` does.
     """
     check(buffers)
-    found = parts(buffers, frozenset(b.id for b in buffers) - frozenset(io_ids))
+    tasks = _tasks(parts(buffers, frozenset(b.id for b in buffers) - frozenset(io_ids)))
     budget = _Budget(NODE_LIMIT, time.monotonic() + time_limit_s / 2)
-    solved = _place_parts(found, None, fast, budget)
+    solved = _place_tasks(tasks, None, fast, budget)
     peak = max((best.height for _, best in solved), default=0)
     bound = max((best.bound for _, best in solved), default=0)
 
     budget = _Budget(NODE_LIMIT, time.monotonic() + time_limit_s / 2)
-    ordered = sorted(solved, key=lambda entry: -entry[0].capped_bound)
-    enough = max((part.capped_bound for part in found), default=0)
+    ordered = sorted(solved, key=lambda entry: -entry[0].part.capped_bound)
+    enough = max((task.part.capped_bound for task in tasks), default=0)
     final = []
-    for part, known in ordered:
-        best = _work_first(part, peak, known)
-        if not fast and not part.has_spans:
+    for task, known in ordered:
+        best = _work_first(task, peak, known, enough, fast, budget)
+        if not fast:
 
-            def work_of(offsets: Sequence[int], problem: Problem = part.problem) -> int:
+            def work_of(offsets: Sequence[int], problem: Problem = task.part.problem) -> int:
                 return _height(problem, offsets, only_capped=True)
 
-            best = _minimise(part, best, enough, lambda target: (peak, target), work_of, budget)
+            best = _minimise(task, best, enough, lambda target: (peak, target), work_of, budget)
         enough = max(enough, best.height)
-        final.append((part, best))
+        final.append((task, best))
     work = max((best.height for _, best in final), default=0)
     work_bound = max((best.bound for _, best in final), default=0)
     return Placement(_named(buffers, final), peak, bound, peak == bound, work_bound), work
