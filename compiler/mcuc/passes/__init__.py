@@ -13,6 +13,7 @@ from mcuc.passes.fuse_activation import fuse_activation
 from mcuc.passes.fuse_pad import fuse_pad
 from mcuc.passes.normalize_boundary import normalize_boundary
 from mcuc.passes.remove_dead import remove_dead
+from mcuc.passes.remove_dead_channels import remove_dead_channels
 from mcuc.passes.remove_identities import remove_identities
 
 PASSES = (
@@ -25,6 +26,7 @@ PASSES = (
     remove_identities,
     fold_zero_points,
     remove_dead,
+    remove_dead_channels,
 )
 
 _ONE_IMAGE = ("average_pool_2d", "conv_2d", "depthwise_conv_2d", "max_pool_2d")  # their shape rules assume batch 1
