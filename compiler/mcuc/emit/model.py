@@ -11,14 +11,15 @@ from mcuc import __version__
 from mcuc.emit import render
 from mcuc.emit.layers import KernelPool, layer_context
 from mcuc.emit.names import comment
+from mcuc.emit.streams import stream_context
 from mcuc.emit.tables import TablePool
 from mcuc.errors import McucError
 from mcuc.ir import Graph, Tensor
 from mcuc.plan import Plan
-from mcuc.schedule import Schedule
+from mcuc.schedule import Layer, Schedule
 
 RUNTIME_VERSION = 1
-RUNTIME_HEADERS = ("mcuc_dot.h", "mcuc_math.h", "mcuc_port.h")
+RUNTIME_HEADERS = ("mcuc_dot.h", "mcuc_math.h", "mcuc_port.h", "mcuc_stream.h")
 _CTYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
 
 
@@ -51,8 +52,7 @@ def emit(
     """
     pointer = _pointers(graph, plan)
     kernels, tables = KernelPool(name), TablePool(name)
-    coded = [layer for layer in schedule.layers if layer.calls]
-    layers = [layer_context(i, layer, graph, plan, name, kernels, tables, pointer) for i, layer in enumerate(coded)]
+    units, symbols = _units(graph, schedule, plan, name, kernels, tables, pointer)
     single = len(graph.inputs) == 1 and len(graph.outputs) == 1
     macro = name.upper()
     ends = [*_ends(graph, plan, name, "input", graph.inputs), *_ends(graph, plan, name, "output", graph.outputs)]
@@ -69,7 +69,9 @@ def emit(
         "title": comment(graph.name),
         "tables": tables.rows(),
         "kernels": kernels.bodies(),
-        "layers": layers,
+        "units": units,
+        "streamed": any(unit["streamed"] for unit in units),
+        "layer_count": len(symbols),
         "single": single,
         "run_args": run_args,
         "inputs": graph.inputs,
@@ -90,7 +92,32 @@ def emit(
     }
     harness = render("harness.c.j2", **context)
     host_main = render("host_main.c.j2", **context)
-    return Emitted(name, files, harness, host_main, tuple(str(entry["symbol"]) for entry in layers), tables.bytes)
+    return Emitted(name, files, harness, host_main, tuple(symbols), tables.bytes)
+
+
+def _units(
+    graph: Graph,
+    schedule: Schedule,
+    plan: Plan,
+    name: str,
+    kernels: KernelPool,
+    tables: TablePool,
+    pointer: dict[str, str],
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The layers that run alone and the streams as text, and the functions of all layers in order."""
+    units: list[dict[str, Any]] = []
+    symbols: list[str] = []
+    for unit in schedule.segments:
+        number = len(symbols)
+        if not isinstance(unit, Layer):
+            found = stream_context(number, unit, graph, plan, name, kernels, tables, pointer)
+            units.append({**found, "streamed": True})
+            symbols += found["symbols"]
+        elif unit.calls:
+            found = layer_context(number, unit, graph, plan, name, kernels, tables, pointer)
+            units.append({**found, "streamed": False, "number": number})
+            symbols.append(str(found["symbol"]))
+    return units, symbols
 
 
 def _build_id(context: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ NAMES = (
     "move",
     "pool",
     "softmax",
+    "sum",
     "unary",
 )
 

@@ -36,12 +36,26 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Columns:
+    """Which columns of a row an output column x needs: [x * stride - pad, x * stride - pad + taps), padding included.
+
+    pixel_bytes: distance of two columns. taps: with dilation, the whole extent.
+    """
+
+    pixel_bytes: int
+    taps: int = 1
+    stride: int = 1
+    pad: int = 0
+
+
+@dataclass(frozen=True)
 class Rows:
     """How rows[] of one runtime input are found: row k of output row y is y * stride - pad + k * dilation.
 
     input: index among the node's runtime inputs. height: rows of the input; others are padding (NULL).
     row_bytes: distance of two rows; offset: of row 0 from the tensor's start. index: the input row of each output
-    row, where it is not affine (resize); then stride and pad are not used.
+    row, where it is not affine (resize); then stride and pad are not used. columns: None where an output column may
+    need any part of its rows.
     """
 
     input: int
@@ -53,6 +67,7 @@ class Rows:
     pad: int = 0
     offset: int = 0
     index: tuple[int, ...] = ()
+    columns: Columns | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +104,8 @@ class Kernel:
     """A variant of a family: a template with the reasons it may be used for and the scratch it needs.
 
     applies(call, chip): None when it applies, else No(reason). scratch(call): bytes, 4-aligned.
-    context(call): the values that the template names, computed from the call.
+    context(call): the values that the template names, computed from the call. in_place: the output may be the input.
+    in_order: columns are computed one after the other, each from its own inputs before it is written.
     """
 
     id: str
@@ -98,6 +114,7 @@ class Kernel:
     scratch: Callable[[Call], int]
     context: Callable[[Call], Mapping[str, Any]]
     in_place: bool = False
+    in_order: bool = True
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,8 @@ class Operator:
     the limit. lower(node, graph): calls of kernel families; None when the operator only exists to be folded
     into constants. from_tflite / from_onnx: from a file's node; to_tflite / to_onnx: for the exporters.
     in_place: the output may lie over a dying input of the same size. alias: the output is the input's bytes.
+    reduction(node, graph): for an average over a whole image, the calls that add a row of it to sums and that finish;
+    None where this node is none.
     """
 
     name: str
@@ -123,6 +125,7 @@ class Operator:
     to_onnx: Callable[[Node, Graph], Any] | None = None
     in_place: bool = False
     alias: bool = False
+    reduction: Callable[[Node, Graph], tuple[Call, Call] | None] | None = None
 
 
 def no_cost(node: Node, graph: Graph) -> Cost:

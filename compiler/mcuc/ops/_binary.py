@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mcuc.ir import Array, Graph, Node, Tensor
-from mcuc.kernels._base import Call, Rows, Table
+from mcuc.kernels._base import Call, Columns, Rows, Table
 from mcuc.ops._base import Shape
 
 Dim = tuple[int, tuple[bool, bool]]  # size, and whether each operand varies along it
@@ -74,7 +74,9 @@ def binary_call(kind: str, node: Node, graph: Graph, params: Mapping[str, Any], 
         if tensor.data is None:
             runtime = graph.runtime_inputs(node).index(tensor.name)
             operands.append({"source": f"rows[{len(rows)}]", "x_stride": x_stride, "c_stride": c_stride})
-            rows.append(Rows(runtime, row_bytes, h) if on[0] else Rows(runtime, row_bytes, 1, stride=0))
+            columns = Columns(x_stride) if on[1] else None
+            tall = Rows(runtime, row_bytes, h, columns=columns)
+            rows.append(tall if on[0] else Rows(runtime, row_bytes, 1, stride=0))
         else:
             values = _spell(tensor.data, out_shape, (h * w, c), (on[1], on[2]))
             constants.append(Table("operand", "int8_t", values))

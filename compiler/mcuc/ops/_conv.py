@@ -9,9 +9,9 @@ import numpy as np
 
 from mcuc.errors import McucError
 from mcuc.ir import Array, DType, Graph, Node, Requant, Tensor
-from mcuc.kernels._base import Call, Rows, Table
+from mcuc.kernels._base import Call, Table
 from mcuc.numerics import requantize
-from mcuc.ops._spatial import Window
+from mcuc.ops._spatial import Window, window_rows
 
 UNIT = Window((1, 1))
 
@@ -136,5 +136,5 @@ def dot_call(attrs: ConvAttrs, x: tuple[int, int, int], w: Array, bias: Array, o
     ]
     if params["weight_zp"] and params["weight_zp_all"] is None:
         tables.append(Table("weight_zp", "int8_t", wzp))
-    rows = Rows(0, width * c, h, kh, window.stride[0], window.dilation[0], window.pad[0])
+    rows = window_rows(window, h, width, c)
     return Call("dot", params, tuple(tables), (rows,), oh, ow, oc, ow * oc, oc)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from mcuc.ir import Graph, Node
-from mcuc.kernels._base import Call, Rows
+from mcuc.kernels._base import Call, Columns, Rows
 
 Axis = tuple[int, int]  # output extent, distance of two elements in the input
 
@@ -52,7 +52,7 @@ def gather_call(axes: tuple[Axis, Axis, Axis], offset: int, source: int = 0) -> 
 
 def copy_call(h: int, w: int, c: int, *, source: int = 0, out_row_bytes: int, out_stride: int, out_offset: int) -> Call:
     """A dense h x w x c input to a slice of the output (one part of a concatenation)."""
-    rows = Rows(source, w * c, h)
+    rows = Rows(source, w * c, h, columns=Columns(c))
     params = {"kind": "gather", "sx": c, "sc": 1}
     return Call("move", params, (), (rows,), h, w, c, out_row_bytes, out_stride, out_offset)
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from mcuc.errors import McucError
 from mcuc.ir import Graph, Node, Tensor
-from mcuc.kernels._base import Call, Rows
+from mcuc.kernels._base import Call
 from mcuc.ops._base import Exported, Imported, Shape
-from mcuc.ops._spatial import Window, tflite_window
+from mcuc.ops._spatial import Window, tflite_window, window_rows
 from mcuc.ops._tflite import activation_range, checked_activation, fused_activation, padding_fields
 
 Rounding = Literal["half_away", "half_up_uint8"]
@@ -117,5 +117,5 @@ def pool_call(kind: str, node: Node, graph: Graph) -> Call:
         "act_min": attrs.clamp[0],
         "act_max": attrs.clamp[1],
     }
-    rows = Rows(0, width * c, h, window.kernel[0], window.stride[0], window.dilation[0], window.pad[0])
+    rows = window_rows(window, h, width, c)
     return Call("pool", params, (), (rows,), oh, ow, c, ow * c, c)

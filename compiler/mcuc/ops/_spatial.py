@@ -9,6 +9,7 @@ import numpy as np
 
 from mcuc.errors import McucError
 from mcuc.ir import Array
+from mcuc.kernels._base import Columns, Rows
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,13 @@ class Window:
             (height + self.pad[0] + self.pad[2] - span_h) // self.stride[0] + 1,
             (width + self.pad[1] + self.pad[3] - span_w) // self.stride[1] + 1,
         )
+
+
+def window_rows(window: Window, height: int, width: int, channels: int) -> Rows:
+    """The rows and columns that a window reads of its first run-time input, a dense height x width x channels."""
+    columns = Columns(channels, (window.kernel[1] - 1) * window.dilation[1] + 1, window.stride[1], window.pad[1])
+    kernel, stride, dilation, pad = window.kernel[0], window.stride[0], window.dilation[0], window.pad[0]
+    return Rows(0, width * channels, height, kernel, stride, dilation, pad, columns=columns)
 
 
 def same_padding(

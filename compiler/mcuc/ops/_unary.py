@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from mcuc.ir import Array, Graph, Node, Tensor
-from mcuc.kernels._base import Call, Rows, Table
+from mcuc.kernels._base import Call, Columns, Rows, Table
 from mcuc.ops._base import Shape
 
 
@@ -63,4 +63,4 @@ def table_call(table: bytes, shape: tuple[int, ...]) -> Call:
     params = {"flip": flip, "clamp": clamp, "in_c": channels}
     tables = () if flip or clamp else (Table("table", "int8_t", np.frombuffer(table, np.int8)),)
     row = width * channels
-    return Call("unary", params, tables, (Rows(0, row, 1),), 1, width, channels, row, channels)
+    return Call("unary", params, tables, (Rows(0, row, 1, columns=Columns(channels)),), 1, width, channels, row, channels)

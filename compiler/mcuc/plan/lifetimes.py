@@ -1,87 +1,232 @@
-"""Which bytes are alive when: storages (tensors that share bytes) and their lifetimes over a schedule."""
+"""Which bytes are alive when: storages (tensors that share bytes) and their lifetimes over a schedule.
+
+Time is counted in ticks (see accesses.py). A storage's bytes are alive from the tick that writes them first to the
+tick that reads them last, so that an output may be laid over its dying input as closely as the layer's access pattern
+allows: the placement finds the smallest safe offset.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mcuc.ir import Graph
-from mcuc.plan.place import Buffer
-from mcuc.schedule import Layer, Schedule
+from mcuc.plan.accesses import Accesses, Pieces, accesses
+from mcuc.plan.place import Buffer, Span
+from mcuc.schedule import Layer, Schedule, Segment
 from mcuc.schedule.select import in_place_inputs
 
 ALIGN = 4  # whole words, so that copies and DSP loads start aligned
+SPANS = 96  # of a storage, at most; with more of them placing takes longer and saves little
+LINE_STATE, FEED_STATE = 8, 12  # bytes of mcuc_line_t and mcuc_feed_t
 
 
 @dataclass(frozen=True)
 class Lifetimes:
-    """buffers: what to place; storage: run-time tensor -> buffer id; io: ids of the model's inputs and outputs."""
+    """buffers: what to place; storage: run-time tensor -> buffer id; io: ids of the model's inputs and outputs.
+
+    scratch, lines, state: buffer ids by node name, by tensor, and by the name of a stream's first node. ranges: for
+    each unit of the schedule its ticks [lower, upper).
+    """
 
     buffers: tuple[Buffer, ...]
     storage: Mapping[str, str]
     scratch: Mapping[str, str]
+    lines: Mapping[str, str]
+    state: Mapping[str, str]
     io: frozenset[str]
+    ranges: tuple[tuple[int, int], ...]
+
+
+@dataclass
+class _Life:
+    """One storage under construction: its tensors' pieces in absolute ticks, first writes and last reads."""
+
+    size: int
+    writes: list[Pieces]
+    reads: list[Pieces]
 
 
 def lifetimes(graph: Graph, schedule: Schedule) -> Lifetimes:
-    """Buffers of the schedule; step t is the t-th layer, a buffer is live over [first writer, last reader + 1).
+    """Buffers of the schedule.
 
-    The model's inputs are live from step 0, its outputs until the end. An in-place layer's output joins its dying
+    The model's inputs are alive from tick 0, its outputs until the end. An in-place layer's output joins its dying
     input's storage, unless one of them is the caller's (a model input is kept, an output may lie elsewhere).
     """
-    layers = schedule.layers
-    last = _last_use(graph, layers)
-    storage: dict[str, str] = {n: n for n in graph.inputs}
-    ends: dict[str, int] = {n: last.get(n, 0) for n in graph.inputs}
-    caller = set(graph.inputs) | _output_roots(graph, layers)
-    for step, layer in enumerate(layers):
-        out = layer.node.outputs[0]
+    units = schedule.segments
+    found = [accesses(unit, graph) for unit in units]
+    starts, now = [], 0
+    for access in found:
+        starts.append(now)
+        now += access.ticks
+    ranges = tuple((s, s + a.ticks) for s, a in zip(starts, found, strict=True))
+    storage = _storages(graph, units)
+    lives = _lives(graph, found, starts, storage, now)
+    buffers = [_buffer(root, life) for root, life in lives.items()]
+    scratch: dict[str, str] = {}
+    lines: dict[str, str] = {}
+    state: dict[str, str] = {}
+    for unit, (lower, upper) in zip(units, ranges, strict=True):
+        if isinstance(unit, Layer):
+            if unit.scratch:
+                scratch[unit.node.name] = f"{unit.node.name}/scratch"
+                buffers.append(Buffer(scratch[unit.node.name], lower, upper, unit.scratch, ALIGN))
+            continue
+        buffers += _of_stream(unit, lower, upper, scratch, lines, state)
+    io = frozenset(storage[n] for n in (*graph.inputs, *graph.outputs) if n in storage)
+    return Lifetimes(tuple(buffers), storage, scratch, lines, state, io, ranges)
+
+
+def _of_stream(
+    unit: Segment,
+    lower: int,
+    upper: int,
+    scratch: dict[str, str],
+    lines: dict[str, str],
+    state: dict[str, str],
+) -> list[Buffer]:
+    """Lines, sums, counters, and one scratch that the members share: they take turns within a pass."""
+    assert unit.stream is not None
+    members = [layer for layer in unit.members if isinstance(layer, Layer)]
+    first = members[0].node.name
+    found = []
+    for tensor, line in unit.stream.lines.items():
+        if line.bytes:
+            lines[tensor] = f"{tensor}/line"
+            begin, end = line.live
+            found.append(Buffer(lines[tensor], lower + begin, lower + end, line.bytes, ALIGN))
+    for layer in members:
+        if layer.reduction is not None:
+            scratch[layer.node.name] = f"{layer.node.name}/sums"
+            found.append(Buffer(scratch[layer.node.name], lower, upper, layer.reduction.state_bytes, ALIGN))
+    shared = max((layer.scratch for layer in members if layer.reduction is None), default=0)
+    if shared:
+        name = f"{first}/scratch"
+        scratch.update({layer.node.name: name for layer in members if layer.scratch and layer.reduction is None})
+        found.append(Buffer(name, lower, upper, shared, ALIGN))
+    state[first] = f"{first}/state"
+    counters = len(members) + (unit.stream.pushed is not None)
+    feed = FEED_STATE if unit.stream.pushed is not None else 0
+    found.append(Buffer(state[first], lower, upper, LINE_STATE * counters + feed, ALIGN))
+    return found
+
+
+def _storages(graph: Graph, units: Sequence[Layer | Segment]) -> dict[str, str]:
+    """Run-time tensor -> the tensor that its storage is named after; tensors inside streams have none."""
+    last = _last_use(graph, units)
+    storage = {n: n for n in graph.inputs if not _pushed(n, units)}
+    ends = {n: last.get(n, 0) for n in storage}
+    caller = set(graph.inputs) | _output_roots(graph, units)
+    for step, unit in enumerate(units):
+        if isinstance(unit, Segment):
+            assert unit.stream is not None
+            for layer in unit.members:
+                assert isinstance(layer, Layer)
+                out = layer.node.outputs[0]
+                if out not in unit.stream.lines:
+                    storage[out] = out
+                    ends[out] = max(step, last.get(out, step))
+            continue
+        out = unit.node.outputs[0]
         root = out
-        if not layer.calls:
-            root = storage[layer.node.inputs[0]]
+        if not unit.calls:
+            root = storage[unit.node.inputs[0]]
         elif out not in caller:
             root = next(
                 (
                     storage[n]
-                    for n in in_place_inputs(layer, graph)
+                    for n in in_place_inputs(unit, graph)
                     if storage[n] not in caller and ends[storage[n]] == step
                 ),
                 out,
             )
         storage[out] = root
         ends[root] = max(ends.get(root, step), last.get(out, step))
-    starts = {root: _first_write(root, graph, layers) for root in ends}
-    size = {root: max(graph.tensors[n].bytes for n, r in storage.items() if r == root) for root in ends}
-    buffers = [Buffer(root, starts[root], ends[root] + 1, max(1, size[root]), ALIGN) for root in ends]
-    scratch = {}
-    for step, layer in enumerate(layers):
-        if layer.scratch:
-            scratch[layer.node.name] = f"{layer.node.name}/scratch"
-            buffers.append(Buffer(scratch[layer.node.name], step, step + 1, layer.scratch, ALIGN))
-    io = frozenset(storage[n] for n in (*graph.inputs, *graph.outputs))
-    return Lifetimes(tuple(buffers), storage, scratch, io)
+    return storage
 
 
-def _last_use(graph: Graph, layers: tuple[Layer, ...]) -> dict[str, int]:
+def _pushed(name: str, units: Sequence[Layer | Segment]) -> bool:
+    return any(isinstance(u, Segment) and u.stream is not None and u.stream.pushed == name for u in units)
+
+
+def _nodes(unit: Layer | Segment) -> tuple[Layer, ...]:
+    if isinstance(unit, Layer):
+        return (unit,)
+    return tuple(layer for layer in unit.members if isinstance(layer, Layer))
+
+
+def _last_use(graph: Graph, units: Sequence[Layer | Segment]) -> dict[str, int]:
     last: dict[str, int] = {}
-    for step, layer in enumerate(layers):
-        for name in graph.runtime_inputs(layer.node):
-            last[name] = step
+    for step, unit in enumerate(units):
+        for layer in _nodes(unit):
+            for name in graph.runtime_inputs(layer.node):
+                last[name] = step
     for name in graph.outputs:
-        last[name] = len(layers) - 1
+        last[name] = len(units) - 1
     return last
 
 
-def _output_roots(graph: Graph, layers: tuple[Layer, ...]) -> set[str]:
+def _output_roots(graph: Graph, units: Sequence[Layer | Segment]) -> set[str]:
     """The outputs and, behind aliasing layers, the tensors whose bytes they are."""
     found = set(graph.outputs)
-    for layer in reversed(layers):
-        if not layer.calls and layer.node.outputs[0] in found:
-            found.add(layer.node.inputs[0])
+    for unit in reversed(units):
+        for layer in reversed(_nodes(unit)):
+            if not layer.calls and layer.node.outputs[0] in found:
+                found.add(layer.node.inputs[0])
     return found
 
 
-def _first_write(root: str, graph: Graph, layers: tuple[Layer, ...]) -> int:
-    if root in graph.inputs:
-        return 0
-    return next(step for step, layer in enumerate(layers) if root in layer.node.outputs)
+def _lives(
+    graph: Graph, found: Sequence[Accesses], starts: Sequence[int], storage: Mapping[str, str], end: int
+) -> dict[str, _Life]:
+    lives: dict[str, _Life] = {}
+    for name, root in storage.items():
+        size = graph.tensors[name].bytes
+        life = lives.setdefault(root, _Life(size, [], []))
+        life.size = max(life.size, size)
+        if name in graph.inputs:
+            life.writes.append(((0, size, 0),))
+        if name in graph.outputs:
+            life.reads.append(((0, size, end - 1),))
+    for access, start in zip(found, starts, strict=True):
+        for pieces, side in ((access.writes, "writes"), (access.reads, "reads")):
+            for name, parts in pieces.items():
+                if name in storage:
+                    moved = tuple((a, b, start + t) for a, b, t in parts)
+                    getattr(lives[storage[name]], side).append(moved)
+        for name in access.writes:  # whole when the unit is over, also what nobody reads: traces look at it
+            if name in storage:
+                size = graph.tensors[name].bytes
+                lives[storage[name]].reads.append(((0, size, start + access.ticks - 1),))
+    return lives
+
+
+def _buffer(root: str, life: _Life) -> Buffer:
+    """Bytes from their first write to their last read."""
+    size = max(1, life.size)
+    cuts = sorted({0, size, *(at for p in (*life.writes, *life.reads) for s, e, _ in p for at in (s, e))})
+    pieces: list[tuple[int, int, int, int]] = []  # start, end, lower, upper
+    for start, end in zip(cuts, cuts[1:], strict=False):
+        lower = min((t for p in life.writes for s, e, t in p if s <= start and end <= e), default=-1)
+        upper = max((t for p in life.reads for s, e, t in p if s <= start and end <= e), default=-1)
+        if lower < 0:
+            continue  # no tensor has these bytes
+        piece = (start, end, lower, max(lower, upper) + 1)
+        if pieces and pieces[-1][1] == start and pieces[-1][2:] == piece[2:]:
+            pieces[-1] = (pieces[-1][0], *piece[1:])
+        else:
+            pieces.append(piece)
+    pieces = _fewer(pieces)
+    lower, upper = min(p[2] for p in pieces), max(p[3] for p in pieces)
+    if all(p[2:] == (lower, upper) for p in pieces):
+        return Buffer(root, lower, upper, size, ALIGN)
+    return Buffer(root, lower, upper, size, ALIGN, tuple(Span(a, b, s, e) for s, e, a, b in pieces))
+
+
+def _fewer(pieces: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, int]]:
+    """At most SPANS pieces: neighbours joined, alive while one of them is."""
+    if len(pieces) <= SPANS:
+        return pieces
+    bounds = [k * len(pieces) // SPANS for k in range(SPANS + 1)]
+    groups = [pieces[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [(g[0][0], g[-1][1], min(p[2] for p in g), max(p[3] for p in g)) for g in groups]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mcuc.ir import Node
@@ -18,11 +18,22 @@ class Tiling:
 
 
 @dataclass(frozen=True, eq=False)
+class Reduction:
+    """A layer that averages a whole image, done while the image passes by: `accumulate` adds a row of pixels to
+    `state_bytes` bytes of sums, `finish` turns the sums into the output."""
+
+    accumulate: tuple[Call, Kernel]
+    finish: tuple[Call, Kernel]
+    state_bytes: int
+
+
+@dataclass(frozen=True, eq=False)
 class Layer:
     """One node with the kernel chosen for each of its calls; no calls where the output is the input's bytes.
 
     scratch: bytes of the arena that the kernels need while the layer runs. why: reason of the choice, for the
-    manifest; refused: "kernel: reason" for those that were not taken.
+    manifest; refused: "kernel: reason" for those that were not taken. reduction: how a stream runs the layer where
+    its calls would need the whole image at once.
     """
 
     node: Node
@@ -32,6 +43,7 @@ class Layer:
     macs: int
     why: str = ""
     refused: tuple[str, ...] = ()
+    reduction: Reduction | None = None
 
     @property
     def table_bytes(self) -> int:
@@ -39,12 +51,53 @@ class Layer:
         return sum(table.bytes for call, _ in self.calls for table in call.tables)
 
 
+@dataclass(frozen=True)
+class Line:
+    """Where a stream keeps a tensor: row r in slot r % slots, and `window` columns of the row that is being written.
+
+    window 0: rows are written straight into their slots. slots 0: no row outlives the window. live: the passes
+    [lower, upper) of the stream in which any byte of it is in use.
+    """
+
+    slots: int
+    window: int
+    width: int
+    pixel_bytes: int
+    live: tuple[int, int]
+
+    @property
+    def slots_bytes(self) -> int:
+        """Of the whole rows, rounded up to words so that the window begins at one."""
+        return (self.slots * self.width * self.pixel_bytes + 3) & ~3
+
+    @property
+    def bytes(self) -> int:
+        """Of slots and window together."""
+        return self.slots_bytes + self.window * self.pixel_bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """How a segment's layers run together, row by row, nothing computed twice.
+
+    passes: bit j of an entry: member j computes its next output row in that pass, members in order. Bit len(members)
+    of an entry: the next row of `pushed`, an input that arrives by rows, is taken in before. steps: the most columns
+    that a member computes at a time, () for whole rows. lines: tensor inside the stream -> where its rows are.
+    """
+
+    passes: tuple[int, ...]
+    steps: tuple[int, ...]
+    lines: Mapping[str, Line]
+    pushed: str | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """A run of layers executed together. kind "layers": one after the other, each whole."""
+    """A run of layers executed together. kind "layers": one after the other, each whole; "stream": as `stream` says."""
 
     kind: str
     members: tuple[Layer | Segment, ...]
+    stream: Stream | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +110,23 @@ class Schedule:
     def layers(self) -> tuple[Layer, ...]:
         return tuple(_flatten(self.root))
 
+    @property
+    def segments(self) -> tuple[Layer | Segment, ...]:
+        """The layers that run alone and the streams, in execution order."""
+        return tuple(_units(self.root))
+
 
 def _flatten(segment: Segment) -> Iterator[Layer]:
     for member in segment.members:
         if isinstance(member, Segment):
             yield from _flatten(member)
+        else:
+            yield member
+
+
+def _units(segment: Segment) -> Iterator[Layer | Segment]:
+    for member in segment.members:
+        if isinstance(member, Segment) and member.stream is None:
+            yield from _units(member)
         else:
             yield member

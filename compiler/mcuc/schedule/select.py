@@ -9,7 +9,7 @@ from mcuc.errors import McucError
 from mcuc.ir import Graph, Node
 from mcuc.kernels._base import Call, Kernel, No, Rows
 from mcuc.ops._unary import table_call
-from mcuc.schedule import Layer, Tiling
+from mcuc.schedule import Layer, Reduction, Tiling
 from mcuc.targets import Chip
 
 IDENTITY = bytes(range(256))
@@ -41,7 +41,17 @@ def select(node: Node, graph: Graph, chip: Chip | None, tiling: Tiling, copy: bo
     macs = operator.cost(node, graph).macs
     scratch = max((kernel.scratch(call) for call, kernel in chosen), default=0)
     why = "output is the input's bytes" if not chosen else "first that applies"
-    return Layer(node, tuple(chosen), tiling, scratch, macs, why, tuple(dict.fromkeys(refused)))
+    reduction = None if copy else _reduction(node, graph, chip)
+    return Layer(node, tuple(chosen), tiling, scratch, macs, why, tuple(dict.fromkeys(refused)), reduction)
+
+
+def _reduction(node: Node, graph: Graph, chip: Chip | None) -> Reduction | None:
+    reduce = ops.get(node.op).reduction
+    found = None if reduce is None else reduce(node, graph)
+    if found is None:
+        return None
+    accumulate, finish = ((call, _first(call, chip)[0]) for call in found)
+    return Reduction(accumulate, finish, 4 * accumulate[0].channels)
 
 
 def _first(call: Call, chip: Chip | None) -> tuple[Kernel, list[str]]:

@@ -32,7 +32,7 @@ def _context(call: Call) -> Mapping[str, Any]:
 FAMILY = Family(
     "move",
     (
-        Kernel("move_gather", "move/gather.c.j2", _gather, no_scratch, _context),
+        Kernel("move_gather", "move/gather.c.j2", _gather, no_scratch, _context, in_order=False),
         Kernel("move_pad", "move/pad.c.j2", _pad, no_scratch, _context),
         Kernel("move_columns", "move/columns.c.j2", _columns, no_scratch, _context),
     ),

@@ -11,6 +11,7 @@ from mcuc.ir import Array, Graph, Node
 from mcuc.kernels._base import Call
 from mcuc.ops._base import Operator, int8_runtime, no_cost
 from mcuc.ops._pool import PoolAttrs, infer, pool_call, window_fits
+from mcuc.ops._reduce import reduction_calls
 from mcuc.ops._spatial import taps
 from mcuc.ops.average_pool_2d.onnx import to_onnx
 from mcuc.ops.average_pool_2d.tflite import from_tflite, to_tflite
@@ -38,6 +39,18 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     return (pool_call("average", node, graph),)
 
 
+def reduction(node: Node, graph: Graph) -> tuple[Call, Call] | None:
+    """Global pooling: one window that is the whole input."""
+    attrs: PoolAttrs = node.attrs
+    _, h, w, _ = graph.tensors[node.inputs[0]].shape
+    _, oh, ow, _ = graph.tensors[node.outputs[0]].shape
+    if attrs.window.kernel != (h, w) or attrs.window.pad != (0, 0, 0, 0) or (oh, ow) != (1, 1):
+        return None
+    low, high = attrs.clamp
+    params = {"count": h * w, "rounding": attrs.rounding, "act_min": low, "act_max": high}
+    return reduction_calls(node, graph, "average", params)
+
+
 OPERATOR = Operator(
     name="average_pool_2d",
     summary="average pooling",
@@ -45,6 +58,7 @@ OPERATOR = Operator(
     reference=reference,
     cost=no_cost,
     lower=lower,
+    reduction=reduction,
     limits=(int8_runtime, window_fits),
     tflite=("AVERAGE_POOL_2D",),
     from_tflite=from_tflite,

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from mcuc.ir import Array, Graph, Node, Tensor
-from mcuc.kernels._base import Call, Rows, Table
+from mcuc.kernels._base import Call, Table
 from mcuc.ops._base import Cost, Operator, Shape, int8_runtime
 from mcuc.ops._conv import ConvAttrs, bias_or_zeros, finish, requant_params, requant_tables, require_folded
-from mcuc.ops._spatial import taps
+from mcuc.ops._spatial import taps, window_rows
 from mcuc.ops.conv_2d import constant_weights
 from mcuc.ops.depthwise_conv_2d.onnx import to_onnx
 from mcuc.ops.depthwise_conv_2d.tflite import from_tflite, to_tflite
@@ -73,7 +73,7 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
         *requant_tables(attrs.requant, oc),
         Table("padding", "int8_t", np.full(c, attrs.pad_value, np.int8)),
     )
-    rows = Rows(0, width * c, h, kh, attrs.window.stride[0], attrs.window.dilation[0], attrs.window.pad[0])
+    rows = window_rows(attrs.window, h, width, c)
     return (Call("depthwise", params, tables, (rows,), oh, ow, oc, ow * oc, oc),)
 
 

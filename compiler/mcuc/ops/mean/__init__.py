@@ -13,6 +13,7 @@ from mcuc.kernels._base import Call, Rows
 from mcuc.numerics import requantize, wrap32
 from mcuc.ops._base import Operator, Shape, int8_runtime, no_cost
 from mcuc.ops._conv import requant_tables
+from mcuc.ops._reduce import reduction_calls
 from mcuc.ops.mean.attrs import MeanAttrs
 from mcuc.ops.mean.onnx import KINDS, from_onnx, to_onnx
 from mcuc.ops.mean.tflite import from_tflite, to_tflite
@@ -54,6 +55,17 @@ def few_groups(node: Node, graph: Graph) -> str | None:
     return None if len(groups(shape, node.attrs.axes)) <= 3 else f"axes {node.attrs.axes} of shape {shape}"
 
 
+def _output(attrs: MeanAttrs) -> dict[str, Any]:
+    """The constants of the output stage."""
+    return {
+        "rule": attrs.requant.rule,
+        "per_channel": False,
+        "out_zp": attrs.output_zero_point,
+        "act_min": attrs.clamp[0],
+        "act_max": attrs.clamp[1],
+    }
+
+
 def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     """One call of the mean family: each output element sums two nested strides of one input row."""
     attrs: MeanAttrs = node.attrs
@@ -75,14 +87,20 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
         "x_stride": 0 if dims[1][1] else strides[1],
         "c_stride": 0 if dims[2][1] else 1,
         "start": -attrs.input_zero_point * count,
-        "rule": r.rule,
-        "per_channel": False,
-        "out_zp": attrs.output_zero_point,
-        "act_min": attrs.clamp[0],
-        "act_max": attrs.clamp[1],
+        **_output(attrs),
     }
     h, w, c = kept
     return (Call("mean", params, requant_tables(r, 1), (rows,), h, w, c, w * c, c),)
+
+
+def reduction(node: Node, graph: Graph) -> tuple[Call, Call] | None:
+    """The mean over height and width of an image."""
+    attrs: MeanAttrs = node.attrs
+    shape = graph.tensors[node.inputs[0]].shape
+    if len(shape) != 4 or tuple(sorted(attrs.axes)) != (1, 2):
+        return None
+    params = {"start": -attrs.input_zero_point * shape[1] * shape[2], **_output(attrs)}
+    return reduction_calls(node, graph, "mean", params, requant_tables(attrs.requant, 1))
 
 
 OPERATOR = Operator(
@@ -92,6 +110,7 @@ OPERATOR = Operator(
     reference=reference,
     cost=no_cost,
     lower=lower,
+    reduction=reduction,
     limits=(int8_runtime, few_groups),
     tflite=("MEAN",),
     from_tflite=from_tflite,

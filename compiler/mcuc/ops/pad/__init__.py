@@ -9,7 +9,7 @@ import numpy as np
 
 from mcuc.errors import McucError
 from mcuc.ir import Array, DType, Graph, Node, Tensor
-from mcuc.kernels._base import Call, Rows
+from mcuc.kernels._base import Call, Columns, Rows
 from mcuc.ops._base import Built, Exported, Imported, Operator, Shape, int8_runtime, no_cost, zero_point_of
 from mcuc.ops.pad.onnx import KINDS, from_onnx, to_onnx
 
@@ -95,7 +95,7 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     three = _three(graph.tensors[node.inputs[0]].shape, node.attrs)
     assert three is not None  # at_most_three_axes
     (h, top, bottom), (w, left, right), (c, front, back) = three
-    rows = Rows(0, w * c, h, pad=top)
+    rows = Rows(0, w * c, h, pad=top, columns=Columns(c, pad=left))
     oh, ow, oc = top + h + bottom, left + w + right, front + c + back
     params = {"kind": "pad", "in_w": w, "in_c": c, "left": left, "front": front, "value": node.attrs.value}
     return (Call("move", params, (), (rows,), oh, ow, oc, ow * oc, oc),)

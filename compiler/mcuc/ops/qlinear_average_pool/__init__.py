@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from mcuc.ir import Array, Graph, Node
-from mcuc.kernels._base import Call, Rows
+from mcuc.kernels._base import Call
 from mcuc.ops._base import Operator, int8_runtime, no_cost
 from mcuc.ops._pool import infer, window_fits
-from mcuc.ops._spatial import taps
+from mcuc.ops._spatial import taps, window_rows
 from mcuc.ops.qlinear_average_pool.attrs import QLinearPoolAttrs
 from mcuc.ops.qlinear_average_pool.onnx import KINDS, from_onnx, to_onnx
 
@@ -62,7 +62,7 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
         "act_min": attrs.clamp[0],
         "act_max": attrs.clamp[1],
     }
-    rows = Rows(0, width * c, h, window.kernel[0], window.stride[0], window.dilation[0], window.pad[0])
+    rows = window_rows(window, h, width, c)
     return (Call("pool", params, (), (rows,), oh, ow, c, ow * c, c),)
 
 

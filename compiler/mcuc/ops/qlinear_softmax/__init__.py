@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from mcuc.ir import Array, Graph, Node, Tensor
-from mcuc.kernels._base import Call, Rows, Table
+from mcuc.kernels._base import Call, Columns, Rows, Table
 from mcuc.ops._base import Operator, Shape, int8_runtime, no_cost
 from mcuc.ops.qlinear_softmax.attrs import QLinearSoftmaxAttrs
 from mcuc.ops.qlinear_softmax.onnx import KINDS, from_onnx, to_onnx
@@ -45,7 +45,7 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
         "factor": f"{int(attrs.factor)}.0f",
         "zero_point": attrs.zero_point,
     }
-    rows = Rows(0, width * classes, 1)
+    rows = Rows(0, width * classes, 1, columns=Columns(classes))
     return (
         Call("softmax", params, (table,), (rows,), 1, width, classes, width * classes, classes, whole_channels=True),
     )

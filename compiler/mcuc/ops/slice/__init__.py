@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcuc.ir import Array, Graph, Node, Tensor
-from mcuc.kernels._base import Call, Rows
+from mcuc.kernels._base import Call, Columns, Rows
 from mcuc.ops._base import Operator, Shape, int8_runtime, no_cost
 from mcuc.ops._move import Axis, gather_call, image, strides, three_axes
 from mcuc.ops.slice.onnx import KINDS, from_onnx, to_onnx
@@ -57,7 +57,8 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     h, w, c = whole
     (by, bx, bc), (ny, nx, nc), (sy, sx, sc) = attrs.begin[-3:], attrs.size[-3:], attrs.step[-3:]
     index = () if sy > 0 else tuple(by + sy * y for y in range(ny))
-    rows = Rows(0, w * c, h, stride=max(sy, 1), pad=-by if sy > 0 else 0, offset=bx * c + bc, index=index)
+    columns = Columns(c, stride=sx, pad=-bx) if sx > 0 else None
+    rows = Rows(0, w * c, h, stride=max(sy, 1), pad=-by if sy > 0 else 0, offset=bx * c + bc, index=index, columns=columns)
     return (Call("move", {"kind": "gather", "sx": sx * c, "sc": sc}, (), (rows,), ny, nx, nc, nx * nc, nc),)
 
 

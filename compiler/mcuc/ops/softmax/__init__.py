@@ -9,7 +9,7 @@ import numpy as np
 
 from mcuc import numerics
 from mcuc.ir import Array, Graph, Node, Tensor
-from mcuc.kernels._base import Call, Rows, Table
+from mcuc.kernels._base import Call, Columns, Rows, Table
 from mcuc.ops._base import Operator, Shape, int8_runtime, no_cost
 from mcuc.ops.softmax.attrs import SoftmaxAttrs
 from mcuc.ops.softmax.onnx import to_onnx
@@ -40,7 +40,7 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     classes = shape[-1]
     width = prod(shape) // max(1, classes)
     table = Table("table", "int32_t", np.array(node.attrs.table, np.int32))
-    rows = Rows(0, width * classes, 1)
+    rows = Rows(0, width * classes, 1, columns=Columns(classes))
     return (
         Call(
             "softmax",

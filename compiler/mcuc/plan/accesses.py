@@ -1,0 +1,142 @@
+"""When the bytes of each tensor are written first and read last, in ticks: the finest steps of time of a schedule.
+
+A layer that runs alone has a tick an output row (or a share of its pixels where it runs as one long row); a stream has
+a tick a pass. Within a tick everything that it touches is alive, so nothing is assumed about the order inside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mcuc.ir import Graph
+from mcuc.kernels._base import Call, Kernel
+from mcuc.schedule import Layer, Segment, Stream
+from mcuc.schedule.access import Reads, grid, reads_of
+from mcuc.schedule.stream import Member, segment_members
+
+TICKS = 48  # of a layer that runs alone, at most: finer ones would seldom save a byte
+Pieces = tuple[tuple[int, int, int], ...]  # (start, end, tick): bytes [start, end) of a tensor, ascending
+
+
+@dataclass(frozen=True)
+class Accesses:
+    """One unit of a schedule. reads: tensor -> last tick that reads the bytes; writes: tensor -> first tick that
+    writes them, counted from the unit's first tick. Bytes that are not named are not touched."""
+
+    ticks: int
+    reads: Mapping[str, Pieces]
+    writes: Mapping[str, Pieces]
+
+
+def accesses(unit: Layer | Segment, graph: Graph) -> Accesses:
+    """The accesses of a layer that runs alone or of a stream."""
+    if isinstance(unit, Layer):
+        return _layer(unit, graph)
+    assert unit.stream is not None
+    return stream_accesses(unit.stream, segment_members(unit, graph), graph)
+
+
+def _layer(layer: Layer, graph: Graph) -> Accesses:
+    names = graph.runtime_inputs(layer.node)
+    output = layer.node.outputs[0]
+    size = graph.tensors[output].bytes
+    counts = [_ticks(call, kernel) for call, kernel in layer.calls]
+    found: dict[str, list[Pieces]] = {}
+    writes: Pieces = ((0, size, 0),)
+    begin = 0
+    for (call, kernel), count in zip(layer.calls, counts, strict=True):
+        for rows in call.rows:
+            name = names[rows.input]
+            total = graph.tensors[name].bytes
+            if count == 1 or rows.columns is None:
+                pieces: Pieces = ((0, total, begin + count - 1),)
+            elif call.height == 1:  # one long row, cut by columns
+                pixel = rows.columns.pixel_bytes
+                cuts = [c * call.width // count for c in range(count + 1)]
+                pieces = tuple((cuts[k] * pixel, cuts[k + 1] * pixel, begin + k) for k in range(count))
+            else:
+                ticks = [begin + y * count // call.height for y in range(call.height)]
+                pieces = _by_rows(reads_of((rows,), call.height), ticks, rows.height, rows.row_bytes)
+            found.setdefault(name, []).append(pieces)
+        if len(layer.calls) == 1 and count > 1:
+            writes = _written(call, count)
+        begin += count
+    return Accesses(max(1, begin), {n: latest(p) for n, p in found.items()}, {output: writes} if layer.calls else {})
+
+
+def _ticks(call: Call, kernel: Kernel) -> int:
+    if call.height > 1:
+        return min(TICKS, call.height)
+    cut = kernel.in_order and all(r.columns is not None and r.columns.taps == r.columns.stride == 1 for r in call.rows)
+    return min(TICKS, max(1, call.width // 4)) if cut and call.width * call.out_stride == call.out_row_bytes else 1
+
+
+def _written(call: Call, count: int) -> Pieces:
+    if call.height == 1:
+        cuts = [k * call.width // count * call.out_stride for k in range(count + 1)]
+        return tuple((cuts[k], cuts[k + 1], k) for k in range(count))
+    rows = range(call.height)
+    return merged(
+        (y * call.out_row_bytes, (y + 1) * call.out_row_bytes, y * count // call.height) for y in rows
+    )
+
+
+def _by_rows(reads: Reads, ticks: Sequence[int], height: int, row_bytes: int) -> Pieces:
+    """For every input row that is read, the last tick of an output row that reads it."""
+    last: dict[int, int] = {}
+    for y, (low, high) in enumerate(zip(reads.first, reads.last, strict=True)):
+        for r in range(low, high + 1):
+            last[r] = max(last.get(r, -1), ticks[y])
+    return merged((r * row_bytes, (r + 1) * row_bytes, last[r]) for r in sorted(last) if r < height)
+
+
+def stream_accesses(stream: Stream, members: Sequence[Member], graph: Graph) -> Accesses:
+    """The accesses of a stream to tensors that are kept whole."""
+    passes = len(stream.passes)
+    found: dict[str, list[Pieces]] = {}
+    writes: dict[str, Pieces] = {}
+    for j, member in enumerate(members):
+        row_pass = [p for p in range(passes) if stream.passes[p] >> j & 1]
+        for name, rows in member.outside.items():
+            g = grid(graph, name)
+            whole = rows.columns is None or g.height == 1
+            if whole:
+                pieces: Pieces = ((0, graph.tensors[name].bytes, row_pass[-1]),)
+            else:
+                done = len(row_pass)
+                cut = Reads(rows.first[:done], rows.last[:done], rows.columns)
+                pieces = _by_rows(cut, row_pass, g.height, g.row_bytes)
+            found.setdefault(name, []).append(pieces)
+        if member.sink:
+            size = graph.tensors[member.output].bytes
+            if member.layer.reduction is not None:
+                writes[member.output] = ((0, size, row_pass[-1]),)
+            else:
+                row = grid(graph, member.output).row_bytes
+                writes[member.output] = merged((y * row, (y + 1) * row, p) for y, p in enumerate(row_pass))
+    return Accesses(passes, {n: latest(p) for n, p in found.items()}, writes)
+
+
+def merged(pieces: Iterable[tuple[int, int, int]]) -> Pieces:
+    """Ascending pieces with neighbours of the same tick joined."""
+    out: list[tuple[int, int, int]] = []
+    for start, end, tick in pieces:
+        if out and out[-1][1] == start and out[-1][2] == tick:
+            out[-1] = (out[-1][0], end, tick)
+        elif end > start:
+            out.append((start, end, tick))
+    return tuple(out)
+
+
+def latest(parts: Sequence[Pieces]) -> Pieces:
+    """Several readers of one tensor: for every byte the latest tick."""
+    if len(parts) == 1:
+        return parts[0]
+    cuts = sorted({at for pieces in parts for start, end, _ in pieces for at in (start, end)})
+    out = []
+    for start, end in zip(cuts, cuts[1:], strict=False):
+        ticks = [t for pieces in parts for s, e, t in pieces if s <= start and end <= e]
+        if ticks:
+            out.append((start, end, max(ticks)))
+    return merged(out)
