@@ -15,6 +15,7 @@ from mcuc.emit.names import checked_identifier, identifier
 from mcuc.emulate import host
 from mcuc.emulate.cortex_m import CortexM
 from mcuc.emulate.stack import bound_of
+from mcuc.errors import McucError
 from mcuc.importers import load
 from mcuc.ir import Array, Graph
 from mcuc.plan import Plan
@@ -22,7 +23,9 @@ from mcuc.report.budgets import check_budgets
 from mcuc.report.make import deliver, make_report
 from mcuc.report.types import Accuracy, ParetoPoint, Report
 from mcuc.schedule import Schedule
-from mcuc.schedule.fit import fit
+from mcuc.schedule.explore import Explored, explore
+from mcuc.schedule.fit import Fitted, fit, least, over_budget
+from mcuc.schedule.remedies import remedies
 from mcuc.targets import Board, load_board
 from mcuc.toolchain import Firmware, Optimize, build_firmware
 from mcuc.verify.answers import Answers, check_answers, host_samples
@@ -36,7 +39,8 @@ Progress = Callable[[str], None]
 class Request:
     """What the user asks for. budget, flash: bytes, None for all that the board has; name: C prefix; profile: None
     for the file format's own; seed: of the random verification inputs; least: the schedule with the smallest arena
-    instead of the first that fits; latency_ms: of one inference as estimated, None for no limit."""
+    instead of the first that fits; latency_ms: of one inference as estimated, None for no limit; rows_in: the input
+    arrives by rows and is never held whole."""
 
     board: str = DEFAULT_BOARD
     budget: int | None = None
@@ -48,6 +52,7 @@ class Request:
     seed: int = 0
     least: bool = False
     latency_ms: float | None = None
+    rows_in: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,22 +119,31 @@ def compile_graph(
     graph = passes.check_supported(passes.optimize(graph))
 
     progress("planning memory")
-    schedule, plan = fit(graph, board, request.optimize, budget, request.least)
-
-    progress("writing C")
-    emitted = emit(graph, schedule, plan, name, source, board.chip.arena_align, DEFAULT_STACK)
+    explored = explore(graph, board.chip, request.optimize, pushed_input(graph, request))
+    beside = 0  # bytes of static data and stack, known once there is a firmware
 
     with os_errors(folder), tempfile.TemporaryDirectory(prefix="mcuc-") as scratch:
         work = Path(scratch)
-        progress("compiling for the board and the host")
-        with ThreadPoolExecutor(2) as pool:
-            image = pool.submit(build_image, emitted, board, request, work / "device")
-            program = pool.submit(host.build, emitted, graph, work / "host")
-            samples, wanted = host_samples(graph, schedule, request.seed)
-            firmware, program_built = image.result(), program.result()
+        while True:
+            fitted = fit_or_refuse(explored, board, budget, beside, request)
+            graph, schedule, plan = fitted.graph, fitted.schedule, fitted.plan
+
+            progress("writing C")
+            emitted = emit(graph, schedule, plan, name, source, board.chip.arena_align, DEFAULT_STACK)
+
+            progress("compiling for the board and the host")
+            with ThreadPoolExecutor(2) as pool:
+                image = pool.submit(build_image, emitted, board, request, work / "device")
+                program = pool.submit(host.build, emitted, graph, work / "host")
+                samples, wanted = host_samples(graph, schedule, request.seed)
+                firmware, program_built = image.result(), program.result()
+            core = CortexM(firmware.elf, board.chip, emitted.symbols)
+            found = beside_arena(core, board, firmware, f"{name}_run")
+            if plan.arena + found <= budget or found <= beside:
+                break
+            beside = found
 
         progress("verifying on the host and the emulated core")
-        core = CortexM(firmware.elf, board.chip, emitted.symbols)
 
         def traced() -> CortexM:
             elf = build_image(emitted, board, request, work / "traced", trace=True).elf
@@ -164,6 +178,43 @@ def compile_graph(
     return Compiled(
         graph, schedule, plan, emitted, replace(firmware, elf=folder / "firmware.elf"), answers, report, folder
     )
+
+
+def pushed_input(graph: Graph, request: Request) -> str | None:
+    """The input that arrives by rows, None where none was asked for. McucError("rows-in") for several inputs."""
+    if not request.rows_in:
+        return None
+    if len(graph.inputs) != 1:
+        raise McucError(
+            "rows-in",
+            f"the model has {len(graph.inputs)} inputs, one can arrive by rows",
+            where=", ".join(graph.inputs),
+            try_this="compile without --rows-in",
+        )
+    return graph.inputs[0]
+
+
+def fit_or_refuse(explored: Explored, board: Board, budget: int, beside: int, request: Request) -> Fitted:
+    """The schedule to take: the first by the goal whose arena fits beside the other bytes, or the smallest.
+
+    Raises McucError("over-budget") with what would help.
+    """
+    if not request.least:
+        found = fit(explored.candidates, budget - beside)
+        if found is not None:
+            return found
+    smallest = least(explored.candidates)
+    if smallest.plan.arena + beside <= budget:
+        return smallest
+    total = smallest.plan.arena + beside
+    ways = remedies(explored.ordered.graph, board, budget - beside, total, request.rows_in)
+    raise over_budget(smallest, beside, budget, ways)
+
+
+def beside_arena(core: CortexM, board: Board, firmware: Firmware, function: str) -> int:
+    """Bytes of SRAM besides the arena: static data, and the stack where it has a static bound."""
+    sizes = firmware.sizes
+    return sizes.data + sizes.bss + (bound_of(core.image, board.chip, function).bytes or 0)
 
 
 def stack_bytes(core: CortexM, board: Board, function: str, answers: Answers) -> tuple[int, tuple[str, ...]]:

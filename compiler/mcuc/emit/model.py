@@ -11,6 +11,7 @@ from mcuc import __version__
 from mcuc.emit import render
 from mcuc.emit.layers import KernelPool, layer_context
 from mcuc.emit.names import comment
+from mcuc.emit.rows_in import early_outputs, pushed_segment, rows_in_context
 from mcuc.emit.streams import stream_context
 from mcuc.emit.tables import TablePool
 from mcuc.errors import McucError
@@ -52,7 +53,9 @@ def emit(
     """
     pointer = _pointers(graph, plan)
     kernels, tables = KernelPool(name), TablePool(name)
-    units, symbols = _units(graph, schedule, plan, name, kernels, tables, pointer)
+    pushed = pushed_segment(schedule)
+    early = {} if pushed is None else early_outputs(pushed, graph, plan)
+    units, symbols = _units(graph, schedule, plan, name, kernels, tables, pointer, early)
     single = len(graph.inputs) == 1 and len(graph.outputs) == 1
     macro = name.upper()
     ends = [*_ends(graph, plan, name, "input", graph.inputs), *_ends(graph, plan, name, "output", graph.outputs)]
@@ -72,6 +75,7 @@ def emit(
         "units": units,
         "streamed": any(unit["streamed"] for unit in units),
         "layer_count": len(symbols),
+        "rows_in": None if pushed is None else rows_in_context(pushed, graph, plan, units[0], early),
         "single": single,
         "run_args": run_args,
         "inputs": graph.inputs,
@@ -103,14 +107,19 @@ def _units(
     kernels: KernelPool,
     tables: TablePool,
     pointer: dict[str, str],
+    early: dict[str, str],
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """The layers that run alone and the streams as text, and the functions of all layers in order."""
+    """The layers that run alone and the streams as text, and the functions of all layers in order.
+
+    early: where outputs lie that a stream writes before the caller's buffers are known.
+    """
     units: list[dict[str, Any]] = []
     symbols: list[str] = []
     for unit in schedule.segments:
         number = len(symbols)
         if not isinstance(unit, Layer):
-            found = stream_context(number, unit, graph, plan, name, kernels, tables, pointer)
+            known = pointer | early if unit.stream is not None and unit.stream.pushed is not None else pointer
+            found = stream_context(number, unit, graph, plan, name, kernels, tables, known)
             units.append({**found, "streamed": True})
             symbols += found["symbols"]
         elif unit.calls:
@@ -136,7 +145,7 @@ def _pointers(graph: Graph, plan: Plan) -> dict[str, str]:
             where=next(iter(set(graph.inputs) & set(graph.outputs))),
             try_this="remove the output from the model",
         )
-    caller = {plan.storage[n]: f"in{i}" for i, n in enumerate(graph.inputs)}
+    caller = {plan.storage[n]: f"in{i}" for i, n in enumerate(graph.inputs) if n in plan.storage}
     caller.update({plan.storage[n]: f"out{i}" for i, n in enumerate(graph.outputs)})
     return {n: caller.get(plan.storage[n], f"(int8_t *)(base + {offset}u)") for n, offset in plan.tensors.items()}
 
@@ -162,6 +171,6 @@ def _end(tensor: Tensor, plan: Plan, symbol: str) -> dict[str, Any]:
         "shape": tensor.shape,
         "scale": None if scale is None else f"{scale}f",
         "zero_point": 0 if quant is None else quant.zero_point[0],
-        "offset": plan.tensors[tensor.name],
+        "offset": plan.tensors.get(tensor.name),  # None for an input that arrives by rows
         "comment": comment(tensor.name),
     }

@@ -16,7 +16,7 @@ from mcuc.ir import Graph
 from mcuc.kernels._base import Columns, Rows, Table
 from mcuc.plan import Plan
 from mcuc.plan.lifetimes import FEED_STATE
-from mcuc.schedule import Layer, Line, Segment
+from mcuc.schedule import Line, Segment
 from mcuc.schedule.access import grid
 from mcuc.schedule.stream import Member, segment_members
 
@@ -69,7 +69,7 @@ def stream_context(
         texts.append(text)
         calls.append({"number": number + j, "bit": 1 << j, "call": call})
     symbol = f"{prefix}_stream_{number:02d}"
-    kinds = _arguments([n for n in (*sinks, *outside)], place)
+    kinds = _arguments([*sinks, *outside], place)
     pushed_arg = ", const int8_t *row" if stream.pushed else ""
     loop = render(
         "stream.c.j2",
@@ -145,16 +145,7 @@ def _windows(members: tuple[Member, ...], place: _Place) -> list[dict[str, Any]]
         if line.slots:
             row = line.width * line.pixel_bytes
             slot = f"(int8_t *)base + {offset} + (line[{j}].rows % {line.slots}) * {row}"
-        readers = [
-            {
-                "bit": 1 << k,
-                "line": k,
-                "out_width": m.width,
-                **({"pad": 0, "stride": 0} if (c := m.inside[name].columns) is None else {"pad": c.pad, "stride": c.stride}),
-            }
-            for k, m in enumerate(members)
-            if name in m.inside
-        ]
+        readers = [_reader(k, m, m.inside[name].columns) for k, m in enumerate(members) if name in m.inside]
         found.append(
             {
                 "bit": 1 << j,
@@ -167,6 +158,12 @@ def _windows(members: tuple[Member, ...], place: _Place) -> list[dict[str, Any]]
             }
         )
     return found
+
+
+def _reader(k: int, member: Member, columns: Columns | None) -> dict[str, int]:
+    """What a reader frees of a window; nothing before its row is complete where it reads whole rows."""
+    pad, stride = (0, 0) if columns is None else (columns.pad, columns.stride)
+    return {"bit": 1 << k, "line": k, "out_width": member.width, "pad": pad, "stride": stride}
 
 
 def _member(j: int, member: Member, step: int, place: _Place) -> tuple[str, str]:
@@ -185,12 +182,13 @@ def _member(j: int, member: Member, step: int, place: _Place) -> tuple[str, str]
     calls = []
     for c, (call, kernel) in enumerate(layer.calls):
         at, rows = 0, []
-        for k, r in enumerate(call.rows):
-            rows.append(_rows(r, names[r.input], at, f"{where}_{c}_{k}", place, bool(step)))
+        for r in call.rows:
+            rows.append(_rows(r, names[r.input], at, place, bool(step)))
             at += r.count
         scratch = "NULL"
         if layer.node.name in place.plan.scratch and (kernel.scratch(call) or layer.reduction is not None):
             scratch = f"base + {place.plan.scratch[layer.node.name]}u"
+        spot = where if c == 0 else f"{where}_{c}"
         calls.append(
             {
                 "rows": rows,
@@ -200,7 +198,7 @@ def _member(j: int, member: Member, step: int, place: _Place) -> tuple[str, str]
                 "out_stride": call.out_stride,
                 "channels": call.channels,
                 "scratch": scratch,
-                "tables": "".join(f", {place.tables.symbol(t, where if c == 0 else f'{where}_{c}')}" for t in call.tables),
+                "tables": "".join(f", {place.tables.symbol(t, spot)}" for t in call.tables),
             }
         )
     finish = None
@@ -213,7 +211,8 @@ def _member(j: int, member: Member, step: int, place: _Place) -> tuple[str, str]
             "channels": call.channels,
             "tables": "".join(f", {place.tables.symbol(t, where + '_f')}" for t in call.tables),
         }
-    title = f"{layer.node.name}: rows of {'x'.join(map(str, graph.tensors[member.output].shape))}, tensor {member.output}"
+    shape = "x".join(map(str, graph.tensors[member.output].shape))
+    title = f"{layer.node.name}: rows of {shape}, tensor {member.output}"
     text = render(
         "member.c.j2",
         symbol=symbol,
@@ -280,7 +279,7 @@ def _last(r: Rows, place: _Place) -> str:
     return f"mcuc_least({last}, {r.height - 1})"
 
 
-def _rows(r: Rows, name: str, at: int, where: str, place: _Place, windowed: bool) -> dict[str, Any]:
+def _rows(r: Rows, name: str, at: int, place: _Place, windowed: bool) -> dict[str, Any]:
     """How one set of rows is found: in a tensor that is whole, in slots, in a window, or in the pushed row."""
     row_bytes = r.row_bytes
     if name in place.pointers:
@@ -296,9 +295,9 @@ def _rows(r: Rows, name: str, at: int, where: str, place: _Place, windowed: bool
         else:
             window = "NULL"
         slots = f"(int8_t *)base + {offset}" if line.slots else "NULL"
-        found = (
-            f"mcuc_line_row(&line[{i}], r, {r.height}, {slots}, {line.slots}, {row_bytes}, {window}, {line.pixel_bytes})"
-        )
-    return {"at": at, "count": r.count, "dilation": r.dilation, "first": _first(r, place), "row": found, "offset": r.offset}
+        where = f"{slots}, {line.slots}, {row_bytes}, {window}, {line.pixel_bytes}"
+        found = f"mcuc_line_row(&line[{i}], r, {r.height}, {where})"
+    first = _first(r, place)
+    return {"at": at, "count": r.count, "dilation": r.dilation, "first": first, "row": found, "offset": r.offset}
 
 

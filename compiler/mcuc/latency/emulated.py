@@ -212,6 +212,8 @@ def _stacked_plan(graph: Graph, layer: Layer) -> Plan:
     return Plan(
         tensors=tensors,
         scratch={layer.node.name: at},
+        lines={},
+        state={},
         storage={n: n for n in tensors},
         buffers=(),
         offsets={},
@@ -220,5 +222,6 @@ def _stacked_plan(graph: Graph, layer: Layer) -> Plan:
         work=arena,
         lower_bound=arena,
         optimal=False,
+        ranges=((0, 1),),
         live=(arena,),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mcuc.ir import Graph
 from mcuc.kernels._base import Call, Kernel
-from mcuc.schedule import Layer, Segment, Stream
+from mcuc.schedule import Layer, Segment, Stream, Tiling
 from mcuc.schedule.access import Reads, grid, reads_of
 from mcuc.schedule.stream import Member, segment_members
 
@@ -41,7 +41,7 @@ def _layer(layer: Layer, graph: Graph) -> Accesses:
     names = graph.runtime_inputs(layer.node)
     output = layer.node.outputs[0]
     size = graph.tensors[output].bytes
-    counts = [_ticks(call, kernel) for call, kernel in layer.calls]
+    counts = [_ticks(call, kernel, layer.tiling) for call, kernel in layer.calls]
     found: dict[str, list[Pieces]] = {}
     writes: Pieces = ((0, size, 0),)
     begin = 0
@@ -65,9 +65,11 @@ def _layer(layer: Layer, graph: Graph) -> Accesses:
     return Accesses(max(1, begin), {n: latest(p) for n, p in found.items()}, {output: writes} if layer.calls else {})
 
 
-def _ticks(call: Call, kernel: Kernel) -> int:
+def _ticks(call: Call, kernel: Kernel, tiling: Tiling) -> int:
     if call.height > 1:
         return min(TICKS, call.height)
+    if 0 < tiling.channels < call.channels and not call.whole_channels:
+        return 1  # the row is gone through once for every block of channels
     cut = kernel.in_order and all(r.columns is not None and r.columns.taps == r.columns.stride == 1 for r in call.rows)
     return min(TICKS, max(1, call.width // 4)) if cut and call.width * call.out_stride == call.out_row_bytes else 1
 

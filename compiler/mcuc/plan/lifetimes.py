@@ -16,6 +16,7 @@ from mcuc.plan.place import Buffer, Span
 from mcuc.schedule import Layer, Schedule, Segment
 from mcuc.schedule.select import in_place_inputs
 
+CACHE_LINE = 32  # bytes, of the Cortex-M7: DMA into the push buffer must not share a line with anything else
 ALIGN = 4  # whole words, so that copies and DSP loads start aligned
 SPANS = 96  # of a storage, at most; with more of them placing takes longer and saves little
 LINE_STATE, FEED_STATE = 8, 12  # bytes of mcuc_line_t and mcuc_feed_t
@@ -45,6 +46,11 @@ class _Life:
     size: int
     writes: list[Pieces]
     reads: list[Pieces]
+
+
+def push_buffer(tensor: str) -> str:
+    """Among the lines, the buffer for the next row of an input that arrives by rows."""
+    return f"{tensor}/row"
 
 
 def lifetimes(graph: Graph, schedule: Schedule) -> Lifetimes:
@@ -106,7 +112,14 @@ def _of_stream(
         found.append(Buffer(name, lower, upper, shared, ALIGN))
     state[first] = f"{first}/state"
     counters = len(members) + (unit.stream.pushed is not None)
-    feed = FEED_STATE if unit.stream.pushed is not None else 0
+    feed = 0
+    if unit.stream.pushed is not None:
+        feed = FEED_STATE
+        lines[push_buffer(unit.stream.pushed)] = push_buffer(unit.stream.pushed)
+        line = unit.stream.lines[unit.stream.pushed]
+        row = line.width * line.pixel_bytes
+        padded = row + -row % CACHE_LINE
+        found.append(Buffer(push_buffer(unit.stream.pushed), lower, upper, padded, CACHE_LINE))
     found.append(Buffer(state[first], lower, upper, LINE_STATE * counters + feed, ALIGN))
     return found
 

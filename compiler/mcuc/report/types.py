@@ -87,7 +87,13 @@ class PlanReport:
 
 @dataclass(frozen=True)
 class BufferReport:
-    """One rectangle of the memory map: bytes [offset, offset + size) during steps [lower, upper)."""
+    """One buffer of the memory map: bytes [offset, offset + size) of the arena during ticks [lower, upper).
+
+    kind: input, output, activation, line (rows of a tensor inside a stream), scratch, sums (of a layer that averages an
+    image row by row), counters (of a stream), push buffer (rows of an input that arrives by rows). spans: what of it is
+    in use when, as (lower, upper, start, end): ticks [lower, upper) on the scale of the segments, bytes [start, end)
+    from the buffer's own start; empty: all of it, all the time.
+    """
 
     name: str
     kind: str
@@ -95,6 +101,39 @@ class BufferReport:
     upper: int
     offset: int
     size: int
+    spans: tuple[tuple[int, int, int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class SegmentReport:
+    """A layer that runs alone or a stream (layers that run together row by row), in execution order.
+
+    name: the layer's, of a stream "first ... last"; kind: "layer" or "stream"; lower, upper: its ticks (a tick is an
+    output row or a share of a layer, in a stream a pass); layers: how many; live: the most bytes of the arena alive in
+    one tick of it; weight_reads: how often the kernels start over the weights of the layer, of a stream's layer where
+    that is most often, 0 where it has none. The rest is 0 for a layer:
+    live_alone: the most bytes alive in one tick if all layers ran alone, in the same order; weight_reads_alone: likewise;
+    columns: that the widest layer computes at a time, 0 for whole rows; passes: over the layers; line_bytes: of the
+    tensors that are never held whole, as whole_bytes says how large those are; other_bytes: the stream's sums and
+    counters; extra_macs: computed more than once. pushed: the input that arrives by rows, "" for none.
+    """
+
+    name: str
+    kind: str
+    lower: int
+    upper: int
+    layers: int
+    live: int
+    weight_reads: int = 0
+    live_alone: int = 0
+    weight_reads_alone: int = 0
+    columns: int = 0
+    passes: int = 0
+    line_bytes: int = 0
+    whole_bytes: int = 0
+    other_bytes: int = 0
+    extra_macs: int = 0
+    pushed: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,7 +151,8 @@ class ParetoPoint:
 @dataclass(frozen=True)
 class Report:
     """report.json. cycles_band: the estimate's relative error band (0.25 means +-25 %); evidence: class of the figures
-    ("emulated" counts, "estimated" cycles); build: facts of a search, empty for a compiled file."""
+    ("emulated" counts, "estimated" cycles); pareto: of a search, empty for a compiled file; segments: of the schedule,
+    empty in reports of earlier versions, where a tick of the memory map is a layer."""
 
     model: str
     board: str
@@ -137,3 +177,4 @@ class Report:
     notes: tuple[str, ...]
     pareto: tuple[ParetoPoint, ...] = ()
     mix: Mapping[str, int] | None = None
+    segments: tuple[SegmentReport, ...] = ()

@@ -2,28 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from mcuc import ops
+from mcuc.errors import McucError
 from mcuc.ir import Graph
-from mcuc.schedule import Schedule, Segment, Tiling
+from mcuc.schedule import Layer, Schedule, Segment, Tiling
+from mcuc.schedule.order import Ordered, order
+from mcuc.schedule.partition import Partition, front, schedule_of, units
 from mcuc.schedule.select import select
 from mcuc.targets import Chip
 
+# What `balanced` may cost in instructions against the fastest schedule, estimated so that the true share stays below
+# 5 % (benchmarks/memory.py compares), and what a MAC takes of them on a Cortex-M4, by family.
+BALANCED_SHARE = 0.04
+PER_MAC = {"dot": 2.4, "depthwise": 5.5}
 
-def explore(graph: Graph, chip: Chip | None, goal: str, tiling: Tiling | None = None) -> Iterator[Schedule]:
-    """Schedules of the graph for the goal (latency, balanced, sram, flash), cheapest first.
 
-    Layer by layer is the only class of schedules so far; every goal begins with it.
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A schedule to try. peak: bytes that no placement can be below; cost: instructions beyond the fastest schedule,
+    estimated."""
+
+    partition: Partition
+    layers: tuple[Layer, ...]
+    graph: Graph
+    pushed: str | None
+
+    @property
+    def peak(self) -> int:
+        return self.partition.peak
+
+    @property
+    def cost(self) -> float:
+        return self.partition.cost
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The tree of segments, with every stream worked out."""
+        return schedule_of(self.partition, self.layers, self.graph, self.pushed)
+
+
+@dataclass(frozen=True, eq=False)
+class Explored:
+    """candidates: in the order in which to try them; ordered: the layers' order, with what is proven of it."""
+
+    candidates: tuple[Candidate, ...]
+    ordered: Ordered
+
+
+def explore(graph: Graph, chip: Chip | None, goal: str, pushed: str | None = None) -> Explored:
+    """Schedules of the graph on the front of SRAM and cost, in the order in which the goal wants them tried.
+
+    latency, flash: the cheapest first (layer by layer has the least code), smaller arenas after it. balanced: the
+    smallest arena that costs next to nothing, then smaller ones. sram: the smallest arena first. pushed: an input that
+    arrives row by row and is never held whole.
+    Raises McucError("rows-in") when the layers that read it cannot run row by row.
     """
-    yield layer_by_layer(graph, chip, tiling or Tiling())
+    ordered = order(graph)
+    graph = ordered.graph
+    layers = layers_of(graph, chip, Tiling())
+    found = front(units(layers, graph, pushed), len(layers))
+    if not found:
+        assert pushed is not None
+        raise _not_by_rows(graph, layers, pushed)
+    candidates = tuple(Candidate(p, layers, graph, pushed) for p in found)
+    if goal == "sram":
+        return Explored(candidates[::-1], ordered)
+    if goal == "balanced":
+        base = sum(PER_MAC.get(layer.calls[0][0].family, 0.0) * layer.macs for layer in layers if layer.calls)
+        allowed = candidates[0].cost + BALANCED_SHARE * base
+        cheap = sum(c.cost <= allowed for c in candidates)
+        return Explored(candidates[max(0, cheap - 1) :], ordered)
+    return Explored(candidates, ordered)
 
 
 def layer_by_layer(graph: Graph, chip: Chip | None, tiling: Tiling) -> Schedule:
     """Every layer whole, in the graph's order."""
+    return Schedule(Segment("layers", layers_of(graph, chip, tiling)))
+
+
+def layers_of(graph: Graph, chip: Chip | None, tiling: Tiling) -> tuple[Layer, ...]:
+    """The layers of the graph's nodes, in its order, with their kernels chosen."""
     copies = _copied_aliases(graph)
-    layers = tuple(select(node, graph, chip, tiling, copy=node.name in copies) for node in graph.nodes)
-    return Schedule(Segment("layers", layers))
+    return tuple(select(node, graph, chip, tiling, copy=node.name in copies) for node in graph.nodes)
+
+
+def _not_by_rows(graph: Graph, layers: Sequence[Layer], pushed: str) -> McucError:
+    readers = [layer.node.name for layer in layers if pushed in graph.runtime_inputs(layer.node)]
+    shape = graph.tensors[pushed].shape
+    return McucError(
+        "rows-in",
+        f"input {pushed!r} of shape {shape} cannot arrive row by row: the layers up to its last reader "
+        f"({', '.join(readers[:3])}) do not all run on rows of an image",
+        where=pushed,
+        try_this="compile without --rows-in; inputs of shape [1, rows, columns, channels] that go into convolutions, "
+        "pools and element-wise layers can arrive by rows",
+    )
 
 
 def _copied_aliases(graph: Graph) -> set[str]:

@@ -2,44 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from mcuc.errors import McucError
 from mcuc.ir import Graph
 from mcuc.plan import Plan, plan
 from mcuc.schedule import Schedule
-from mcuc.schedule.explore import explore
-from mcuc.targets import Board
+from mcuc.schedule.explore import Candidate
+
+LEAST_TRIES = 4  # of the candidates with the lowest peaks, whose placements may come out in another order
 
 
-def fit(graph: Graph, board: Board, goal: str, budget: int, least: bool = False) -> tuple[Schedule, Plan]:
-    """The cheapest schedule by the goal whose arena fits the budget (bytes), with its plan; least: the smallest arena.
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A schedule with its plan. graph: with its nodes in the schedule's order."""
 
-    Raises McucError("over-budget") naming the layer of the peak and what to try.
+    candidate: Candidate
+    plan: Plan
+
+    @property
+    def graph(self) -> Graph:
+        return self.candidate.graph
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.candidate.schedule
+
+
+def fit(candidates: Sequence[Candidate], arena: int) -> Fitted | None:
+    """The first candidate whose arena is at most `arena` bytes; None where no plan is."""
+    for candidate in candidates:
+        if candidate.peak <= arena:
+            found = plan(candidate.graph, candidate.schedule)
+            if found.arena <= arena:
+                return Fitted(candidate, found)
+    return None
+
+
+def least(candidates: Sequence[Candidate]) -> Fitted:
+    """The smallest arena among the candidates with the lowest peaks."""
+    lowest = sorted(candidates, key=lambda c: c.peak)[:LEAST_TRIES]
+    planned = [Fitted(c, plan(c.graph, c.schedule)) for c in lowest]
+    return min(planned, key=lambda f: (f.plan.arena, f.candidate.cost))
+
+
+def over_budget(fitted: Fitted, beside: int, budget: int, remedies: Sequence[str]) -> McucError:
+    """What does not fit even in the smallest schedule, where its peak is, and what would help.
+
+    beside: bytes of static data and stack; remedies: in words, the cheapest first.
     """
-    best: tuple[Schedule, Plan] | None = None
-    for schedule in explore(graph, board.chip, goal):
-        found = plan(graph, schedule)
-        if found.arena <= budget and not least:
-            return schedule, found
-        if best is None or found.arena < best[1].arena:
-            best = (schedule, found)
-    assert best is not None
-    if best[1].arena <= budget:
-        return best
-    raise over_budget(graph, *best, budget, board)
-
-
-def over_budget(graph: Graph, schedule: Schedule, found: Plan, budget: int, board: Board) -> McucError:
-    """What does not fit, where the peak is, and what would help."""
+    graph, found = fitted.graph, fitted.plan
     step = max(range(len(found.live)), key=lambda t: found.live[t])
-    node = schedule.layers[step].node
-    inputs = ", ".join(f"{n!r} {graph.tensors[n].bytes:,} B" for n in graph.runtime_inputs(node))
-    out = graph.tensors[node.outputs[0]]
+    layer = fitted.schedule.layers[step]
+    inputs = ", ".join(f"{n!r} {graph.tensors[n].bytes:,} B" for n in graph.runtime_inputs(layer.node))
+    out = graph.tensors[layer.node.outputs[0]]
+    total = found.arena + beside
     return McucError(
         "over-budget",
-        f"the arena needs {found.arena:,} bytes ({found.arena / 1024:.1f} KB), the SRAM budget is {budget:,} "
-        f"({budget / 1024:.1f} KB): {found.arena - budget:,} bytes over",
-        where=f"layer {node.name} holds the peak of {found.live[step]:,} bytes "
+        f"the least that the model takes is {total:,} bytes ({total / 1024:.1f} KB): arena {found.arena:,}, static "
+        f"data and stack {beside:,}; the SRAM budget is {budget:,} ({budget / 1024:.1f} KB): {total - budget:,} bytes over",
+        where=f"layer {layer.node.name} is where {found.live[step]:,} bytes are in use "
         f"(in {inputs}; out {out.name!r} {out.bytes:,} B)",
-        try_this="a board with more SRAM (mcuc boards), a smaller input, or fewer channels in the layer named; "
-        f"{board.name} has {board.sram_bytes:,} bytes",
+        try_this="; ".join(remedies),
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mcuc.ir import Graph
 from mcuc.plan.accesses import Accesses, accesses, stream_accesses
-from mcuc.plan.lifetimes import FEED_STATE, LINE_STATE
+from mcuc.plan.lifetimes import CACHE_LINE, FEED_STATE, LINE_STATE
 from mcuc.schedule import Layer, Schedule, Segment
 from mcuc.schedule.access import grid
 from mcuc.schedule.select import in_place_inputs
@@ -23,7 +23,8 @@ BLOCKS = (0, 8, 2)  # columns at a time: whole rows, and two sizes that trade sp
 # Instructions, measured on emulated Cortex-M4 streams and rounded up (benchmarks/streams.py).
 PER_RUN = 60  # a member's call: row pointers, limits, the kernel's entry
 PER_PASS = 30  # the loop, for each member
-PER_BYTE = 1.5  # a byte that leaves a window
+PER_BYTE = 3.0  # a byte that leaves a window, and what moves up behind it
+PER_DEPTHWISE_MAC = 0.75  # the compiler unrolls the taps less where rows come from rings
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +128,9 @@ def _streams(
     for block in BLOCKS:
         stream = make_stream(members, graph, block, pushed, played, exact=False)
         touched = touched or stream_accesses(stream, members, graph)
+        row = 0 if pushed is None else grid(graph, pushed).row_bytes
         fixed = [
+            row + -row % CACHE_LINE,
             LINE_STATE * (len(members) + (pushed is not None)) + (FEED_STATE if pushed else 0),
             max((m.layer.scratch for m in members if m.layer.reduction is None), default=0),
             *(m.layer.reduction.state_bytes for m in members if m.layer.reduction is not None),
@@ -185,6 +188,8 @@ def _stream_cost(
     for j, m in enumerate(members):
         runs = m.height * (-(-m.width // steps[j]) if block else 1)
         total += runs * PER_RUN
+        if m.layer.calls[0][0].family == "depthwise":
+            total += PER_DEPTHWISE_MAC * m.layer.macs
         if block and not m.sink:
             total += PER_BYTE * m.height * grid(graph, m.output).row_bytes
     return total + PER_PASS * len(members) * len(played.passes)

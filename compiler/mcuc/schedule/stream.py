@@ -17,7 +17,7 @@ import numpy as np
 from mcuc.ir import Array, Graph
 from mcuc.kernels._base import Columns
 from mcuc.schedule import Layer, Line, Segment, Stream
-from mcuc.schedule.access import Grid, Reads, grid, reads, ringable, streamable
+from mcuc.schedule.access import Reads, grid, reads, ringable, streamable
 
 MOST_MEMBERS = 31  # bits of a pass, and one for the pushed row
 _NEVER = 1 << 40  # more than any row
@@ -233,8 +233,9 @@ def _windows(
     seen: set[tuple[int, tuple[bool, ...]]] = set()
     for p, mask in enumerate(played.passes):
         old = played.rows[p]
+        firing = [bool(mask >> j & 1) for j in range(len(members))]
         current = tuple(
-            bool(mask >> j & 1) and n in producer and bool(mask >> producer[n] & 1) and r.last[old[j]] == old[producer[n]]
+            firing[j] and n in producer and firing[producer[n]] and r.last[old[j]] == old[producer[n]]
             for j, m in enumerate(members)
             for n, r in m.inside.items()
         )

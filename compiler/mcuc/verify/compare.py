@@ -47,10 +47,7 @@ def emulated(
 
     Raises McucError("emulated-result") when the program ends with an error, and what CortexM.run raises.
     """
-    pokes = [
-        Poke("mcuc_arena", plan.tensors[n], np.ascontiguousarray(a, graph.tensors[n].dtype.value).tobytes())
-        for n, a in zip(graph.inputs, sample, strict=True)
-    ]
+    pokes = _pokes(graph, plan, sample)
     dumps = [Dump("mcuc_arena", plan.tensors[n], graph.tensors[n].bytes) for n in graph.outputs]
     run = core.run(pokes, dumps, timeout_s=timeout_s, audit=audit)
     if run.exit_code != 0:
@@ -65,6 +62,16 @@ def emulated(
         for n, data in zip(graph.outputs, run.dumps, strict=True)
     )
     return outs, run
+
+
+def _pokes(graph: Graph, plan: Plan, sample: Sequence[Array]) -> list[Poke]:
+    """The inputs in the arena; one that arrives by rows has a place of its own in the test firmware."""
+    found = []
+    for name, a in zip(graph.inputs, sample, strict=True):
+        data = np.ascontiguousarray(a, graph.tensors[name].dtype.value).tobytes()
+        held = name in plan.tensors
+        found.append(Poke("mcuc_arena" if held else "mcuc_input", plan.tensors[name] if held else 0, data))
+    return found
 
 
 def first_wrong(a: Outputs, b: Outputs) -> int:
@@ -90,10 +97,7 @@ def first_difference_emulated(
 ) -> str:
     """The first layer whose output on the emulated core differs; traced is the firmware built with MCUC_TRACE."""
     layers = [layer for layer in schedule.layers if layer.calls]
-    pokes = [
-        Poke("mcuc_arena", plan.tensors[n], np.ascontiguousarray(a).tobytes())
-        for n, a in zip(graph.inputs, sample, strict=True)
-    ]
+    pokes = _pokes(graph, plan, sample)
     run = traced.run(pokes, [Dump("mcuc_trace_hash", 0, 4 * len(layers))])
     return _first(graph, schedule, sample, np.frombuffer(run.dumps[0], np.uint32).tolist())
 

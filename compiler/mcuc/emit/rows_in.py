@@ -1,0 +1,55 @@
+"""The streaming entry of a model whose input arrives by rows: begin, push_rows, finish."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mcuc.ir import Graph
+from mcuc.plan import Plan
+from mcuc.plan.lifetimes import FEED_STATE, LINE_STATE, push_buffer
+from mcuc.schedule import Layer, Schedule, Segment
+from mcuc.schedule.access import grid
+
+
+def pushed_segment(schedule: Schedule) -> Segment | None:
+    """The stream that takes the input in row by row, always the first; None where the input is held whole."""
+    first = next(iter(schedule.segments), None)
+    if isinstance(first, Segment) and first.stream is not None and first.stream.pushed is not None:
+        return first
+    return None
+
+
+def early_outputs(segment: Segment, graph: Graph, plan: Plan) -> dict[str, str]:
+    """Model outputs that are written before finish names the caller's buffer -> where they lie until then."""
+    assert segment.stream is not None
+    made = [m.node.outputs[0] for m in segment.members if isinstance(m, Layer)]
+    return {n: f"(int8_t *)(base + {plan.tensors[n]}u)" for n in made if n in graph.outputs}
+
+
+def rows_in_context(
+    segment: Segment, graph: Graph, plan: Plan, unit: Mapping[str, Any], early: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the templates need. unit: the stream's own context; early: of early_outputs."""
+    stream = segment.stream
+    assert stream is not None and stream.pushed is not None
+    first = segment.members[0]
+    assert isinstance(first, Layer)
+    g = grid(graph, stream.pushed)
+    state = plan.state[first.node.name]
+    buffer = next(b for b in plan.buffers if b.id == push_buffer(stream.pushed))
+    return {
+        "rows": g.height,
+        "row_bytes": g.row_bytes,
+        "buffer_bytes": buffer.size,
+        "buffer": plan.lines[push_buffer(stream.pushed)],
+        "feed": state,
+        "lines": state + FEED_STATE,
+        "lines_bytes": LINE_STATE * unit["lines"],
+        "sums": unit["sums"],
+        "passes": len(stream.passes),
+        "call": unit["call"],
+        "early": [
+            {"out": f"out{graph.outputs.index(n)}", "at": at, "bytes": graph.tensors[n].bytes} for n, at in early.items()
+        ],
+    }

@@ -1,0 +1,157 @@
+"""A schedule and its plan as the report shows them: the segments with what streams save and cost, the memory map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mcuc.ir import Graph
+from mcuc.plan import Plan, live_bytes
+from mcuc.plan.lifetimes import lifetimes
+from mcuc.report.types import BufferReport, SegmentReport
+from mcuc.schedule import Layer, Schedule, Segment, Stream, Tiling
+from mcuc.schedule.explore import layer_by_layer
+from mcuc.schedule.stream import Member, reachable, segment_members
+from mcuc.targets import Chip
+
+
+def segment_reports(graph: Graph, schedule: Schedule, plan: Plan, chip: Chip | None) -> tuple[SegmentReport, ...]:
+    """One entry for each unit of the schedule, in execution order. graph: its nodes in the schedule's order."""
+    plain = {layer.node.name: layer for layer in layer_by_layer(graph, chip, Tiling()).layers}
+    alone = _live_alone(graph, Schedule(Segment("layers", tuple(plain[x.node.name] for x in schedule.layers))))
+    kinds = buffer_kinds(graph, schedule)
+    found = []
+    live = live_bytes(plan.buffers, plan.ranges)
+    for unit, (lower, upper), most in zip(schedule.segments, plan.ranges, live, strict=True):
+        if isinstance(unit, Layer):
+            found.append(SegmentReport(unit.node.name, "layer", lower, upper, 1, most, _reads_alone(unit)))
+            continue
+        members = segment_members(unit, graph)
+        assert unit.stream is not None
+        names = [m.layer.node.name for m in members]
+        runs = [n for n, m in zip(kernel_runs(unit.stream, members), members, strict=True) if _has_weights(m.layer)]
+        found.append(SegmentReport(
+            f"{names[0]} ... {names[-1]}" if len(names) > 1 else names[0],
+            "stream",
+            lower,
+            upper,
+            len(members),
+            most,
+            weight_reads=max(runs, default=0),
+            live_alone=max(alone[n] for n in names),
+            weight_reads_alone=max(_reads_alone(plain[n]) for n in names),
+            columns=max(unit.stream.steps, default=0),
+            passes=len(unit.stream.passes),
+            line_bytes=sum(line.bytes for line in unit.stream.lines.values()),
+            whole_bytes=sum(graph.tensors[name].bytes for name in unit.stream.lines),
+            other_bytes=sum(b.size for b in plan.buffers
+                            if kinds[b.id] in ("sums", "counters") and lower <= b.lower < upper),
+            extra_macs=_extra_macs(unit.stream, members),
+            pushed=unit.stream.pushed or "",
+        ))
+    return tuple(found)
+
+
+def _live_alone(graph: Graph, schedule: Schedule) -> dict[str, int]:
+    """Layer -> the most bytes alive while it runs, where every layer runs alone."""
+    found = lifetimes(graph, schedule)
+    live = live_bytes(found.buffers, found.ranges)
+    return {layer.node.name: most for layer, most in zip(schedule.layers, live, strict=True)}
+
+
+def _extra_macs(stream: Stream, members: Sequence[Member]) -> int:
+    """MACs of rows that the passes compute more than once."""
+    extra = 0
+    for j, member in enumerate(members):
+        rows = sum(p >> j & 1 for p in stream.passes)
+        extra += max(0, member.layer.macs * rows // member.height - member.layer.macs)
+    return extra
+
+
+def _has_weights(layer: Layer) -> bool:
+    return layer.macs > 0 and layer.table_bytes > 0
+
+
+def _reads_alone(layer: Layer) -> int:
+    """How often the kernels of a layer that runs alone start over its weights: once an output row and block of
+    columns; blocks of channels have weights of their own."""
+    if not _has_weights(layer):
+        return 0
+    columns = layer.tiling.columns
+    return max(c.height * (-(-c.width // columns) if 0 < columns < c.width else 1) for c, _ in layer.calls if c.tables)
+
+
+def kernel_runs(stream: Stream, members: Sequence[Member]) -> list[int]:
+    """How often each member's kernels run in the stream: once a row, with blocks of columns once a block.
+
+    A block is cut short where the row that it reads is still being written, so the blocks are replayed.
+    """
+    total = [0] * len(members)
+    known: dict[tuple[int, tuple[tuple[int, ...], ...]], list[int]] = {}
+    for mask, waits in _passes(stream, members):
+        if (mask, waits) not in known:
+            known[mask, waits] = _runs_of_pass(stream, members, mask, waits)
+        total = [a + b for a, b in zip(total, known[mask, waits], strict=True)]
+    return total
+
+
+def _passes(stream: Stream, members: Sequence[Member]) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
+    """The passes, each with the members whose row in work every member reads."""
+    producer = {m.output: j for j, m in enumerate(members)}
+    rows = [0] * len(members)
+    for mask in stream.passes:
+        firing = [bool(mask >> j & 1) for j in range(len(members))]
+        waits = []
+        for j, m in enumerate(members):
+            inside = [(producer[n], r) for n, r in m.inside.items() if n in producer and firing[j]]
+            waits.append(tuple(i for i, r in inside if firing[i] and r.last[rows[j]] == rows[i]))
+        yield mask, tuple(waits)
+        rows = [n + f for n, f in zip(rows, firing, strict=True)]
+
+
+def _runs_of_pass(
+    stream: Stream, members: Sequence[Member], mask: int, waits: Sequence[Sequence[int]]
+) -> list[int]:
+    firing = [j for j in range(len(members)) if mask >> j & 1]
+    runs = [0] * len(members)
+    if not stream.steps:
+        return [mask >> j & 1 for j in range(len(members))]
+    x = [0] * len(members)
+    while any(x[j] < members[j].width for j in firing):
+        for j in firing:
+            m = members[j]
+            end = min(m.width, x[j] + stream.steps[j])
+            for i in waits[j]:
+                end = min(end, reachable(x[i], members[i].width, m.inside[members[i].output].columns, m.width))
+            if end > x[j]:
+                x[j] = end
+                runs[j] += 1
+    return runs
+
+
+def memory_map(graph: Graph, schedule: Schedule, plan: Plan) -> tuple[BufferReport, ...]:
+    """Every buffer of the plan with its kind, in the order in which they come alive."""
+    kinds = buffer_kinds(graph, schedule)
+    return tuple(
+        BufferReport(
+            b.id, kinds[b.id], b.lower, b.upper, plan.offsets[b.id], b.size,
+            tuple((s.lower, s.upper, s.start, s.end) for s in b.spans),
+        )
+        for b in sorted(plan.buffers, key=lambda b: (b.lower, plan.offsets[b.id], b.id))
+    )
+
+
+def buffer_kinds(graph: Graph, schedule: Schedule) -> dict[str, str]:
+    """Buffer of the schedule -> its kind, as BufferReport lists them."""
+    found = lifetimes(graph, schedule)
+    streams = [unit.stream for unit in schedule.segments if isinstance(unit, Segment) and unit.stream is not None]
+    pushed = {stream.pushed for stream in streams}
+    inputs = {found.storage[n] for n in graph.inputs if n in found.storage}
+    outputs = {found.storage[n] for n in graph.outputs if n in found.storage}
+    kinds = dict.fromkeys(found.storage.values(), "activation")
+    kinds |= dict.fromkeys(inputs, "input") | dict.fromkeys(outputs, "output")
+    kinds |= dict.fromkeys(inputs & outputs, "input or output")
+    kinds |= {buffer: "push buffer" if tensor in pushed else "line" for tensor, buffer in found.lines.items()}
+    sums = {x.node.name for u in schedule.segments if isinstance(u, Segment) for x in u.members
+            if isinstance(x, Layer) and x.reduction is not None}
+    kinds |= {buffer: "sums" if node in sums else "scratch" for node, buffer in found.scratch.items()}
+    return kinds | dict.fromkeys(found.state.values(), "counters")

@@ -1,0 +1,180 @@
+"""What would make a model fit that does not: smaller input, fewer channels, rows in, another board, each planned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from mcuc import ops
+from mcuc.errors import McucError
+from mcuc.ir import Graph, Node, Tensor, check
+from mcuc.ops._pool import PoolAttrs
+from mcuc.ops.reshape import ReshapeAttrs
+from mcuc.schedule.explore import explore
+from mcuc.targets import Board, list_boards
+
+FACTORS = (0.875, 0.75, 0.5, 0.25)
+SHOWN = 3
+PER_CHANNEL = ("multiplier", "shift", "scale")
+
+
+def remedies(graph: Graph, board: Board, arena: int, total: int, rows_in: bool) -> list[str]:
+    """The cheapest ways to an arena of `arena` bytes, in words with their planned figures: first what costs no
+    accuracy. total: bytes of SRAM that the model takes at least; rows_in: the input arrives by rows already."""
+    found = [*_rows_in(graph, board, arena)] if not rows_in else []
+    found += _first_that_fits("input", lambda f: with_input(graph, f), board, arena, _input_words)
+    found += _first_that_fits("width", lambda f: with_width(graph, f), board, arena, _width_words)
+    found += _other_board(board, total)
+    return found[:SHOWN] or ["a smaller model: neither a quarter of the channels nor of the resolution would fit"]
+
+
+def _peak(graph: Graph, board: Board, pushed: str | None = None) -> int:
+    return min(c.peak for c in explore(graph, board.chip, "sram", pushed).candidates)
+
+
+def _rows_in(graph: Graph, board: Board, arena: int) -> Iterator[str]:
+    if len(graph.inputs) != 1:
+        return
+    try:
+        peak = _peak(graph, board, graph.inputs[0])
+    except McucError:
+        return
+    if peak <= arena:
+        yield f"--rows-in, the input arriving line by line: arena about {peak:,} bytes"
+
+
+def _first_that_fits(
+    what: str, make: Callable[[float], Graph], board: Board, arena: int, words: Callable[[Graph, float], str]
+) -> Iterator[str]:
+    for factor in FACTORS:
+        try:
+            smaller = make(factor)
+            peak = _peak(smaller, board)
+        except (McucError, ValueError):
+            return  # a layer that is made for this one size, such as a dense layer over an image
+        if peak <= arena:
+            yield f"{words(smaller, factor)}: arena about {peak:,} bytes"
+            return
+
+
+def _input_words(graph: Graph, factor: float) -> str:
+    shape = "x".join(str(d) for d in graph.tensors[graph.inputs[0]].shape[1:])
+    return f"an input of {shape}"
+
+
+def _width_words(graph: Graph, factor: float) -> str:
+    return f"{factor:g} of the channels"
+
+
+def _other_board(board: Board, total: int) -> Iterator[str]:
+    larger = sorted((b.sram_bytes, b.name) for b in list_boards() if b.sram_bytes >= max(total, board.sram_bytes + 1))
+    if larger:
+        yield f"--board {larger[0][1]}, which has {larger[0][0]:,} bytes of SRAM"
+
+
+def with_input(graph: Graph, factor: float) -> Graph:
+    """The network on images of factor times the height and width (rounded to multiples of 4).
+
+    Raises ValueError where a layer's shape does not follow its input's.
+    """
+    shapes = {}
+    for name in graph.inputs:
+        shape = graph.tensors[name].shape
+        if len(shape) != 4 or min(shape[1], shape[2]) < 8:
+            raise ValueError(f"input {name!r} is no image")
+        shapes[name] = (shape[0], *(max(4, round(d * factor / 4) * 4) for d in shape[1:3]), shape[3])
+    return _inferred(graph, shapes, lambda node: (node, ()))
+
+
+def with_width(graph: Graph, factor: float) -> Graph:
+    """The network with factor times the channels in every layer but the last one with weights.
+
+    Raises ValueError where a layer's shape does not follow its input's.
+    """
+    kept = {name: t.shape for name, t in graph.tensors.items() if name in graph.inputs}
+    weighted = [n for n in graph.nodes if n.op in ("conv_2d", "depthwise_conv_2d", "fully_connected")]
+    last = weighted[-1].name if weighted else ""
+    channels: dict[str, int] = {}
+
+    def narrow(node: Node) -> tuple[Node, tuple[Tensor, ...]]:
+        if node not in weighted:
+            return node, ()
+        w = graph.const(node.inputs[1])
+        axis = 3 if node.op == "depthwise_conv_2d" else 0
+        incoming = channels.get(node.inputs[0], graph.tensors[node.inputs[0]].shape[-1])
+        outs = w.shape[axis] if node.name == last else max(1, round(w.shape[axis] * factor))
+        if node.op == "depthwise_conv_2d":
+            outs = incoming * (w.shape[3] // graph.tensors[node.inputs[0]].shape[-1])
+            cut = w[:, :, :, :outs]
+        else:
+            cut = w[:outs, ..., : incoming // max(1, getattr(node.attrs, "groups", 1))]
+        channels[node.outputs[0]] = outs
+        constants = [Tensor(f"{node.inputs[1]}/narrow", cut.shape, graph.tensors[node.inputs[1]].dtype, None, cut)]
+        if len(node.inputs) > 2 and node.inputs[2]:
+            bias = graph.const(node.inputs[2])[:outs]
+            old = graph.tensors[node.inputs[2]]
+            constants.append(Tensor(f"{node.inputs[2]}/narrow", bias.shape, old.dtype, None, bias))
+        requant = replace(node.attrs.requant, **{k: getattr(node.attrs.requant, k)[:outs] for k in PER_CHANNEL})
+        zero = node.attrs.weight_zero_point
+        attrs = replace(node.attrs, requant=requant, weight_zero_point=zero[:outs] if len(zero) > 1 else zero)
+        names = (node.inputs[0], *(t.name for t in constants))
+        return replace(node, inputs=names, attrs=attrs), tuple(constants)
+
+    return _inferred(graph, kept, narrow, channels)
+
+
+def _inferred(
+    graph: Graph,
+    shapes: dict[str, tuple[int, ...]],
+    change: Callable[[Node], tuple[Node, tuple[Tensor, ...]]],
+    channels: dict[str, int] | None = None,
+) -> Graph:
+    """The graph with its shapes worked out anew from the inputs' shapes and changed nodes."""
+    tensors = dict(graph.tensors)
+    for name, shape in shapes.items():
+        tensors[name] = replace(tensors[name], shape=shape)
+    nodes = []
+    for node in graph.nodes:
+        changed, constants = change(node)
+        tensors.update({t.name: t for t in constants})
+        changed = _following(changed, graph, tensors)
+        inputs = [tensors[n] for n in changed.inputs if n]
+        _consistent(changed, inputs, graph)
+        for out, shape in zip(changed.outputs, ops.get(changed.op).infer(changed.attrs, inputs), strict=True):
+            if any(d < 1 for d in shape):
+                raise ValueError(f"{node.name} would have an output of {shape}")
+            tensors[out] = replace(tensors[out], shape=tuple(int(d) for d in shape))
+            if channels is not None:
+                channels[out] = int(shape[-1])
+        nodes.append(changed)
+    used = {n for node in nodes for n in (*node.inputs, *node.outputs) if n} | {*graph.inputs, *graph.outputs}
+    return check(replace(graph, nodes=tuple(nodes), tensors={k: v for k, v in tensors.items() if k in used}))
+
+
+def _following(node: Node, graph: Graph, tensors: dict[str, Tensor]) -> Node:
+    """Attributes that spell a shape out: windows over the whole image, and reshapes that flatten."""
+    before, now = graph.tensors[node.inputs[0]].shape, tensors[node.inputs[0]]
+    if isinstance(node.attrs, PoolAttrs) and node.attrs.window.kernel == tuple(before[1:3]):
+        kernel = (now.shape[1], now.shape[2])
+        return replace(node, attrs=replace(node.attrs, window=replace(node.attrs.window, kernel=kernel)))
+    if node.op == "reshape":
+        shape = node.attrs.shape
+        grown = [d for d in shape if d != 1]
+        if len(grown) != 1:
+            raise ValueError(f"{node.name} reshapes to {shape}")
+        flat = int(np.prod(now.shape))
+        return replace(node, attrs=ReshapeAttrs(tuple(flat if d != 1 else 1 for d in shape)))
+    return node
+
+
+def _consistent(node: Node, inputs: list[Tensor], graph: Graph) -> None:
+    """Raises ValueError where a layer with weights does not take its input any more."""
+    if node.op == "fully_connected" and inputs[0].shape[-1] != inputs[1].shape[-1]:
+        raise ValueError(f"{node.name} takes {inputs[1].shape[-1]} values, not {inputs[0].shape[-1]}")
+    constants = [t for t in inputs if t.data is not None]
+    if node.op in ("add", "mul") and constants and constants[0].shape[-1] not in (1, inputs[0].shape[-1]):
+        raise ValueError(f"{node.name} has a constant of {constants[0].shape}")
+    if node.op == "resize_nearest":
+        raise ValueError(f"{node.name} resizes to a fixed size")
