@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from mcuc.ir import Graph
-from mcuc.kernels._base import Call, Kernel
+from mcuc.kernels._base import Call, Columns, Kernel
 from mcuc.schedule import Layer, Segment, Stream, Tiling
 from mcuc.schedule.access import Reads, grid, reads_of
 from mcuc.schedule.stream import Member, segment_members
@@ -45,16 +46,14 @@ def _layer(layer: Layer, graph: Graph) -> Accesses:
     found: dict[str, list[Pieces]] = {}
     writes: Pieces = ((0, size, 0),)
     begin = 0
-    for (call, kernel), count in zip(layer.calls, counts, strict=True):
+    for (call, _), count in zip(layer.calls, counts, strict=True):
         for rows in call.rows:
             name = names[rows.input]
             total = graph.tensors[name].bytes
             if count == 1 or rows.columns is None:
                 pieces: Pieces = ((0, total, begin + count - 1),)
             elif call.height == 1:  # one long row, cut by columns
-                pixel = rows.columns.pixel_bytes
-                cuts = [c * call.width // count for c in range(count + 1)]
-                pieces = tuple((cuts[k] * pixel, cuts[k + 1] * pixel, begin + k) for k in range(count))
+                pieces = merged((*p, begin + k) for k, p in enumerate(_columns(call.width, count, rows.columns, total)))
             else:
                 ticks = [begin + y * count // call.height for y in range(call.height)]
                 pieces = _by_rows(reads_of((rows,), call.height), ticks, rows.height, rows.row_bytes)
@@ -72,6 +71,13 @@ def _ticks(call: Call, kernel: Kernel, tiling: Tiling) -> int:
         return 1  # the row is gone through once for every block of channels
     cut = kernel.in_order and all(r.columns is not None and r.columns.taps == r.columns.stride == 1 for r in call.rows)
     return min(TICKS, max(1, call.width // 4)) if cut and call.width * call.out_stride == call.out_row_bytes else 1
+
+
+def _columns(width: int, count: int, columns: Columns, total: int) -> list[tuple[int, int]]:
+    """The input bytes that each of `count` shares of one long row of `width` output columns reads."""
+    at = [k * width // count * columns.pixel_bytes for k in range(count + 1)]
+    cuts = [min(max(0, b - columns.pad * columns.pixel_bytes), total) for b in at]
+    return list(pairwise(cuts))
 
 
 def _written(call: Call, count: int) -> Pieces:
@@ -137,7 +143,7 @@ def latest(parts: Sequence[Pieces]) -> Pieces:
         return parts[0]
     cuts = sorted({at for pieces in parts for start, end, _ in pieces for at in (start, end)})
     out = []
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         ticks = [t for pieces in parts for s, e, t in pieces if s <= start and end <= e]
         if ticks:
             out.append((start, end, max(ticks)))
