@@ -17,6 +17,7 @@ from mcuc.pipeline import DEFAULT_BOARD, Compiled, Progress, Request, quiet
 from mcuc.report.types import Report
 from mcuc.sizes import parse_size
 from mcuc.toolchain import Optimize
+from mcuc.tradeoff import Tradeoff, tradeoff
 from mcuc.verify.given import given_samples
 from mcuc.verify.model import EMULATED, Verification, verify_compiled
 from mcuc.verify.outside import OracleName, open_oracle
@@ -44,13 +45,15 @@ def compile(
     name: str | None = None,
     seed: int = 0,
     latency_ms: float | None = None,
+    rows_in: bool = False,
     out: str | Path | None = None,
     progress: Progress = quiet,
 ) -> Compiled:
     """A .tflite or .onnx file compiled, run on the emulated core, verified and written to a folder.
 
     budget, flash: bytes or "320KB", None for all that the board has; budget "min": the schedule that needs the least
-    SRAM. latency_ms: the most that an inference may take, as estimated. out: None for ./NAME_mcuc. progress: called
+    SRAM. latency_ms: the most that an inference may take, as estimated. rows_in: the input arrives row by row and is
+    never held whole (begin, push_rows, finish in the C). out: None for ./NAME_mcuc. progress: called
     with the name of each stage.
     Answers that differ from the oracle's are no error: the result then says report.verify.bit_exact False.
     Raises McucError for everything that cannot be done.
@@ -60,7 +63,7 @@ def compile(
     least = budget == "min"
     allowed = None if least else _bytes("budget", budget)
     most = _bytes("flash", flash)
-    request = Request(board, allowed, most, optimize, toolchain, profile, name, seed, least, latency_ms)
+    request = Request(board, allowed, most, optimize, toolchain, profile, name, seed, least, latency_ms, rows_in)
     return pipeline.compile_file(Path(model), request, None if out is None else Path(out), progress)
 
 
@@ -121,6 +124,26 @@ def profile(
         return compile(
             model, board=board, optimize=optimize, toolchain=toolchain, out=Path(scratch) / "out", progress=progress
         ).report
+
+
+def pareto(
+    model: str | Path,
+    *,
+    board: str = DEFAULT_BOARD,
+    optimize: Optimize = "balanced",
+    toolchain: str = "auto",
+    profile: str | None = None,
+    rows_in: bool = False,
+    progress: Progress = quiet,
+) -> Tradeoff:
+    """The SRAM-latency front of a model: schedules from the fastest to the smallest, each built and emulated once.
+
+    optimize: of the compiler's flags. Nothing is kept on disk. Raises McucError.
+    """
+    _check_goal(optimize)
+    _check_common(board, 0)
+    request = Request(board=board, optimize=optimize, toolchain=toolchain, profile=profile, rows_in=rows_in)
+    return tradeoff(Path(model), request, progress)
 
 
 def check(model: str | Path, *, board: str = DEFAULT_BOARD) -> Checked:

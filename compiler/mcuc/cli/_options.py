@@ -68,6 +68,13 @@ Budget = Annotated[
         "Default: all that the board has.",
     ),
 ]
+RowsIn = Annotated[
+    bool,
+    typer.Option(
+        "--rows-in",
+        help="The input arrives row by row (camera, frames) and is never held whole: begin, push_rows, finish.",
+    ),
+]
 Goal = Annotated[Optimize, typer.Option("--optimize", help="What to prefer where there is a choice.")]
 ToolchainName = Annotated[
     Toolchain, typer.Option("--toolchain", help="The firmware's compiler; auto: zig where it is there, else gcc.")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.segment import Segment
 
     from mcuc.report.types import Report
+    from mcuc.tradeoff import Tradeoff
 
 PIPE_WIDTH = 160  # columns where stdout is no terminal
 
@@ -88,3 +89,29 @@ def show_compiled(report: Report, out: Path, as_json: bool) -> None:
             f"  where: {out}/firmware.elf\n  try:   another --toolchain or --optimize; report this as a bug"
         )
         raise typer.Exit(1)
+
+
+def show_tradeoff(found: Tradeoff, as_json: bool) -> None:
+    """The SRAM-latency front of a model, from the fastest point to the smallest."""
+    if as_json:
+        show_json(found)
+        return
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    from mcuc.report import words
+
+    title = f"{words.clean(found.model)} on {words.clean(found.board)}, {words.clean(found.toolchain)}"
+    table = Table(box=SIMPLE, pad_edge=False, title=Text(title), title_justify="left")
+    for label in ("SRAM (B)", "arena (B)", "flash (B)", "instructions", "cycles", "ms", "streams"):
+        table.add_column(label, justify="right")
+    for p in found.points:
+        figures = (p.total, p.arena, p.flash, p.instructions, p.cycles)
+        table.add_row(*map(words.count, figures), words.milliseconds(p.latency_ms), str(p.streams))
+    left = f"; {found.skipped} schedules between these were not built" if found.skipped else ""
+    evidence = (
+        "SRAM: planned, with static data and stack; flash: linked ELF; instructions: emulated, equal to the reference; "
+        f"cycles and ms: estimated, within {100 * found.cycles_band:.0f} %{left}"
+    )
+    show(table, Text(evidence, style="dim"))

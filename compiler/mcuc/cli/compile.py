@@ -17,13 +17,14 @@ from mcuc.cli._options import (
     Name,
     Optimize,
     ProfileName,
+    RowsIn,
     Seed,
     Toolchain,
     ToolchainName,
     Verbose,
 )
 from mcuc.cli._progress import stages
-from mcuc.cli._show import show_compiled
+from mcuc.cli._show import show_compiled, show_tradeoff
 
 EXAMPLE = "Example:  mcuc compile kws.tflite --board nucleo-l4r5zi --budget 64KB -o out"
 Out = Annotated[
@@ -37,6 +38,11 @@ Out = Annotated[
     ),
 ]
 
+Pareto = Annotated[
+    bool,
+    typer.Option("--pareto", help="Print the SRAM-latency front of the model, every point emulated; writes nothing."),
+]
+
 
 def command(
     model: Model,
@@ -47,6 +53,8 @@ def command(
     profile: ProfileName = None,
     name: Name = None,
     seed: Seed = 0,
+    rows_in: RowsIn = False,
+    pareto: Pareto = False,
     out: Out = None,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -54,6 +62,22 @@ def command(
     """Compile a quantized model to C and firmware, run it emulated, compare the answers, write the report."""
     from mcuc import api
 
+    chosen = None if profile is None else profile.value
+    if pareto:
+        if budget is not None or name is not None or out is not None or seed:
+            raise typer.BadParameter("--pareto writes nothing: leave --budget, --name, --seed and -o out")
+        with stages(verbose) as progress:
+            found = api.pareto(
+                model,
+                board=board,
+                optimize=optimize.value,
+                toolchain=toolchain.value,
+                profile=chosen,
+                rows_in=rows_in,
+                progress=progress,
+            )
+        show_tradeoff(found, as_json)
+        return
     with stages(verbose) as progress:
         done = api.compile(
             model,
@@ -61,9 +85,10 @@ def command(
             budget=budget,
             optimize=optimize.value,
             toolchain=toolchain.value,
-            profile=None if profile is None else profile.value,
+            profile=chosen,
             name=name,
             seed=seed,
+            rows_in=rows_in,
             out=out,
             progress=progress,
         )

@@ -50,6 +50,7 @@ def rows_in_context(
         "passes": len(stream.passes),
         "call": unit["call"],
         "early": [
-            {"out": f"out{graph.outputs.index(n)}", "at": at, "bytes": graph.tensors[n].bytes} for n, at in early.items()
+            {"out": f"out{graph.outputs.index(n)}", "at": at, "bytes": graph.tensors[n].bytes}
+            for n, at in early.items()
         ],
     }

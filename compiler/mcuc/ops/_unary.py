@@ -63,4 +63,5 @@ def table_call(table: bytes, shape: tuple[int, ...]) -> Call:
     params = {"flip": flip, "clamp": clamp, "in_c": channels}
     tables = () if flip or clamp else (Table("table", "int8_t", np.frombuffer(table, np.int8)),)
     row = width * channels
-    return Call("unary", params, tables, (Rows(0, row, 1, columns=Columns(channels)),), 1, width, channels, row, channels)
+    rows = Rows(0, row, 1, columns=Columns(channels))
+    return Call("unary", params, tables, (rows,), 1, width, channels, row, channels)

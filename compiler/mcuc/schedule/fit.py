@@ -61,7 +61,8 @@ def over_budget(fitted: Fitted, beside: int, budget: int, remedies: Sequence[str
     return McucError(
         "over-budget",
         f"the least that the model takes is {total:,} bytes ({total / 1024:.1f} KB): arena {found.arena:,}, static "
-        f"data and stack {beside:,}; the SRAM budget is {budget:,} ({budget / 1024:.1f} KB): {total - budget:,} bytes over",
+        f"data and stack {beside:,}; the SRAM budget is {budget:,} ({budget / 1024:.1f} KB): "
+        f"{total - budget:,} bytes over",
         where=f"layer {layer.node.name} is where {found.live[step]:,} bytes are in use "
         f"(in {inputs}; out {out.name!r} {out.bytes:,} B)",
         try_this="; ".join(remedies),

@@ -58,7 +58,8 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     (by, bx, bc), (ny, nx, nc), (sy, sx, sc) = attrs.begin[-3:], attrs.size[-3:], attrs.step[-3:]
     index = () if sy > 0 else tuple(by + sy * y for y in range(ny))
     columns = Columns(c, stride=sx, pad=-bx) if sx > 0 else None
-    rows = Rows(0, w * c, h, stride=max(sy, 1), pad=-by if sy > 0 else 0, offset=bx * c + bc, index=index, columns=columns)
+    pad = -by if sy > 0 else 0
+    rows = Rows(0, w * c, h, stride=max(sy, 1), pad=pad, offset=bx * c + bc, index=index, columns=columns)
     return (Call("move", {"kind": "gather", "sx": sx * c, "sc": sc}, (), (rows,), ny, nx, nc, nx * nc, nc),)
 
 

@@ -1,0 +1,128 @@
+"""The SRAM-latency front of one model on one board: every schedule worth having, built and run on the emulated core."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcuc import passes
+from mcuc.emit.deliver import os_errors
+from mcuc.emit.model import emit
+from mcuc.emit.names import identifier
+from mcuc.emulate.cortex_m import CortexM
+from mcuc.emulate.cycles import stream_cycles
+from mcuc.errors import McucError
+from mcuc.importers import load
+from mcuc.ir import Graph
+from mcuc.pipeline import DEFAULT_STACK, Progress, Request, beside_arena, build_image, pushed_input, quiet
+from mcuc.plan import plan
+from mcuc.schedule import Segment
+from mcuc.schedule.explore import Candidate, explore
+from mcuc.targets import Board, load_board
+from mcuc.verify.compare import difference, emulated, expected
+from mcuc.verify.samples import random_samples
+
+MOST_POINTS = 8  # each is a firmware to build and an inference to emulate
+
+
+@dataclass(frozen=True)
+class Point:
+    """One schedule. arena, total: bytes, planned (total: with static data and stack); flash: bytes, linked;
+    instructions: emulated; cycles, latency_ms: estimated; streams: how many of its segments are streams."""
+
+    arena: int
+    total: int
+    flash: int
+    instructions: int
+    cycles: int
+    latency_ms: float
+    streams: int
+
+
+@dataclass(frozen=True)
+class Tradeoff:
+    """The front from the fastest point to the smallest. skipped: schedules between them that were not built."""
+
+    model: str
+    board: str
+    toolchain: str
+    cycles_band: float
+    points: tuple[Point, ...]
+    skipped: int
+
+
+def tradeoff(model: Path, request: Request, progress: Progress = quiet) -> Tradeoff:
+    """The front of a model file. Raises McucError where the model cannot be compiled."""
+    progress("reading the model")
+    with os_errors(model, "read"):
+        graph = load(model, request.profile)
+    board = load_board(request.board)
+    graph = passes.check_supported(passes.optimize(graph))
+    progress("planning memory")
+    candidates = explore(graph, board.chip, "latency", pushed_input(graph, request)).candidates
+    chosen = spread(candidates, MOST_POINTS)
+    points, label, band = [], "", 0.0
+    with tempfile.TemporaryDirectory(prefix="mcuc-front-") as scratch:
+        for i, candidate in enumerate(chosen):
+            progress(f"point {i + 1} of {len(chosen)}")
+            found = _point(candidate, board, request, model.name, Path(scratch) / str(i))
+            if found is not None:
+                point, label, band = found
+                points.append(point)
+    return Tradeoff(identifier(graph.name), board.name, label, band, efficient(points), len(candidates) - len(chosen))
+
+
+def spread(candidates: Sequence[Candidate], most: int) -> tuple[Candidate, ...]:
+    """At most `most` of them, the first and the last among them, evenly apart."""
+    if len(candidates) <= most:
+        return tuple(candidates)
+    return tuple(candidates[round(k * (len(candidates) - 1) / (most - 1))] for k in range(most))
+
+
+def efficient(points: Sequence[Point]) -> tuple[Point, ...]:
+    """Those that no other point beats in SRAM and in cycles, the fastest first."""
+    kept: list[Point] = []
+    for p in sorted(points, key=lambda p: (p.cycles, p.total)):
+        if not kept or p.total < kept[-1].total:
+            kept.append(p)
+    return tuple(kept)
+
+
+def _point(
+    candidate: Candidate, board: Board, request: Request, source: str, folder: Path
+) -> tuple[Point, str, float] | None:
+    """One schedule built, run and compared with the reference. None where it does not fit the board."""
+    graph: Graph = candidate.graph
+    found = plan(graph, candidate.schedule)
+    if found.arena > board.sram_bytes:
+        return None
+    emitted = emit(
+        graph, candidate.schedule, found, identifier(graph.name), source, board.chip.arena_align, DEFAULT_STACK
+    )
+    firmware = build_image(emitted, board, request, folder)
+    core = CortexM(firmware.elf, board.chip, emitted.symbols)
+    (sample,) = random_samples(graph, 1, request.seed)
+    outs, run = emulated(core, graph, found, sample)
+    if difference(outs, expected(graph, [sample])).differing:
+        raise McucError(
+            "internal",
+            "the emulated answers of a schedule differ from the reference",
+            where=source,
+            try_this="report this as a bug, with the model",
+        )
+    coded = [layer for layer in candidate.schedule.layers if layer.calls]
+    cycles = run.cycles + sum(round(stream_cycles(board.chip, layer.table_bytes)) for layer in coded)
+    total = found.arena + beside_arena(core, board, firmware, f"{emitted.name}_run")
+    streams = sum(isinstance(unit, Segment) for unit in candidate.schedule.segments)
+    point = Point(
+        found.arena,
+        total,
+        firmware.sizes.flash,
+        run.instructions,
+        cycles,
+        round(1000 * cycles / board.chip.clock_hz, 4),
+        streams,
+    )
+    return point, firmware.toolchain, run.cycles_band
