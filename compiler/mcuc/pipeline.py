@@ -171,7 +171,7 @@ def compile_graph(
             budget,
             extra,
             accuracy,
-            stack_notes,
+            (*stack_notes, *memory_notes(explored, fitted, board, request)),
         )
         check_budgets(report, request.latency_ms)
         deliver(folder, emitted, firmware, report, schedule, extra.files)
@@ -209,6 +209,23 @@ def fit_or_refuse(explored: Explored, board: Board, budget: int, beside: int, re
     total = smallest.plan.arena + beside
     ways = remedies(explored.ordered.graph, board, budget - beside, total, request.rows_in)
     raise over_budget(smallest, beside, budget, ways)
+
+
+def memory_notes(explored: Explored, fitted: Fitted, board: Board, request: Request) -> tuple[str, ...]:
+    """What the report says of the order of layers, and of the SRAM that rows in saves."""
+    ordered = explored.ordered
+    notes = []
+    if not ordered.exact:
+        notes.append(
+            f"order of layers: {ordered.peak:,} bytes layer by layer, no order is proven below {ordered.bound:,} bytes"
+        )
+    if request.rows_in:
+        whole = explore(explored.ordered.graph, board.chip, request.optimize).candidates
+        held = least(whole) if request.least else fit(whole, board.sram_bytes) or least(whole)
+        notes.append(
+            f"rows in: the arena takes {fitted.plan.arena:,} bytes, {held.plan.arena:,} bytes with the input held whole"
+        )
+    return tuple(notes)
 
 
 def beside_arena(core: CortexM, board: Board, firmware: Firmware, function: str) -> int:

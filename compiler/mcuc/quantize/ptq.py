@@ -217,4 +217,9 @@ def _random_weight(layer: Layer, rng: np.random.Generator) -> F32 | None:
                                           "fully_connected": (oc, ic)}
     if layer.op not in shapes:
         return None
-    return rng.normal(0, 1, shapes[layer.op]).astype(np.float32)
+    weight = rng.normal(0, 1, shapes[layer.op]).astype(np.float32)
+    # Both signs in every filter: one without positive weights would be dead behind a ReLU, and the passes remove it.
+    by_filter = weight.reshape(-1, oc) if layer.op == "depthwise_conv_2d" else weight.reshape(oc, -1).T
+    if len(by_filter) > 1:
+        by_filter[0], by_filter[-1] = np.abs(by_filter[0]), -np.abs(by_filter[-1])
+    return weight
