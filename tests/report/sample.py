@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
+
+from mcuc.plan.place import Buffer, Span, place
 from mcuc.report.types import (
     Accuracy,
     BufferReport,
@@ -11,6 +15,7 @@ from mcuc.report.types import (
     ParetoPoint,
     PlanReport,
     Report,
+    SegmentReport,
     Sram,
     Verify,
 )
@@ -86,3 +91,52 @@ def report() -> Report:
         mix=counts | {"branch_cond_taken": counts["branch_cond"] * 3 // 4,
                       "branch_cond_not_taken": counts["branch_cond"] // 4,
                       "load_multi_regs": 4 * counts["load_multi"], "store_multi_regs": 0})
+
+def crowded(buffers: int = 150) -> Report:
+    """A made-up network of many layers, some of them in streams, with a real placement: what the chart must bear."""
+    rng = random.Random(7)
+    segments: list[SegmentReport] = []
+    found: list[tuple[str, Buffer]] = []
+    tick = layer = 0
+    size = 40_000
+    before = Buffer("serving_default_image:0", 0, 1, 96 * 96 * 3)
+    while len(found) < buffers:
+        streams = layer in (4, 30, 52)
+        count, ticks = (14, rng.choice((60, 400))) if streams else (1, rng.choice((1, 2, 7, 14, 28, 48)))
+        end = tick + ticks
+        size = max(600, int(size * rng.choice((0.7, 0.95, 1.0, 1.2))) & ~3)
+        # the input dies row by row while the output grows, as far as the ticks allow
+        rows = min(ticks, 48)
+        dying = tuple(Span(before.lower, tick + (k + 1) * ticks // rows, k * before.size // rows,
+                           (k + 1) * before.size // rows) for k in range(rows)) if rows > 1 else ()
+        kind = "input" if not found else "activation"
+        found.append((kind, Buffer(before.id, before.lower, end, before.size, 4, dying)))
+        names = [f"backbone/block_{layer + k}/{rng.choice(('expand', 'depthwise', 'project', 'add'))}"
+                 for k in range(count)]
+        if streams:
+            for k, name in enumerate(names[:-1]):
+                late = ticks * k // (2 * count)
+                found.append(("line", Buffer(f"{name};relu/line", tick + late, end - (ticks // 8 if k % 3 else 0),
+                                             rng.choice((96, 480, 1200, 2400)))))
+            found.append(("counters", Buffer(f"{names[0]}/state", tick, end, 8 * count)))
+            found.append(("sums", Buffer(f"{names[-1]}/sums", tick, end, 1024)))
+            found.append(("scratch", Buffer(f"{names[0]}/scratch", tick, end, 640)))
+        elif layer % 3 == 0:
+            found.append(("scratch", Buffer(f"{names[0]}/scratch", tick, end, 512)))
+        segments.append(SegmentReport(
+            f"{names[0]} ... {names[-1]}" if streams else names[0], "stream" if streams else "layer", tick, end, count,
+            size, 9_000 * count, 9_000 * ticks, 3 * size * streams, 4_000 * ticks * streams, 8 * (layer == 30),
+            ticks * streams, 12_000 * streams, 300_000 * streams, 1_200 * streams))
+        before = Buffer(f"backbone/block_{layer + count - 1}/out;relu", tick, end, size)
+        tick, layer = end, layer + count
+    found = [*found[: buffers - 1], ("output", Buffer("Identity", before.lower, tick, before.size))]
+    placed = place([b for _, b in found], fast=True)
+    offsets = placed.offsets
+    spans = {b.id: tuple((s.lower, s.upper, s.start, s.end) for s in b.spans) for _, b in found}
+    layers = tuple(replace(_layers()[0], name=f"layer_{i}") for i in range(layer))
+    sram = Sram(placed.peak, placed.peak - 1000, 0, 680, placed.peak + 680, 320 * 1024)
+    return replace(
+        report(), model="crowded", layers=layers, segments=tuple(segments), sram=sram,
+        plan=PlanReport(placed.lower_bound, placed.peak, placed.optimal),
+        memory_map=tuple(BufferReport(b.id, kind, b.lower, b.upper, offsets[b.id], b.size, spans[b.id])
+                         for kind, b in sorted(found, key=lambda f: (f[1].lower, offsets[f[1].id], f[1].id))))

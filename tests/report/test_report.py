@@ -21,7 +21,7 @@ from mcuc.errors import McucError
 from mcuc.report import words
 from mcuc.report.html import to_html
 from mcuc.report.json import from_json, to_json
-from mcuc.report.memory import short_names
+from mcuc.report.labels import short_names
 from mcuc.report.text import summary
 from mcuc.report.types import Accuracy, BufferReport, PlanReport, Report, Sram
 
@@ -216,7 +216,7 @@ def test_map_has_one_rectangle_a_buffer_at_its_address_and_time(buffers: int) ->
 
 def test_map_labels_tell_tensors_apart() -> None:
     names = ["input", "net/act_1/Relu;net/bn_1/add", "net/act_2/Relu", "0:CONV_2D/scratch", "net/dense"]
-    assert short_names(names) == ["input", "act_1/Relu", "act_2/Relu", "0:CONV_2D/scratch", "dense"]
+    assert short_names(names) == ["input", "act_1", "act_2", "0:CONV_2D/scratch", "dense"]
     assert short_names(["a/b"]) == ["a/b"] and short_names([";", ""]) == [";", ""]
     assert short_names(["a/b", "c/d"]) == ["a/b", "c/d"]
 

@@ -41,8 +41,8 @@ def pareto(report: Report) -> Markup:
                    f"{words.milliseconds(p.latency_ms)}, {words.size(p.sram)} of SRAM."
                    for p in points if p.chosen), "")
     description = f"{len(points)} candidates.{chosen} A table of all candidates follows the chart."
-    return svg.picture("front", _WIDTH, _HEIGHT, "Accuracy over latency of the candidates on the Pareto front",
-                       description, content)
+    return svg.picture("front", (_WIDTH, _HEIGHT), "Accuracy over latency of the candidates on the Pareto front",
+                       description, content, Markup(""))
 
 
 def _axis(values: Sequence[float], wanted: int, start: float, end: float) -> tuple[list[float], svg.Scale]:

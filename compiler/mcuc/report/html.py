@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from mcuc.report import front, memory, words
-from mcuc.report.types import Flash, LayerReport, Report, Sram
+from mcuc.report import front, memory, palette, words
+from mcuc.report.timeline import segments_of
+from mcuc.report.types import BufferReport, Flash, LayerReport, Report, Sram
 
 
 class Card(NamedTuple):
@@ -29,6 +30,13 @@ class Bar(NamedTuple):
     value: str
     width: str
     css: str = ""
+
+
+class BufferRow(NamedTuple):
+    """A buffer with the layers over which it is alive, in words."""
+
+    buffer: BufferReport
+    alive: str
 
 
 class LayerRow(NamedTuple):
@@ -55,11 +63,15 @@ def _finalize(value: Any) -> Any:
 
 
 def _context(report: Report) -> dict[str, Any]:
-    limits = front.sram_steps(report.pareto)
+    limits, segments = front.sram_steps(report.pareto), segments_of(report)
     return {
         "r": report, "verdict": words.verdict(report.verify), "cards": _cards(report), "layers": _layers(report),
         "cycles_class": words.cycles_class(report), "counted": words.evidence(report, "instructions"),
         "map": memory.memory_map(report) if report.memory_map else None, "kinds": memory.kinds(report),
+        "buffers": [BufferRow(b, memory.alive(b, segments)) for b in report.memory_map],
+        "streams": words.streams(report), "streams_hint": words.STREAMS_HINT,
+        "light": list(palette.variables(dark=False)), "dark": list(palette.variables(dark=True)),
+        "kind_colours": palette.OTHER + 1,
         "sram_bars": _sram_bars(report.sram), "flash_bars": _flash_bars(report.flash), "mix": _mix(report),
         "mix_details": _mix_details(report), "pareto": front.pareto(report) if report.pareto else None,
         "front_rows": sorted(report.pareto, key=lambda p: (p.latency_ms, -p.accuracy, p.sram, p.name)),

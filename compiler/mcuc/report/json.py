@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from math import isfinite
 from typing import Any, NoReturn
 
@@ -12,16 +13,20 @@ from mcuc.errors import McucError
 from mcuc.report.types import Report
 
 _LIMIT = 2**53  # JSON readers that hold numbers as doubles keep integers exactly up to here
+_LIST_OF_NUMBERS = re.compile(r"\[\n\s*((?:\d+,\n\s*)*\d+)\n\s*\]")  # no string of JSON has a line break in it
 
 
 def to_json(report: Report) -> str:
     """The report as JSON: keys sorted, pure ASCII (names from model files may hold any code point), newline at the end.
 
+    Lists of whole numbers, such as spans, take one line each.
+
     Raises McucError when a figure is not a finite number from 0 to 2**53.
     """
     data = msgspec.to_builtins(report)
     _check_figures(data, "")
-    return json.dumps(data, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    text = json.dumps(data, indent=2, sort_keys=True, allow_nan=False)
+    return _LIST_OF_NUMBERS.sub(lambda m: f"[{' '.join(m[1].split())}]", text) + "\n"
 
 
 def from_json(text: str) -> Report:
@@ -39,7 +44,17 @@ def from_json(text: str) -> Report:
     _check_figures(data, "")
     for i, b in enumerate(report.memory_map):
         if b.lower >= b.upper:
-            raise _bad(f"the buffer is live over the empty steps [{b.lower}, {b.upper})", f"memory_map[{i}]")
+            raise _bad(f"the buffer is live over the empty ticks [{b.lower}, {b.upper})", f"memory_map[{i}]")
+        for lower, upper, start, end in b.spans:
+            if not (b.lower <= lower <= upper <= b.upper and start <= end <= b.size):
+                found = f"ticks [{lower}, {upper}) and bytes [{start}, {end}) lie outside their buffer"
+                raise _bad(found, f"memory_map[{i}].spans")
+    last = 0
+    for i, s in enumerate(report.segments):
+        if s.lower != last or s.upper <= s.lower:
+            found = f"ticks [{s.lower}, {s.upper}) do not begin where those before them end, at {last}"
+            raise _bad(found, f"segments[{i}]")
+        last = s.upper
     return report
 
 

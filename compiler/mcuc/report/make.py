@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from mcuc import __version__
@@ -14,8 +13,10 @@ from mcuc.ir import Graph
 from mcuc.plan import Plan
 from mcuc.report.html import to_html
 from mcuc.report.json import to_json
-from mcuc.report.types import Accuracy, BufferReport, Flash, LayerReport, PlanReport, Report, Sram
-from mcuc.schedule import Schedule
+from mcuc.report.memory import memory_svg
+from mcuc.report.segments import memory_map, segment_reports
+from mcuc.report.types import Accuracy, Flash, LayerReport, PlanReport, Report, Sram
+from mcuc.schedule import Schedule, Segment
 from mcuc.targets import Board
 from mcuc.toolchain import Firmware, runtime_folder
 from mcuc.verify.answers import Answers
@@ -73,12 +74,21 @@ def make_report(
         verify=answers.verify,
         layers=layers,
         accuracy=accuracy,
-        plan=PlanReport(plan.lower_bound, plan.arena, plan.optimal),
-        memory_map=_memory_map(plan),
+        plan=PlanReport(plan.lower_bound, plan.arena, plan.optimal, _schedules(schedule)),
+        memory_map=memory_map(graph, schedule, plan),
         notes=(*graph.notes, *notes, *extra.notes),
         pareto=extra.pareto,
         mix=dict(run.mix),
+        segments=segment_reports(graph, schedule, plan, board.chip),
     )
+
+
+def _schedules(schedule: Schedule) -> str:
+    """The class of schedules that the bound is proven for."""
+    streams = sum(isinstance(unit, Segment) for unit in schedule.segments)
+    if not streams:
+        return "this order of layers"
+    return f"this order of layers and its {streams} stream{'s' if streams > 1 else ''}"
 
 
 def _layers(schedule: Schedule, plan: Plan, answers: Answers, board: Board) -> tuple[LayerReport, ...]:
@@ -95,20 +105,6 @@ def _layers(schedule: Schedule, plan: Plan, answers: Answers, board: Board) -> t
     return tuple(found)
 
 
-def _memory_map(plan: Plan) -> tuple[BufferReport, ...]:
-    scratch = set(plan.scratch)
-    return tuple(
-        BufferReport(b.id, _kind(b.id, plan, scratch), b.lower, b.upper, plan.offsets[b.id], b.size)
-        for b in sorted(plan.buffers, key=lambda b: (b.lower, plan.offsets[b.id], b.id))
-    )
-
-
-def _kind(buffer: str, plan: Plan, scratch: set[str]) -> str:
-    if buffer in plan.io:
-        return "input or output"
-    return "scratch" if buffer.endswith("/scratch") and buffer[:-8] in scratch else "activation"
-
-
 def deliver(
     folder: Path,
     emitted: Emitted,
@@ -123,9 +119,10 @@ def deliver(
             (stage / name).write_text(text, encoding="utf-8")
         for header in RUNTIME_HEADERS:
             (stage / header).write_bytes((runtime_folder() / header).read_bytes())
-        shutil.copyfile(firmware.elf, stage / "firmware.elf")
+        (stage / "firmware.elf").write_bytes(firmware.elf.read_bytes())
         (stage / "report.json").write_text(to_json(report), encoding="utf-8")
         (stage / "report.html").write_text(to_html(report), encoding="utf-8")
+        (stage / "memory.svg").write_text(memory_svg(report), encoding="utf-8")
         for name, data in files:
             (stage / name).write_bytes(data)
         names = sorted(p.name for p in stage.iterdir())

@@ -1,4 +1,4 @@
-"""The shape of a buffer over time: a rectangle, or a staircase where its rows come alive and die one after the other."""
+"""The shape of a buffer over time: a rectangle, or a staircase where rows come alive and die one after the other."""
 
 from __future__ import annotations
 

@@ -10,7 +10,9 @@ from mcuc.plan.lifetimes import lifetimes
 from mcuc.report.types import BufferReport, SegmentReport
 from mcuc.schedule import Layer, Schedule, Segment, Stream, Tiling
 from mcuc.schedule.explore import layer_by_layer
-from mcuc.schedule.stream import Member, reachable, segment_members
+from mcuc.schedule.members import Member
+from mcuc.schedule.stream import segment_members
+from mcuc.schedule.windows import reachable
 from mcuc.targets import Chip
 
 
@@ -23,12 +25,13 @@ def segment_reports(graph: Graph, schedule: Schedule, plan: Plan, chip: Chip | N
     live = live_bytes(plan.buffers, plan.ranges)
     for unit, (lower, upper), most in zip(schedule.segments, plan.ranges, live, strict=True):
         if isinstance(unit, Layer):
-            found.append(SegmentReport(unit.node.name, "layer", lower, upper, 1, most, _reads_alone(unit)))
+            weights = _weights(unit), _read_alone(unit)
+            found.append(SegmentReport(unit.node.name, "layer", lower, upper, 1, most, *weights))
             continue
         members = segment_members(unit, graph)
         assert unit.stream is not None
         names = [m.layer.node.name for m in members]
-        runs = [n for n, m in zip(kernel_runs(unit.stream, members), members, strict=True) if _has_weights(m.layer)]
+        runs = kernel_runs(unit.stream, members)
         found.append(SegmentReport(
             f"{names[0]} ... {names[-1]}" if len(names) > 1 else names[0],
             "stream",
@@ -36,9 +39,10 @@ def segment_reports(graph: Graph, schedule: Schedule, plan: Plan, chip: Chip | N
             upper,
             len(members),
             most,
-            weight_reads=max(runs, default=0),
+            sum(_weights(m.layer) for m in members),
+            sum(n * _weights(m.layer) for n, m in zip(runs, members, strict=True)),
             live_alone=max(alone[n] for n in names),
-            weight_reads_alone=max(_reads_alone(plain[n]) for n in names),
+            weight_bytes_read_alone=sum(_read_alone(plain[n]) for n in names),
             columns=max(unit.stream.steps, default=0),
             passes=len(unit.stream.passes),
             line_bytes=sum(line.bytes for line in unit.stream.lines.values()),
@@ -67,17 +71,21 @@ def _extra_macs(stream: Stream, members: Sequence[Member]) -> int:
     return extra
 
 
-def _has_weights(layer: Layer) -> bool:
-    return layer.macs > 0 and layer.table_bytes > 0
+def _weights(layer: Layer) -> int:
+    return layer.table_bytes if layer.macs else 0
 
 
-def _reads_alone(layer: Layer) -> int:
-    """How often the kernels of a layer that runs alone start over its weights: once an output row and block of
-    columns; blocks of channels have weights of their own."""
-    if not _has_weights(layer):
+def _read_alone(layer: Layer) -> int:
+    """Bytes of weights times kernel runs of a layer that runs alone: one an output row and block of columns. Blocks of
+    channels have weights of their own."""
+    if not layer.macs:
         return 0
     columns = layer.tiling.columns
-    return max(c.height * (-(-c.width // columns) if 0 < columns < c.width else 1) for c, _ in layer.calls if c.tables)
+    total = 0
+    for call, _ in layer.calls:
+        blocks = -(-call.width // columns) if 0 < columns < call.width else 1
+        total += call.height * blocks * sum(table.bytes for table in call.tables)
+    return total
 
 
 def kernel_runs(stream: Stream, members: Sequence[Member]) -> list[int]:

@@ -54,17 +54,42 @@ def line(x0: float, y0: float, x1: float, y1: float, css: str) -> Markup:
 
 
 def fitted(words: str, pixels: float) -> str:
-    """The words if they fit the width, shortened with an ellipsis if at least four characters do, else nothing."""
+    """The words if they fit the width, cut in the middle if at least four characters do (names differ at both ends),
+    else nothing."""
     room = int(pixels / CHARACTER)
     shown = clean(words)
     if len(shown) <= room:
         return shown
-    return shown[: room - 1] + "…" if room >= 4 else ""
+    if room < 4:
+        return ""
+    head = room // 2
+    return f"{shown[:head]}…{shown[len(shown) - (room - head - 1):]}"
 
 
-def picture(ident: str, width: int, height: int, title: str, description: str, content: Iterable[Markup]) -> Markup:
-    """The outer element, with the name and the description that screen readers read."""
+def picture(
+    ident: str,
+    size: tuple[int, int],
+    title: str,
+    description: str,
+    content: Iterable[Markup],
+    attributes: Markup,
+) -> Markup:
+    """The outer element, with the name and the description that screen readers read.
+
+    size: width and height; attributes: more of them, each after a space.
+    """
     return Markup(
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" role="img" aria-labelledby="{i}-t {i}-d">\n'
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" role="img" aria-labelledby="{i}-t {i}-d"{a}>\n'
         '<title id="{i}-t">{t}</title>\n<desc id="{i}-d">{d}</desc>\n{c}\n</svg>'
-    ).format(w=width, h=height, i=ident, t=clean(title), d=description, c=join(content))
+    ).format(w=size[0], h=size[1], i=ident, t=clean(title), d=description, c=join(content), a=attributes)
+
+
+def labelled(tip: str, *shapes: Markup) -> Markup:
+    """Shapes with what the pointer shows over them."""
+    return Markup("<g><title>{}</title>{}</g>").format(tip, Markup("").join(shapes))
+
+
+def rectangle(left: float, top: float, wide: float, tall: float, css: str, radius: int = 0) -> Markup:
+    rounded = Markup(' rx="{}"').format(radius) if radius else Markup("")
+    return Markup('<rect class="{}" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}"{}/>').format(
+        css, left, top, wide, tall, rounded)

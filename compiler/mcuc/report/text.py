@@ -52,7 +52,8 @@ def figures(report: Report) -> list[tuple[str, str]]:
         ("SRAM", f"{words.size(s.total)}{_of(s.total, s.budget)}; {words.evidence(report, 'sram')}"),
         ("", f"arena {words.size(s.arena)}, static {words.size(s.static)}, stack {words.size(s.stack)}; "
              f"arena without input and output {words.size(s.work)}"),
-        ("memory bound", f"{words.size(p.lower_bound)} proven for this order of layers; {met}"),
+        ("memory bound", f"{words.size(p.lower_bound)} proven for {words.clean(p.schedules)}; {met}"),
+        *_streams(report),
         ("flash", f"{words.size(f.total)}{_of(f.total, f.budget)}; {words.evidence(report, 'flash')}"),
         ("", f"weights {words.size(f.weights)}, code {words.size(f.code)}"),
         ("MACs", words.count(report.macs)),
@@ -73,6 +74,15 @@ def figures(report: Report) -> list[tuple[str, str]]:
     if chosen:
         rows.append(("search", f"{words.clean(chosen.name)}, chosen from a front of {len(report.pareto)} candidates"))
     return rows
+
+
+def _streams(report: Report) -> list[tuple[str, str]]:
+    """A row a stream: what it saves and what it costs."""
+    found = words.streams(report)
+    if not found:
+        return [("streams", "none, every layer runs alone")] if report.segments else []
+    return [(f"stream {i}" if len(found) > 1 else "stream",
+             f"layers {s.layers} ({s.name}): {s.how}; {s.memory}; {s.cost}") for i, s in enumerate(found, 1)]
 
 
 def _of(total: int, budget: int) -> str:

@@ -9,7 +9,7 @@ from math import sqrt
 
 from mcuc.report.types import Report, SegmentReport
 
-_LEAST, _PER_ROOT, _PER_LAYER, _LEAST_STREAM = 9.0, 2.6, 6.0, 90.0  # pixels
+_LEAST, _PER_ROOT, _PER_LAYER, _LEAST_STREAM = 9.0, 2.4, 8.0, 142.0  # pixels
 _MOST_STEPS = 1000  # of a report without segments; beyond, its steps are drawn to scale
 
 

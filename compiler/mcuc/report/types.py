@@ -110,12 +110,12 @@ class SegmentReport:
 
     name: the layer's, of a stream "first ... last"; kind: "layer" or "stream"; lower, upper: its ticks (a tick is an
     output row or a share of a layer, in a stream a pass); layers: how many; live: the most bytes of the arena alive in
-    one tick of it; weight_reads: how often the kernels start over the weights of the layer, of a stream's layer where
-    that is most often, 0 where it has none. The rest is 0 for a layer:
-    live_alone: the most bytes alive in one tick if all layers ran alone, in the same order; weight_reads_alone: likewise;
-    columns: that the widest layer computes at a time, 0 for whole rows; passes: over the layers; line_bytes: of the
-    tensors that are never held whole, as whole_bytes says how large those are; other_bytes: the stream's sums and
-    counters; extra_macs: computed more than once. pushed: the input that arrives by rows, "" for none.
+    one tick of it; weight_bytes: of weights and constants of layers with MACs; weight_bytes_read: the same times how
+    often a kernel runs on them (within a run a kernel may read them again for each pixel). The rest is 0 for a layer:
+    live_alone, weight_bytes_read_alone: the same if every layer ran alone, in the same order; columns: that the widest
+    layer computes at a time, 0 for whole rows; passes: over the layers; line_bytes: of the tensors that are never held
+    whole, and whole_bytes: how large those are; other_bytes: the stream's sums and counters; extra_macs: computed more
+    than once; pushed: the input that arrives by rows, "" for none.
     """
 
     name: str
@@ -124,9 +124,10 @@ class SegmentReport:
     upper: int
     layers: int
     live: int
-    weight_reads: int = 0
+    weight_bytes: int = 0
+    weight_bytes_read: int = 0
     live_alone: int = 0
-    weight_reads_alone: int = 0
+    weight_bytes_read_alone: int = 0
     columns: int = 0
     passes: int = 0
     line_bytes: int = 0

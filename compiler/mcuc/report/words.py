@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Literal, NamedTuple
 
-from mcuc.report.types import Report, Verify
+from mcuc.report.types import Report, SegmentReport, Verify
 
 KB = 1024
 KB_RULE = "1 KB = 1024 bytes"
@@ -121,3 +121,62 @@ def verdict(v: Verify) -> Verdict:
     if v.audit:
         return Verdict("fail", "bit-exact, but the audit has findings", f"{ran} {audit}")
     return Verdict("pass", "bit-exact", f"{ran} No output element differs. {audit}")
+
+
+STREAMS_HINT = ("A stream runs layers together, row by row, and keeps of the tensors between them only the rows that "
+                "are still needed (lines). It takes more instructions, so layers that it would not help run alone.")
+
+
+class StreamWords(NamedTuple):
+    """What a stream is, saves and costs. layers: "3 to 11"; how: columns and passes."""
+
+    layers: str
+    name: str
+    how: str
+    memory: str
+    cost: str
+
+
+def streams(report: Report) -> list[StreamWords]:
+    """Every stream of the schedule in words, in execution order."""
+    found, number = [], 0
+    for s in report.segments:
+        if s.kind == "stream":
+            last = number + s.layers - 1
+            layers = f"{number} to {last}" if s.layers > 1 else str(number)
+            found.append(StreamWords(layers, clean(s.name), _how(s), _memory(s), _cost(s)))
+        number += s.layers
+    return found
+
+
+def _how(s: SegmentReport) -> str:
+    columns = f"{count(s.columns)} columns at a time" if s.columns else "whole rows"
+    pushed = f", rows of the input {clean(s.pushed)} as they arrive" if s.pushed else ""
+    return f"{plural(s.layers, 'layer')}, {columns}, {plural(s.passes, 'pass', 'passes')}{pushed}"
+
+
+def _memory(s: SegmentReport) -> str:
+    saved = s.live_alone - s.live
+    more = f", {size(-saved)} more" if saved < 0 else ""
+    outcome = f"saves {size(saved)}" if saved > 0 else f"saves nothing{more}"
+    other = f", sums and counters {size(s.other_bytes)}" if s.other_bytes else ""
+    return (f"lines {size(s.line_bytes)} instead of whole tensors of {size(s.whole_bytes)}{other}; at most "
+            f"{size(s.live)} alive, {size(s.live_alone)} with its layers alone: {outcome}")
+
+
+def _cost(s: SegmentReport) -> str:
+    macs = f"{plural(s.extra_macs, 'MAC')} computed again" if s.extra_macs else "no MAC computed twice"
+    if not s.weight_bytes:
+        return f"no weights; {macs}"
+    return (f"kernels start on {size(s.weight_bytes)} of weights {_times(s.weight_bytes_read, s.weight_bytes)}, "
+            f"{_times(s.weight_bytes_read_alone, s.weight_bytes)} with its layers alone; {macs}")
+
+
+def _times(read: int, stored: int) -> str:
+    times = f"{read / stored:,.0f}" if read >= 100 * stored else f"{read / stored:.3g}"
+    return "once" if times == "1" else f"{times} times"
+
+
+def plural(n: int, one: str, many: str = "") -> str:
+    """1 layer, 2 layers"""
+    return f"{count(n)} {one if n == 1 else many or one + 's'}"
