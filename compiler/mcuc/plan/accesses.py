@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from mcuc.ir import Graph
-from mcuc.kernels._base import Call, Columns, Kernel
+from mcuc.kernels._base import Call, Columns, Kernel, Rows
 from mcuc.schedule import Layer, Segment, Stream, Tiling
 from mcuc.schedule.access import Reads, grid, reads_of
 from mcuc.schedule.stream import Member, segment_members
@@ -106,15 +106,11 @@ def stream_accesses(stream: Stream, members: Sequence[Member], graph: Graph) -> 
     writes: dict[str, Pieces] = {}
     for j, member in enumerate(members):
         row_pass = [p for p in range(passes) if stream.passes[p] >> j & 1]
-        for name, rows in member.outside.items():
-            g = grid(graph, name)
-            whole = rows.columns is None or g.height == 1
-            if whole:
+        for name, rows in _outside(member, graph):
+            if rows.columns is None or rows.height == 1:
                 pieces: Pieces = ((0, graph.tensors[name].bytes, row_pass[-1]),)
             else:
-                done = len(row_pass)
-                cut = Reads(rows.first[:done], rows.last[:done], rows.columns)
-                pieces = _by_rows(cut, row_pass, g.height, g.row_bytes)
+                pieces = _by_rows(reads_of((rows,), len(row_pass)), row_pass, rows.height, rows.row_bytes)
             found.setdefault(name, []).append(pieces)
         if member.sink:
             size = graph.tensors[member.output].bytes
@@ -124,6 +120,13 @@ def stream_accesses(stream: Stream, members: Sequence[Member], graph: Graph) -> 
                 row = grid(graph, member.output).row_bytes
                 writes[member.output] = merged((y * row, (y + 1) * row, p) for y, p in enumerate(row_pass))
     return Accesses(passes, {n: latest(p) for n, p in found.items()}, writes)
+
+
+def _outside(member: Member, graph: Graph) -> list[tuple[str, Rows]]:
+    """What the member reads of tensors that are kept whole; their rows may be others than the images' (a copy that
+    reshapes)."""
+    names = graph.runtime_inputs(member.layer.node)
+    return [(n, r) for call, _ in member.layer.calls for r in call.rows if (n := names[r.input]) in member.outside]
 
 
 def merged(pieces: Iterable[tuple[int, int, int]]) -> Pieces:
