@@ -2,8 +2,9 @@
 
     python benchmarks/memory.py DATA [--board mps2-an386] [--models NAME,...] [--modes latency,...]
 
-DATA is the shared data folder. For every model and mode: the fastest schedule (--optimize latency), the default
-(balanced), the smallest (--budget min), and the smallest with the input arriving by rows (--budget min --rows-in).
+DATA is the shared data folder. For every model and mode: --optimize latency, the default (balanced), the smallest
+(--budget min), and the smallest with the input arriving by rows (--budget min --rows-in). "fastest" in a cell is the
+schedule with the fewest instructions under the same compiler flags, what the others' extra instructions are counted from.
 Writes benchmarks/results/memory.json cell by cell; a run that is cut off goes on with the cells that are missing or
 of another commit. Evidence: bytes planned, stack emulated and bounded, instructions emulated; all golden samples on
 the host, one on the emulated core.
@@ -20,8 +21,13 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+from mcuc import passes
 from mcuc.emulate import host
+from mcuc.importers import load
 from mcuc.pipeline import Request, compile_file
+from mcuc.schedule.explore import explore
+from mcuc.targets import load_board
+from mcuc.tradeoff import build_point
 from models import as_output, commit, emulated_cell, host_outputs
 from zoo import ZOO, Entry, load_golden
 
@@ -59,6 +65,7 @@ def measure(data: Path, entry: Entry, board: str, mode: str, out: Path) -> dict[
     made = compile_file(data / "models" / f"{entry.name}.tflite", request, out)
     seconds = time.perf_counter() - start
     report = made.report
+    fastest = fastest_schedule(data / "models" / f"{entry.name}.tflite", request, out / "fastest")
     golden = load_golden(data, entry.name)
     outs = host_outputs(made.graph, host.build(made.emitted, made.graph, out / "host"), golden["x"])
     differing = 0
@@ -75,6 +82,8 @@ def measure(data: Path, entry: Entry, board: str, mode: str, out: Path) -> dict[
         "flash": report.flash.total,
         "macs": report.macs,
         "instructions": report.instructions,
+        "fastest": fastest,
+        "extra_instructions": round(report.instructions / fastest["instructions"] - 1, 4),
         "cycles": report.cycles,
         "cycles_band": report.cycles_band,
         "streams": [segment_words(s) for s in made.schedule.segments if hasattr(s, "stream")],
@@ -86,6 +95,15 @@ def measure(data: Path, entry: Entry, board: str, mode: str, out: Path) -> dict[
         "emulated": emulated_cell(entry, made, out, golden, board, 1),
         "commit": commit(),
     }
+
+
+def fastest_schedule(model: Path, request: Request, folder: Path) -> dict[str, int]:
+    """Arena bytes and emulated instructions of the schedule that costs least, with the input held whole."""
+    board = load_board(request.board)
+    graph = passes.optimize(load(model, None))
+    found = build_point(explore(graph, board.chip, "latency").candidates[0], board, request, model.name, folder)
+    assert found is not None
+    return {"arena": found[0].arena, "instructions": found[0].instructions}
 
 
 def segment_words(segment: Any) -> str:
@@ -108,7 +126,8 @@ def main() -> int:
     now = commit()
     runs = json.loads((args.data / "baselines.json").read_text(encoding="utf-8"))["runs"]
     for entry in (e for e in ZOO if e.name in args.models.split(",")):
-        rival = next((r for r in runs if (r["model"], r["engine"], r["build"]) == (entry.name, "TFLM+CMSIS-NN", "m4-O3")), {})
+        wanted = (entry.name, "TFLM+CMSIS-NN", "m4-O3")
+        rival = next((r for r in runs if (r["model"], r["engine"], r["build"]) == wanted), {})
         for mode in args.modes.split(","):
             key = f"{entry.name} {args.board} {mode}"
             if table["cells"].get(key, {}).get("commit") == now and not now.endswith("+"):
@@ -117,7 +136,8 @@ def main() -> int:
                 cell = measure(args.data, entry, args.board, mode, Path(folder) / "out")
             table["cells"][key] = cell | {"tflm_arena": rival.get("arena_used")}
             RESULTS.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-            show = {k: cell[k] for k in ("arena", "work", "total", "instructions", "compile_seconds", "golden", "emulated")}
+            keys = ("arena", "work", "total", "instructions", "extra_instructions", "compile_seconds", "golden", "emulated")
+            show = {k: cell[k] for k in keys}
             print(key, show, flush=True)
     return 0
 

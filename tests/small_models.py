@@ -79,13 +79,13 @@ def network(
     )
 
 
-def tiny_graph(classes: int = 4, seed: int = 0) -> Graph:
-    """8x8x1 image: convolution, depthwise, pointwise, average pool, reshape, dense, softmax."""
-    rng = np.random.default_rng(seed)
-    x = activation("image", (1, 8, 8, 1), 1 / 255, -128)
-    a = activation("conv", (1, 4, 4, 6), 0.02, -128)
-    b = activation("depthwise", (1, 4, 4, 6), 0.02, -128)
-    c = activation("pointwise", (1, 4, 4, 8), 0.03, -128)
+def tiny_graph(classes: int = 4, seed: int = 0, side: int = 8) -> Graph:
+    """8x8x1 image (or larger): convolution, depthwise, pointwise, average pool, reshape, dense, softmax."""
+    rng, half = np.random.default_rng(seed), side // 2
+    x = activation("image", (1, side, side, 1), 1 / 255, -128)
+    a = activation("conv", (1, half, half, 6), 0.02, -128)
+    b = activation("depthwise", (1, half, half, 6), 0.02, -128)
+    c = activation("pointwise", (1, half, half, 8), 0.03, -128)
     d = activation("pool", (1, 1, 1, 8), 0.03, -128)
     e = activation("flat", (1, 8), 0.03, -128)
     f = activation("dense", (1, classes), 0.1, 3)
@@ -100,7 +100,7 @@ def tiny_graph(classes: int = 4, seed: int = 0) -> Graph:
         "dilationHFactor": 1,
         "dilationWFactor": 1,
     }
-    pool = {"strideH": 4, "strideW": 4, "filterHeight": 4, "filterWidth": 4, "padding": VALID}
+    pool = {"strideH": half, "strideW": half, "filterHeight": half, "filterWidth": half, "padding": VALID}
     return network(
         "tiny",
         [
@@ -131,7 +131,7 @@ def dense_graph(size: int, outputs: int) -> Graph:
 
 
 def wide_graph(side: int = 64, channels: int = 16) -> Graph:
-    """One pointwise convolution over a large image: its input and output cannot share bytes."""
+    """One pointwise convolution over a large image, its output larger than its input."""
     rng = np.random.default_rng(2)
     x, y = activation("x", (1, side, side, channels), 0.05, 3), activation("y", (1, side, side, channels + 1), 0.1, -4)
     w = weights(rng, "w", (channels + 1, 1, 1, channels), 0)
@@ -156,8 +156,15 @@ def tiny() -> bytes:
 
 
 @cache
+def photo() -> bytes:
+    """A 32x32 image: large enough for streams to save memory."""
+    return exporter.export(tiny_graph(side=32))
+
+
+@cache
 def wide() -> bytes:
-    return exporter.export(wide_graph())
+    """Its output alone is larger than the SRAM of a small board."""
+    return exporter.export(wide_graph(96))
 
 
 @cache

@@ -67,7 +67,7 @@ def tradeoff(model: Path, request: Request, progress: Progress = quiet) -> Trade
     with tempfile.TemporaryDirectory(prefix="mcuc-front-") as scratch:
         for i, candidate in enumerate(chosen):
             progress(f"point {i + 1} of {len(chosen)}")
-            found = _point(candidate, board, request, model.name, Path(scratch) / str(i))
+            found = build_point(candidate, board, request, model.name, Path(scratch) / str(i))
             if found is not None:
                 point, label, band = found
                 points.append(point)
@@ -90,10 +90,13 @@ def efficient(points: Sequence[Point]) -> tuple[Point, ...]:
     return tuple(kept)
 
 
-def _point(
+def build_point(
     candidate: Candidate, board: Board, request: Request, source: str, folder: Path
 ) -> tuple[Point, str, float] | None:
-    """One schedule built, run and compared with the reference. None where it does not fit the board."""
+    """One schedule built, run and compared with the reference, with the toolchain's name and the cycles' band.
+
+    None where it does not fit the board. folder: to build in. Raises McucError where it cannot be built or run.
+    """
     graph: Graph = candidate.graph
     found = plan(graph, candidate.schedule)
     if found.arena > board.sram_bytes:

@@ -36,6 +36,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny = small_models.tiny()
     for name, blob in {
         "tiny": tiny,
+        "photo": small_models.photo(),
         "wide": small_models.wide(),
         "heavy": small_models.heavy(),
         "ends": small_models.with_float_ends(tiny),

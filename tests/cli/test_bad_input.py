@@ -257,10 +257,10 @@ USAGE: dict[str, tuple[list[object], str]] = {
     "unknown effort": (["build", "--effort", "heroic"], "quick"),
     "unknown space": (["build", "--space", "everything"], "ds-conv"),
     "search flags with a model": (["build", "MODEL", "--effort", "quick"], "MODEL"),
-    "a flag of a later version": (["compile", "MODEL", "--rows-in"], "--rows-in"),
-    "another": (["compile", "MODEL", "--tune", "fast"], "--tune"),
-    "a third": (["compile", "MODEL", "--argmax"], "--argmax"),
-    "a fourth": (["compile", "MODEL", "--pareto"], "--pareto"),
+    "a flag of a later version": (["compile", "MODEL", "--tune", "fast"], "--tune"),
+    "another": (["compile", "MODEL", "--argmax"], "--argmax"),
+    "a front and a folder": (["compile", "MODEL", "--pareto", "-o", "out"], "--pareto"),
+    "a front and a budget": (["compile", "MODEL", "--pareto", "--budget", "64KB"], "--pareto"),
 }
 
 

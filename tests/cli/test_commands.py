@@ -24,6 +24,7 @@ from mcuc.report.json import from_json
 from mcuc.verify import reference
 
 DELIVERED = {"firmware.elf", "report.json", "report.html", "manifest.json", "mcuc_dot.h", "mcuc_math.h", "mcuc_port.h"}
+DELIVERED |= {"mcuc_stream.h"}
 
 
 def test_compile_with_every_flag(run: Run, model: Path) -> None:
@@ -363,5 +364,5 @@ def test_build_hands_every_flag_to_the_search(run: Run, monkeypatch: pytest.Monk
 def test_the_page_names_every_flag(run: Run) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
     for command in ("build", "compile", "check", "verify", "profile", "boards", "ops", "doctor"):
-        flags = set(re.findall(r"(?<![\w-])--[a-z]+", run(command, "--help").out)) - {"--help", "--out", "--verbose"}
+        flags = set(re.findall(r"(?<![\w-])--[a-z-]+[a-z]", run(command, "--help").out)) - {"--help", "--out", "--verbose"}
         assert flags and all(f"`{flag}" in page for flag in flags), (command, [f for f in flags if f"`{f}" not in page])
