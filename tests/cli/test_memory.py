@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,6 @@ def test_the_front_goes_from_fast_to_small(run: Run, photo: Path) -> None:
     assert (done.code, done.err) == (0, "") and not list(Path().iterdir())
     points = json.loads(done.out)["points"]
     assert len(points) > 1
-    for a, b in zip(points, points[1:], strict=False):
+    for a, b in pairwise(points):
         assert a["cycles"] <= b["cycles"] and a["total"] > b["total"]
     assert "SRAM (B)" in run("compile", photo, "--pareto").out
