@@ -38,12 +38,15 @@ def members_of(
         return None
     found: list[Member] = []
     made: set[str] = set() if pushed is None else {pushed}
+    averaged: set[str] = set()
     for layer in layers:
         member = _member(layer, graph, made, whole)
-        if member is None:
+        if member is None or averaged & member.inside.keys():
             return None
         found.append(member)
         made.add(member.output)
+        if member.layer.reduction is not None:  # there only when the whole image has passed by
+            averaged.add(member.output)
     return tuple(found)
 
 
