@@ -57,6 +57,24 @@ static inline const int8_t *mcuc_line_row(const mcuc_line_t *line, int32_t y, in
     return (const int8_t *)((uintptr_t)window - (uintptr_t)(line->first * pixel_bytes));
 }
 
+/* The same for a line that keeps a part of every row, `before` bytes behind the row's first. */
+static inline const int8_t *mcuc_part_row(const mcuc_line_t *line, int32_t y, int32_t height, const int8_t *slots,
+                                          int32_t count, int32_t row_bytes, const int8_t *window, int32_t pixel_bytes,
+                                          int32_t before)
+{
+    const int8_t *const row = mcuc_line_row(line, y, height, slots, count, row_bytes, window, pixel_bytes);
+    if (row == NULL || count == 0 || y >= line->rows) {
+        return row;
+    }
+    return (const int8_t *)((uintptr_t)row - (uintptr_t)before);
+}
+
+/* Where a row begins of which only a part is kept, `bytes` behind its first. */
+static inline int8_t *mcuc_before(int8_t *kept, int32_t bytes)
+{
+    return (int8_t *)((uintptr_t)kept - (uintptr_t)bytes);
+}
+
 /* Columns before `free` leave the window for the row's slot (NULL: they are needed no more). */
 static inline void mcuc_retire(mcuc_line_t *line, int32_t free, int8_t *window, int8_t *slot, int32_t pixel_bytes)
 {
@@ -76,6 +94,14 @@ static inline void mcuc_next_row(mcuc_line_t *line)
     line->rows = (int16_t)(line->rows + 1);
     line->x = 0;
     line->first = 0;
+}
+
+/* So many rows are complete; the next one begins at column x. */
+static inline void mcuc_begin_row(mcuc_line_t *line, int32_t rows, int32_t x)
+{
+    line->rows = (int16_t)rows;
+    line->x = (int16_t)x;
+    line->first = (int16_t)x;
 }
 
 #endif

@@ -15,6 +15,7 @@ from mcuc.kernels._base import Call, Columns, Kernel, Rows
 from mcuc.schedule import Layer, Segment, Stream, Tiling
 from mcuc.schedule.access import Reads, grid, reads_of
 from mcuc.schedule.stream import Member, segment_members
+from mcuc.schedule.views import spread
 
 TICKS = 48  # of a layer that runs alone, at most: finer ones would seldom save a byte
 Pieces = tuple[tuple[int, int, int], ...]  # (start, end, tick): bytes [start, end) of a tensor, ascending
@@ -23,7 +24,8 @@ Pieces = tuple[tuple[int, int, int], ...]  # (start, end, tick): bytes [start, e
 @dataclass(frozen=True)
 class Accesses:
     """One unit of a schedule. reads: tensor -> last tick that reads the bytes; writes: tensor -> first tick that
-    writes them, counted from the unit's first tick. Bytes that are not named are not touched."""
+    writes them, counted from the unit's first tick. Bytes that are not named are not touched. Where an output's pixels
+    lie apart in another tensor, whole rows of that one count, from the pixel of which the first one is a part."""
 
     ticks: int
     reads: Mapping[str, Pieces]
@@ -41,7 +43,7 @@ def accesses(unit: Layer | Segment, graph: Graph) -> Accesses:
 def _layer(layer: Layer, graph: Graph) -> Accesses:
     names = graph.runtime_inputs(layer.node)
     output = layer.node.outputs[0]
-    size = graph.tensors[output].bytes
+    size = spread(graph.tensors[output], layer.pitch)
     counts = [_ticks(call, kernel, layer.tiling) for call, kernel in layer.calls]
     found: dict[str, list[Pieces]] = {}
     writes: Pieces = ((0, size, 0),)
@@ -100,26 +102,32 @@ def _by_rows(reads: Reads, ticks: Sequence[int], height: int, row_bytes: int) ->
 
 
 def stream_accesses(stream: Stream, members: Sequence[Member], graph: Graph) -> Accesses:
-    """The accesses of a stream to tensors that are kept whole."""
+    """The accesses of a stream to tensors that are kept whole.
+
+    In strips every row is written in part from the first strip on and read until the last: whole rows count.
+    """
     passes = len(stream.passes)
+    last = stream.ticks - passes  # tick of the first pass of the last strip, or group of channels
+    first = last if stream.group else 0
     found: dict[str, list[Pieces]] = {}
     writes: dict[str, Pieces] = {}
     for j, member in enumerate(members):
         row_pass = [p for p in range(passes) if stream.passes[p] >> j & 1]
+        read_at = [last + p for p in row_pass]
         for name, rows in _outside(member, graph):
             if rows.columns is None or rows.height == 1:
-                pieces: Pieces = ((0, graph.tensors[name].bytes, row_pass[-1]),)
+                pieces: Pieces = ((0, graph.tensors[name].bytes, read_at[-1]),)
             else:
-                pieces = _by_rows(reads_of((rows,), len(row_pass)), row_pass, rows.height, rows.row_bytes)
+                pieces = _by_rows(reads_of((rows,), len(row_pass)), read_at, rows.height, rows.row_bytes)
             found.setdefault(name, []).append(pieces)
         if member.sink:
             size = graph.tensors[member.output].bytes
             if member.layer.reduction is not None:
-                writes[member.output] = ((0, size, row_pass[-1]),)
+                writes[member.output] = ((0, size, read_at[-1]),)
             else:
                 row = grid(graph, member.output).row_bytes
-                writes[member.output] = merged((y * row, (y + 1) * row, p) for y, p in enumerate(row_pass))
-    return Accesses(passes, {n: latest(p) for n, p in found.items()}, writes)
+                writes[member.output] = merged((y * row, (y + 1) * row, first + p) for y, p in enumerate(row_pass))
+    return Accesses(stream.ticks, {n: latest(p) for n, p in found.items()}, writes)
 
 
 def _outside(member: Member, graph: Graph) -> list[tuple[str, Rows]]:

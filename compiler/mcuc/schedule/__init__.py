@@ -34,6 +34,9 @@ class Layer:
     scratch: bytes of the arena that the kernels need while the layer runs. why: reason of the choice, for the
     manifest; refused: "kernel: reason" for those that were not taken. reduction: how a stream runs the layer where
     its calls would need the whole image at once.
+    into: the tensor in whose bytes the output lies, from byte `at` on, "" where it has bytes of its own (see views.py);
+    the layer's own output where other layers write all of it. pitch: bytes from one pixel of the output to the next
+    where they lie apart in `into`, 0 where the output is one run of bytes.
     """
 
     node: Node
@@ -44,6 +47,9 @@ class Layer:
     why: str = ""
     refused: tuple[str, ...] = ()
     reduction: Reduction | None = None
+    into: str = ""
+    at: int = 0
+    pitch: int = 0
 
     @property
     def table_bytes(self) -> int:
@@ -55,8 +61,9 @@ class Layer:
 class Line:
     """Where a stream keeps a tensor: row r in slot r % slots, and `window` columns of the row that is being written.
 
-    window 0: rows are written straight into their slots. slots 0: no row outlives the window. live: the passes
-    [lower, upper) of the stream in which any byte of it is in use.
+    window 0: rows are written straight into their slots. slots 0: no row outlives the window. width: columns, in
+    strips those of the widest. pixel_bytes: with groups of channels those of a group. live: the stream's ticks
+    [lower, upper) in which any byte of it is in use.
     """
 
     slots: int
@@ -78,22 +85,36 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """How a segment's layers run together, row by row, nothing computed twice.
+    """How a segment's layers run together, row by row, nothing computed twice unless in strips.
 
     passes: bit j of an entry: member j computes its next output row in that pass, members in order. Bit len(members)
     of an entry: the next row of `pushed`, an input that arrives by rows, is taken in before. steps: the most columns
     that a member computes at a time, () for whole rows. lines: tensor inside the stream -> where its rows are.
+
+    strips: the passes run once for each, from top to bottom of the image, and member j computes columns [begin, end)
+    of its grid, the j-th pair; () for whole rows. recomputed: MACs of the pixels that several strips compute.
+    group: the passes run once for each run of so many channels of the first member (see groups.py); 0 for all at once.
     """
 
     passes: tuple[int, ...]
     steps: tuple[int, ...]
     lines: Mapping[str, Line]
     pushed: str | None = None
+    strips: tuple[tuple[tuple[int, int], ...], ...] = ()
+    recomputed: int = 0
+    group: int = 0
+
+    @property
+    def ticks(self) -> int:
+        """Steps of time of the lifetimes: a pass; where the passes run once a group of channels, those of the last
+        group, and one tick before them for all other groups."""
+        return len(self.passes) * max(1, len(self.strips)) + (self.group > 0)
 
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """A run of layers executed together. kind "layers": one after the other, each whole; "stream": as `stream` says."""
+    """A run of layers executed together. kind "layers": one after the other, each whole; "stream", "strips" and
+    "groups": as `stream` says."""
 
     kind: str
     members: tuple[Layer | Segment, ...]
@@ -109,6 +130,11 @@ class Schedule:
     @property
     def layers(self) -> tuple[Layer, ...]:
         return tuple(_flatten(self.root))
+
+    @property
+    def recomputed(self) -> int:
+        """MACs that are computed more than once, in total."""
+        return sum(unit.stream.recomputed for unit in self.segments if isinstance(unit, Segment) and unit.stream)
 
     @property
     def segments(self) -> tuple[Layer | Segment, ...]:

@@ -4,6 +4,7 @@ Rows: passes over the members in order. In a pass a member computes its next out
 now and everything that the row needs is there. What must be kept follows from replaying the passes.
 Columns: the members of a pass may advance together, a few columns at a time (steps). The row in work then lies in a
 window of a few pixels; pixels that leave the window take the place of the oldest row's pixels, column by column.
+Strips: the whole may be done once for each of a few strips of columns (see strips.py).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from mcuc.schedule import Layer, Line, Segment, Stream
 from mcuc.schedule.access import grid
 from mcuc.schedule.members import Member, members_of
 from mcuc.schedule.replay import Rowwise, replay
+from mcuc.schedule.strips import Strips, live_in_strips, recomputed_macs, widest
 from mcuc.schedule.windows import reachable, usual_windows, windows_of
 
 __all__ = ["Member", "Rowwise", "make_stream", "members_of", "reachable", "replay", "segment_members", "stream_segment"]
@@ -27,42 +29,46 @@ def make_stream(
     pushed: str | None = None,
     played: Rowwise | None = None,
     exact: bool = True,
+    strips: Strips = (),
 ) -> Stream:
     """The stream over the members. block: columns that the widest member computes at a time, 0 for whole rows.
-    exact: False for an estimate of the windows, which is faster and no schedule to run."""
+    exact: False for an estimate of the windows, which is faster and no schedule to run. strips: of strips_of; not
+    with a pushed input, whose rows come once."""
+    assert not (strips and pushed)
     arriving = None if pushed is None else (pushed, grid(graph, pushed).height)
     played = played or replay(members, arriving)
-    widest = max(m.width for m in members)
-    steps = tuple(max(1, -(-block * m.width // widest)) for m in members) if block else ()
+    most_columns = max(m.width for m in members)
+    steps = tuple(max(1, -(-block * m.width // most_columns)) for m in members) if block else ()
     names = [m.output for m in members] + ([pushed] if pushed else [])
     readers = {
         n: [(j, m.inside[n]) for j, m in enumerate(members) if n in m.inside] for n in names
     }
     sinks = {m.output for m in members if m.sink}
+    widths = {n: widest(strips, i) if strips else grid(graph, n).width for i, n in enumerate(names)}
     if not block:
         windows = {}
     elif exact:
-        windows = windows_of(members, played, steps, readers, graph)
+        windows = windows_of(members, played, steps, readers, strips)
     else:
-        windows = usual_windows(members, steps, readers, graph)
+        windows = usual_windows(members, steps, readers, widths)
     lines = {}
     for i, name in enumerate(names):
         if name in sinks:
             continue
-        g = grid(graph, name)
-        kept = played.kept[i]
+        pixel, kept = grid(graph, name).pixel_bytes, played.kept[i]
+        live = live_in_strips(kept.live, len(played.passes), strips) if strips else kept.live
         if name == pushed:  # the row in work is the caller's until the pass is over
-            lines[name] = Line(kept.beside, 0, g.width, g.pixel_bytes, kept.live)
+            lines[name] = Line(kept.beside, 0, widths[name], pixel, live)
         elif block:
-            lines[name] = Line(kept.beside, windows[name], g.width, g.pixel_bytes, kept.live)
+            lines[name] = Line(kept.beside, windows[name], widths[name], pixel, live)
         else:
-            lines[name] = Line(kept.most, 0, g.width, g.pixel_bytes, kept.live)
-    return Stream(played.passes, steps, lines, pushed)
+            lines[name] = Line(kept.most, 0, widths[name], pixel, live)
+    return Stream(played.passes, steps, lines, pushed, strips, recomputed_macs(members, played.rows[-1], strips))
 
 
 def stream_segment(members: Sequence[Member], stream: Stream) -> Segment:
     """The segment of the schedule's tree."""
-    return Segment("stream", tuple(m.layer for m in members), stream)
+    return Segment("strips" if stream.strips else "stream", tuple(m.layer for m in members), stream)
 
 
 def segment_members(segment: Segment, graph: Graph) -> tuple[Member, ...]:

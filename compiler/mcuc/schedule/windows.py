@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mcuc.ir import Graph
 from mcuc.kernels._base import Columns
-from mcuc.schedule.access import Reads, grid
+from mcuc.schedule.access import Reads
 from mcuc.schedule.members import Member
 from mcuc.schedule.replay import Rowwise
+from mcuc.schedule.strips import Strips
 
 
 def usual_windows(
     members: Sequence[Member],
     steps: Sequence[int],
     readers: Mapping[str, Sequence[tuple[int, Reads]]],
-    graph: Graph,
+    widths: Mapping[str, int],
 ) -> dict[str, int]:
-    """Windows where every reader follows its producer at once: one step, and what a reader's window still needs."""
+    """Windows where every reader follows its producer at once: one step, and what a reader's window still needs.
+    widths: columns of each tensor's line."""
     found = {}
     for j, m in enumerate(members):
-        width = grid(graph, m.output).width
+        width = widths[m.output]
         behind = [
             width if r.columns is None else r.columns.taps - r.columns.stride + steps[k] * r.columns.stride - steps[j]
             for k, r in readers[m.output]
@@ -34,11 +35,11 @@ def windows_of(
     played: Rowwise,
     steps: Sequence[int],
     readers: Mapping[str, Sequence[tuple[int, Reads]]],
-    graph: Graph,
+    strips: Strips,
 ) -> dict[str, int]:
-    """Tensor -> columns of its row in work that are in the window at once, over all passes."""
+    """Tensor -> columns of its row in work that are in the window at once, over all passes and strips."""
     producer = {m.output: j for j, m in enumerate(members)}
-    widths = {name: grid(graph, name).width for name in readers}
+    parts = strips or (tuple((0, m.width) for m in members),)
     most = dict.fromkeys(readers, 1)
     seen: set[tuple[int, tuple[bool, ...]]] = set()
     for p, mask in enumerate(played.passes):
@@ -52,8 +53,9 @@ def windows_of(
         if (mask, current) in seen:
             continue
         seen.add((mask, current))
-        for name, columns in _advance(members, mask, current, steps, readers, widths, producer).items():
-            most[name] = max(most[name], columns)
+        for part in parts:
+            for name, columns in _advance(members, mask, current, steps, readers, part, producer).items():
+                most[name] = max(most[name], columns)
     return most
 
 
@@ -63,23 +65,23 @@ def _advance(
     current: Sequence[bool],
     steps: Sequence[int],
     readers: Mapping[str, Sequence[tuple[int, Reads]]],
-    widths: Mapping[str, int],
+    part: Sequence[tuple[int, int]],
     producer: Mapping[str, int],
 ) -> dict[str, int]:
-    """One pass column by column, as the generated loop does it: the most columns in each window."""
+    """One pass column by column, as the generated loop does it: the most columns in each window. part: the columns
+    [begin, end) of each member."""
     firing = [j for j in range(len(members)) if mask >> j & 1]
     flags = iter(current)
-    waits: list[list[tuple[int, Columns | None, int]]] = []
-    for m in members:
-        waits.append([(producer[n], r.columns, widths[n]) for n, r in m.inside.items() if next(flags)])
-    x = [0] * len(members)
-    first = {members[j].output: 0 for j in firing if not members[j].sink}
+    waits = [[(producer[n], r.columns) for n, r in m.inside.items() if next(flags)] for m in members]
+    x = [begin for begin, _ in part]
+    ends = [end for _, end in part]
+    first = {members[j].output: x[j] for j in firing if not members[j].sink}
     most = dict.fromkeys(first, 0)
-    while any(x[j] < members[j].width for j in firing):
+    while any(x[j] < ends[j] for j in firing):
         for j in firing:
-            reach = members[j].width
-            for i, columns, width in waits[j]:
-                reach = min(reach, reachable(x[i], width, columns, members[j].width))
+            reach = ends[j]
+            for i, columns in waits[j]:
+                reach = min(reach, reachable(x[i], ends[i], columns, ends[j]))
             x[j] = max(x[j], min(reach, x[j] + steps[j]))
             name = members[j].output
             if name in first:
@@ -88,13 +90,14 @@ def _advance(
             free = x[producer[name]]
             for j, r in readers[name]:
                 if mask >> j & 1:
-                    free = min(free, freed(x[j], members[j].width, r.columns, widths[name]))
+                    free = min(free, freed(x[j], ends[j], r.columns, ends[producer[name]]))
             first[name] = max(first[name], free)
     return most
 
 
 def reachable(available: int, width: int, columns: Columns | None, out_width: int) -> int:
-    """Output columns that can be computed when `available` of the input row's `width` columns are there."""
+    """Output columns that can be computed when `available` of the input row's `width` columns are there. In a strip,
+    all four count from the image's column 0, and the widths are where the strip's columns end."""
     if available >= width:
         return out_width
     if columns is None:
