@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mcuc.emit import render
+from mcuc.emit.arenas import own_base
 from mcuc.emit.names import comment, layer_symbol
 from mcuc.emit.tables import TablePool
 from mcuc.ir import Graph
@@ -55,7 +56,7 @@ def layer_context(
     values = [*(pointer[names[i]] for i in read), pointer[out]]
     if layer.scratch:
         args.append("uint8_t *scratch")
-        values.append(f"base + {plan.scratch[layer.node.name]}u")
+        values.append(f"{own_base(plan, layer.node.name)} + {plan.scratch[layer.node.name]}u")
     calls = [
         _call(call, kernel, layer, f"l{index:02d}_{k}" if len(layer.calls) > 1 else f"l{index:02d}", kernels, tables)
         for k, (call, kernel) in enumerate(layer.calls)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mcuc import __version__
 from mcuc.emit import render
+from mcuc.emit.arenas import address, arena_context, arena_symbol, passed
 from mcuc.emit.layers import KernelPool, layer_context
 from mcuc.emit.names import comment
 from mcuc.emit.rows_in import early_outputs, pushed_segment, rows_in_context
@@ -26,7 +27,9 @@ _CTYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "i
 
 @dataclass(frozen=True)
 class Emitted:
-    """files: name -> text that the user gets; harness, host_main: test programs; symbols: layer functions in order."""
+    """files: name -> text that the user gets; harness, host_main: test programs; symbols: layer functions in order;
+    arenas: of a plan with named RAM regions, the variable of the test firmware -> the region that it goes to;
+    own_input: bytes of the buffer that the test firmware has for an input that arrives by rows."""
 
     name: str
     files: Mapping[str, str]
@@ -34,6 +37,8 @@ class Emitted:
     host_main: str
     symbols: tuple[str, ...]
     weight_bytes: int
+    arenas: Mapping[str, str] = field(default_factory=dict)
+    own_input: int = 0
 
 
 def emit(
@@ -59,10 +64,11 @@ def emit(
     single = len(graph.inputs) == 1 and len(graph.outputs) == 1
     macro = name.upper()
     ends = [*_ends(graph, plan, name, "input", graph.inputs), *_ends(graph, plan, name, "output", graph.outputs)]
-    run_args = (
-        f"void *arena, const {name}_input_t *input, {name}_output_t *output"
+    arenas = arena_context(plan)
+    buffers = (
+        f"const {name}_input_t *input, {name}_output_t *output"
         if single
-        else "void *arena, const void *const inputs[], void *const outputs[]"
+        else "const void *const inputs[], void *const outputs[]"
     )
     context: dict[str, Any] = {
         "name": name,
@@ -77,7 +83,7 @@ def emit(
         "layer_count": len(symbols),
         "rows_in": None if pushed is None else rows_in_context(pushed, graph, plan, units[0], early),
         "single": single,
-        "run_args": run_args,
+        "run_args": f"{arenas['arena_parameter']}, {buffers}",
         "inputs": graph.inputs,
         "outputs": graph.outputs,
         "arena": plan.arena,
@@ -87,6 +93,7 @@ def emit(
         "runtime_version": RUNTIME_VERSION,
         "first_input": ends[0]["macro"][len(macro) + 1 :],
         "first_output": ends[len(graph.inputs)]["macro"][len(macro) + 1 :],
+        **arenas,
     }
     context["build_id"] = _build_id(context)
     files = {
@@ -96,7 +103,9 @@ def emit(
     }
     harness = render("harness.c.j2", **context)
     host_main = render("host_main.c.j2", **context)
-    return Emitted(name, files, harness, host_main, tuple(symbols), tables.bytes)
+    placed = {arena_symbol(plan, i): a.name for i, a in enumerate(plan.arenas)}
+    own = 0 if pushed is None else graph.tensors[graph.inputs[0]].bytes
+    return Emitted(name, files, harness, host_main, tuple(symbols), tables.bytes, placed, own)
 
 
 def _units(
@@ -147,7 +156,7 @@ def _pointers(graph: Graph, plan: Plan) -> dict[str, str]:
         )
     caller = {plan.storage[n]: f"in{i}" for i, n in enumerate(graph.inputs) if n in plan.storage}
     caller.update({plan.storage[n]: f"out{i}" for i, n in enumerate(graph.outputs)})
-    return {n: caller.get(plan.storage[n], f"(int8_t *)(base + {offset}u)") for n, offset in plan.tensors.items()}
+    return {n: caller.get(plan.storage[n], address(plan, n)) for n in plan.tensors}
 
 
 def _ends(graph: Graph, plan: Plan, name: str, side: str, names: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -172,5 +181,6 @@ def _end(tensor: Tensor, plan: Plan, symbol: str) -> dict[str, Any]:
         "scale": None if scale is None else f"{scale}f",
         "zero_point": 0 if quant is None else quant.zero_point[0],
         "offset": plan.tensors.get(tensor.name),  # None for an input that arrives by rows
+        "arena": passed(plan, plan.arena_of(tensor.name)),
         "comment": comment(tensor.name),
     }

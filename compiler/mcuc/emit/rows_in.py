@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mcuc.emit.arenas import address, own_base, passed
 from mcuc.ir import Graph
 from mcuc.plan import Plan
 from mcuc.plan.lifetimes import FEED_STATE, LINE_STATE, push_buffer
@@ -24,7 +25,7 @@ def early_outputs(segment: Segment, graph: Graph, plan: Plan) -> dict[str, str]:
     """Model outputs that are written before finish names the caller's buffer -> where they lie until then."""
     assert segment.stream is not None
     made = [m.node.outputs[0] for m in segment.members if isinstance(m, Layer)]
-    return {n: f"(int8_t *)(base + {plan.tensors[n]}u)" for n in made if n in graph.outputs}
+    return {n: address(plan, n) for n in made if n in graph.outputs}
 
 
 def rows_in_context(
@@ -39,6 +40,9 @@ def rows_in_context(
     state = plan.state[first.node.name]
     buffer = next(b for b in plan.buffers if b.id == push_buffer(stream.pushed))
     return {
+        "base": own_base(plan, first.node.name),
+        "home": f"arenas[{plan.own_region[first.node.name]}]" if plan.several else "arena",
+        "buffer_arena": passed(plan, plan.arena_of(buffer.id)),
         "rows": g.height,
         "row_bytes": g.row_bytes,
         "buffer_bytes": buffer.size,

@@ -1,0 +1,64 @@
+"""How the generated C names its arenas: one `arena`, or `arenas[]` where the plan has several RAM regions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mcuc.plan import Plan
+
+
+def base(plan: Plan, number: int) -> str:
+    """C expression of an arena's start inside the generated functions. number: 0 where there is one."""
+    return f"base{number}" if plan.several else "base"
+
+
+def own_base(plan: Plan, node: str) -> str:
+    """The start of the arena with the node's scratch and, of a stream's first node, its counters."""
+    return base(plan, plan.own_region.get(node, 0))
+
+
+def address(plan: Plan, tensor: str) -> str:
+    """C expression, an int8_t *, of a tensor in its arena."""
+    return f"(int8_t *)({base(plan, plan.arena_of(tensor))} + {plan.tensors[tensor]}u)"
+
+
+def passed(plan: Plan, number: int) -> str:
+    """C expression of an arena as a caller's macro has it: the parameter, or its element."""
+    return f"(arenas)[{number}]" if plan.several else "(arena)"
+
+
+def arena_context(plan: Plan) -> dict[str, Any]:
+    """What the templates need.
+
+    arena_parameter, arena_argument: of every entry point; no_arena: C condition that one is NULL; arena_address: all
+    addresses in one integer, for the check of alignment; bases: what the functions call their starts, with what the
+    caller passed; arenas: of several regions, each with its macros' values and the test programs' variable.
+    """
+    several = [
+        {"number": i, "region": a.name, "bytes": a.bytes, "work": a.work, "symbol": arena_symbol(plan, i)}
+        for i, a in enumerate(plan.arenas if plan.several else ())
+    ]
+    if not several:
+        return {
+            "arena_parameter": "void *arena",
+            "arena_argument": "arena",
+            "no_arena": "arena == NULL",
+            "arena_address": "(uintptr_t)arena",
+            "bases": [{"name": "base", "passed": "arena"}],
+            "arenas": several,
+        }
+    elements = [f"arenas[{a['number']}]" for a in several]
+    addresses = " | ".join(f"(uintptr_t){e}" for e in elements)
+    return {
+        "arena_parameter": "void *const arenas[]",
+        "arena_argument": "arenas",
+        "no_arena": " || ".join(["arenas == NULL", *(f"{e} == NULL" for e in elements)]),
+        "arena_address": f"({addresses})" if len(elements) > 1 else addresses,
+        "bases": [{"name": f"base{i}", "passed": e} for i, e in enumerate(elements)],
+        "arenas": several,
+    }
+
+
+def arena_symbol(plan: Plan, number: int) -> str:
+    """The variable of the test firmware that is that arena."""
+    return f"mcuc_arena_{number}" if plan.several else "mcuc_arena"
