@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mcuc.emit import render
-from mcuc.emit.arenas import base
+from mcuc.emit.arenas import own_base
 from mcuc.emit.layers import KernelPool
 from mcuc.emit.members import Place, arguments, member_function
 from mcuc.emit.names import comment, layer_symbol
@@ -16,7 +16,7 @@ from mcuc.emit.tables import TablePool
 from mcuc.ir import Graph
 from mcuc.kernels._base import Columns, Table
 from mcuc.plan import Plan
-from mcuc.plan.lifetimes import FEED_STATE, state_buffer
+from mcuc.plan.lifetimes import FEED_STATE
 from mcuc.schedule import Segment, Stream
 from mcuc.schedule.stream import Member, segment_members
 
@@ -77,7 +77,7 @@ def stream_context(
     return {
         "text": "\n".join([*texts, loop]),
         "symbols": [layer_symbol(prefix, number + j, m.layer.node.op) for j, m in enumerate(members)],
-        "call": f"{symbol}({', '.join([base(plan, state_buffer(members[0].layer.node.name)), *row, *values])})",
+        "call": f"{symbol}({', '.join([own_base(plan, members[0].layer.node.name), *row, *values])})",
         "sums": _sums(members, plan),
         "lines": len(at),
     }
