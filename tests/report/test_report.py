@@ -23,7 +23,7 @@ from mcuc.report.html import to_html
 from mcuc.report.json import from_json, to_json
 from mcuc.report.labels import short_names
 from mcuc.report.text import summary
-from mcuc.report.types import Accuracy, BufferReport, PlanReport, Report, Sram
+from mcuc.report.types import Accuracy, BufferReport, PlanReport, Report, SegmentReport, Sram
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 CONTRACT = {
@@ -83,7 +83,8 @@ def hostile(name: str = sample.HOSTILE) -> Report:
         evidence=dict.fromkeys(r.evidence, name), mix={name: 3, "alu": 5},
         layers=tuple(replace(x, name=name, op=name, kernel=name, why=name) for x in r.layers),
         memory_map=tuple(replace(b, name=name, kind=name) for b in r.memory_map),
-        pareto=tuple(replace(p, name=name) for p in r.pareto),
+        pareto=tuple(replace(p, name=name) for p in r.pareto), plan=replace(r.plan, schedules=name),
+        segments=(SegmentReport(name, "stream", 0, 9, 8, 500, pushed=name), SegmentReport(name, name, 9, 13, 5, 60)),
         verify=replace(r.verify, oracle=name, inputs=name, bit_exact=False, first_diff_layer=name))
 
 
@@ -101,11 +102,13 @@ def test_json_comes_back_as_it_was() -> None:
     assert from_json(to_json(r)) == r
     bare = replace(r, accuracy=None, pareto=(), mix=None, notes=(), memory_map=())
     assert from_json(to_json(bare)) == bare
+    assert from_json(to_json(sample.crowded())) == sample.crowded()
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(st.characters(categories=["Lu", "Cc", "Cs", "Cf", "So", "Po"])), st.integers(0, 2**53))
 def test_json_comes_back_for_any_name_and_count(name: str, n: int) -> None:
+    name = name.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")  # a pair of surrogates is one
     r = replace(hostile(name), macs=n)
     text = to_json(r)
     text.encode("ascii")
@@ -127,10 +130,24 @@ def test_json_is_sorted_and_ends_in_a_newline() -> None:
     assert to_json(r) == json.dumps(json.loads(to_json(r)), indent=2, sort_keys=True) + "\n"
 
 
+def test_json_has_a_line_for_each_span_and_changes_no_text_that_looks_like_one() -> None:
+    b = BufferReport("[\n1,\n2\n]", "activation", 0, 3, 0, 8, ((0, 2, 0, 4), (1, 3, 4, 8)))
+    r = replace(sample.report(), memory_map=(b,), notes=("[\n  3,\n  4\n]",))
+    text = to_json(r)
+    assert "[0, 2, 0, 4],\n" in text and "[1, 3, 4, 8]\n" in text
+    assert from_json(text) == r
+    compact = json.dumps(json.loads(text), indent=2, sort_keys=True)
+    assert re.sub(r"\s", "", text) == re.sub(r"\s", "", compact)
+
+
 def _changed(change: Callable[[dict[str, Any]], object]) -> str:
     data = json.loads(to_json(sample.report()))
     change(data)
     return json.dumps(data)
+
+
+def _segment(lower: int, upper: int) -> dict[str, Any]:
+    return {"name": "conv", "kind": "layer", "lower": lower, "upper": upper, "layers": 1, "live": 5}
 
 
 BAD = {
@@ -146,6 +163,11 @@ BAD = {
     "a negative size": _changed(lambda d: d["memory_map"][0].update(size=-1)),
     "a number no reader keeps": _changed(lambda d: d.update(macs=10**400)),
     "a lifetime that ends before it starts": _changed(lambda d: d["memory_map"][0].update(lower=9)),
+    "a span outside its buffer": _changed(lambda d: d["memory_map"][0].update(spans=[[0, 1, 0, 491]])),
+    "a span of five numbers": _changed(lambda d: d["memory_map"][0].update(spans=[[0, 1, 0, 490, 0]])),
+    "a span after its buffer": _changed(lambda d: d["memory_map"][0].update(spans=[[0, 2, 0, 490]])),
+    "a gap between segments": _changed(lambda d: d.update(segments=[_segment(0, 1), _segment(2, 3)])),
+    "a segment of no time": _changed(lambda d: d.update(segments=[_segment(0, 1), _segment(1, 1)])),
     "not a number": _changed(lambda d: d.update(latency_ms=0)).replace('"latency_ms": 0', '"latency_ms": NaN'),
     "an infinite latency": _changed(lambda d: d.update(latency_ms=0)).replace('"latency_ms": 0', '"latency_ms": 1e999'),
     "a number longer than Python converts": _changed(lambda d: d.update(macs=0)).replace('"macs": 0', '"macs": 1', 1)
@@ -216,9 +238,13 @@ def test_map_has_one_rectangle_a_buffer_at_its_address_and_time(buffers: int) ->
 
 def test_map_labels_tell_tensors_apart() -> None:
     names = ["input", "net/act_1/Relu;net/bn_1/add", "net/act_2/Relu", "0:CONV_2D/scratch", "net/dense"]
-    assert short_names(names) == ["input", "act_1", "act_2", "0:CONV_2D/scratch", "dense"]
-    assert short_names(["a/b"]) == ["a/b"] and short_names([";", ""]) == [";", ""]
-    assert short_names(["a/b", "c/d"]) == ["a/b", "c/d"]
+    assert [long for long, _ in short_names(names)] == ["input", "act_1/Relu", "act_2/Relu", "0:CONV_2D/scratch",
+                                                        "dense"]
+    assert [short for _, short in short_names(names)] == ["input", "act_1", "act_2", "0:CONV_2D/scratch", "dense"]
+    assert short_names(["a/b"]) == [("a/b", "a")] and short_names([";", ""]) == [(";", ";"), ("", "")]
+    assert short_names(["a/b", "c/d"]) == [("a/b", "a"), ("c/d", "c")]
+    assert short_names(["x/conv/line", "x/add/line", "x", "y/conv"]) == [
+        ("conv", "conv"), ("add", "add"), ("x", "x"), ("y/conv", "y")]
 
 
 def test_map_marks_bound_peak_and_budget() -> None:

@@ -140,8 +140,8 @@ def _chart(report: Report) -> tuple[_Frame, list[Markup]]:
     bottom = _TOP + (_HIGH if len(buffers) > _MANY else _LOW)
     y = svg.linear(0, max(used * 1.13, budget * 1.06 if to_scale else 0), bottom, _TOP)
     frame = _Frame(timeline(segments, _LEFT, _NARROW, _WIDE), y, bottom, segments)
-    names = short_names([b.name for b in buffers])
-    shapes = (_shape(b, name, frame) for b, name in zip(buffers, names, strict=True))
+    labels = short_names([b.name for b in buffers])
+    shapes = (_shape(b, names, frame) for b, names in zip(buffers, labels, strict=True))
     content = [*_bands(frame), *_grid(frame), *_segments(frame), *shapes, *_axis(frame), *_bounds(report, frame),
                *_budget(report, budget, frame, to_scale)]
     return frame, content
@@ -216,7 +216,7 @@ def _bracket(s: SegmentReport, number: int, left: float, right: float, top: floa
     return svg.labelled(f"{_called(s, number)}, {columns}, {words.count(s.passes)} passes", line, label)
 
 
-def _shape(b: BufferReport, name: str, frame: _Frame) -> Markup:
+def _shape(b: BufferReport, names: Sequence[str], frame: _Frame) -> Markup:
     x, y = frame.x, frame.y
     css = f"buffer k{palette.colour_of(b.kind)}"
     if b.spans:
@@ -227,7 +227,7 @@ def _shape(b: BufferReport, name: str, frame: _Frame) -> Markup:
         shape = svg.rectangle(left, top, wide, tall, css, 2 if min(wide, tall) > 8 else 0)
     tip = (f"{words.clean(b.name)} ({words.clean(b.kind)}): {words.size(b.size)} at {b.offset:,}, "
            f"{alive(b, frame.segments)}{', row by row' if b.spans else ''}")
-    return svg.labelled(tip, shape, label(name, *outline.widest_box(b, x, y)))
+    return svg.labelled(tip, shape, label(names, *outline.widest_box(b, x, y)))
 
 
 def alive(b: BufferReport, segments: Sequence[SegmentReport]) -> str:

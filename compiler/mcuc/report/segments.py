@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from mcuc.ir import Graph
 from mcuc.plan import Plan, live_bytes
-from mcuc.plan.lifetimes import lifetimes
+from mcuc.plan.lifetimes import lifetimes, push_buffer
 from mcuc.report.types import BufferReport, SegmentReport
 from mcuc.schedule import Layer, Schedule, Segment, Stream, Tiling
 from mcuc.schedule.explore import layer_by_layer
@@ -48,7 +48,7 @@ def segment_reports(graph: Graph, schedule: Schedule, plan: Plan, chip: Chip | N
             line_bytes=sum(line.bytes for line in unit.stream.lines.values()),
             whole_bytes=sum(graph.tensors[name].bytes for name in unit.stream.lines),
             other_bytes=sum(b.size for b in plan.buffers
-                            if kinds[b.id] in ("sums", "counters") and lower <= b.lower < upper),
+                            if kinds[b.id] in ("sums", "counters", "push buffer") and lower <= b.lower < upper),
             extra_macs=_extra_macs(unit.stream, members),
             pushed=unit.stream.pushed or "",
         ))
@@ -152,13 +152,13 @@ def buffer_kinds(graph: Graph, schedule: Schedule) -> dict[str, str]:
     """Buffer of the schedule -> its kind, as BufferReport lists them."""
     found = lifetimes(graph, schedule)
     streams = [unit.stream for unit in schedule.segments if isinstance(unit, Segment) and unit.stream is not None]
-    pushed = {stream.pushed for stream in streams}
+    pushed = {push_buffer(stream.pushed) for stream in streams if stream.pushed is not None}
     inputs = {found.storage[n] for n in graph.inputs if n in found.storage}
     outputs = {found.storage[n] for n in graph.outputs if n in found.storage}
     kinds = dict.fromkeys(found.storage.values(), "activation")
     kinds |= dict.fromkeys(inputs, "input") | dict.fromkeys(outputs, "output")
     kinds |= dict.fromkeys(inputs & outputs, "input or output")
-    kinds |= {buffer: "push buffer" if tensor in pushed else "line" for tensor, buffer in found.lines.items()}
+    kinds |= {buffer: "push buffer" if buffer in pushed else "line" for buffer in found.lines.values()}
     sums = {x.node.name for u in schedule.segments if isinstance(u, Segment) for x in u.members
             if isinstance(x, Layer) and x.reduction is not None}
     kinds |= {buffer: "sums" if node in sums else "scratch" for node, buffer in found.scratch.items()}

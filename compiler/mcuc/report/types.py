@@ -90,9 +90,9 @@ class BufferReport:
     """One buffer of the memory map: bytes [offset, offset + size) of the arena during ticks [lower, upper).
 
     kind: input, output, activation, line (rows of a tensor inside a stream), scratch, sums (of a layer that averages an
-    image row by row), counters (of a stream), push buffer (rows of an input that arrives by rows). spans: what of it is
-    in use when, as (lower, upper, start, end): ticks [lower, upper) on the scale of the segments, bytes [start, end)
-    from the buffer's own start; empty: all of it, all the time.
+    image row by row), counters (of a stream), push buffer (the next row of an input that arrives by rows).
+    spans: what of it is in use when, as (lower, upper, start, end): ticks [lower, upper) on the scale of the segments,
+    bytes [start, end) from the buffer's own start; empty: all of it, all the time.
     """
 
     name: str
@@ -114,8 +114,8 @@ class SegmentReport:
     often a kernel runs on them (within a run a kernel may read them again for each pixel). The rest is 0 for a layer:
     live_alone, weight_bytes_read_alone: the same if every layer ran alone, in the same order; columns: that the widest
     layer computes at a time, 0 for whole rows; passes: over the layers; line_bytes: of the tensors that are never held
-    whole, and whole_bytes: how large those are; other_bytes: the stream's sums and counters; extra_macs: computed more
-    than once; pushed: the input that arrives by rows, "" for none.
+    whole, and whole_bytes: how large those are; other_bytes: the stream's sums, counters and push buffer; extra_macs:
+    computed more than once; pushed: the input that arrives by rows, "" for none.
     """
 
     name: str

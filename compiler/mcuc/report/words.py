@@ -159,7 +159,8 @@ def _memory(s: SegmentReport) -> str:
     saved = s.live_alone - s.live
     more = f", {size(-saved)} more" if saved < 0 else ""
     outcome = f"saves {size(saved)}" if saved > 0 else f"saves nothing{more}"
-    other = f", sums and counters {size(s.other_bytes)}" if s.other_bytes else ""
+    what = "sums, counters and push buffer" if s.pushed else "sums and counters"
+    other = f", {what} {size(s.other_bytes)}" if s.other_bytes else ""
     return (f"lines {size(s.line_bytes)} instead of whole tensors of {size(s.whole_bytes)}{other}; at most "
             f"{size(s.live)} alive, {size(s.live_alone)} with its layers alone: {outcome}")
 
