@@ -88,7 +88,7 @@ def _schedules(schedule: Schedule) -> str:
     streams = sum(isinstance(unit, Segment) for unit in schedule.segments)
     if not streams:
         return "this order of layers"
-    return f"this order of layers and its {streams} stream{'s' if streams > 1 else ''}"
+    return f"this order of layers and its {f'{streams} streams' if streams > 1 else 'stream'}"
 
 
 def _layers(schedule: Schedule, plan: Plan, answers: Answers, board: Board) -> tuple[LayerReport, ...]:
