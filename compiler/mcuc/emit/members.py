@@ -13,17 +13,19 @@ from mcuc.emit.layers import KernelPool
 from mcuc.emit.names import comment, layer_symbol
 from mcuc.emit.tables import TablePool
 from mcuc.ir import Graph
-from mcuc.kernels._base import Columns, Rows, Table
+from mcuc.kernels._base import Call, Columns, Kernel, Rows, Table
 from mcuc.plan import Plan
 from mcuc.schedule import Line, Stream
 from mcuc.schedule.access import grid
+from mcuc.schedule.groups import Bottleneck
 from mcuc.schedule.stream import Member
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
     """What the members' code needs of the whole stream. number: of its first coded layer; pointers: tensor -> name of
-    the argument that points at it; at: tensor inside the stream -> index of its line."""
+    the argument that points at it; at: tensor inside the stream -> index of its line; bottleneck: the calls of a
+    stream that runs by groups of channels."""
 
     graph: Graph
     plan: Plan
@@ -34,6 +36,7 @@ class Place:
     at: Mapping[str, int]
     kernels: KernelPool
     tables: TablePool
+    bottleneck: Bottleneck | None = None
 
     @property
     def lines(self) -> Mapping[str, Line]:
@@ -42,6 +45,13 @@ class Place:
     @property
     def pushed(self) -> str | None:
         return self.stream.pushed
+
+    @property
+    def part(self) -> list[tuple[str, str]]:
+        """(C type, argument) that tell the stream's functions which part of the image or channels they compute."""
+        if self.stream.strips:
+            return [("const int16_t *", "strip")]
+        return [("int32_t ", "c"), ("int32_t ", "c_end")] if self.bottleneck else []
 
     def begin(self, j: int) -> str:
         """The first column of member j, in C inside the stream's functions."""
@@ -73,10 +83,10 @@ def member_function(j: int, member: Member, step: int, place: Place) -> tuple[st
     row_arg = place.pushed in member.inside
     own = "".join(f", {kind}{name}" for kind, name in ([("const int8_t *", "row")] if row_arg else []) + kinds)
     values = (["row"] if row_arg else []) + [place.pointers[n] for n in used]
-    part = [("const int16_t *", "strip")] if place.stream.strips else []
     where = f"l{place.number + j:02d}"
+    grouped = place.bottleneck
     calls = []
-    for c, (call, kernel) in enumerate(layer.calls):
+    for c, (call, kernel) in enumerate(_calls(j, member, place)):
         at, rows = 0, []
         for r in call.rows:
             rows.append(_rows(r, names[r.input], at, place, bool(step)))
@@ -84,6 +94,8 @@ def member_function(j: int, member: Member, step: int, place: Place) -> tuple[st
         scratch = "NULL"
         if layer.node.name in place.plan.scratch and (kernel.scratch(call) or layer.reduction is not None):
             scratch = f"base + {place.plan.scratch[layer.node.name]}u"
+        if grouped and member.sink:
+            scratch = "sums"
         spot = where if c == 0 else f"{where}_{c}"
         calls.append(
             {
@@ -91,22 +103,17 @@ def member_function(j: int, member: Member, step: int, place: Place) -> tuple[st
                 "row_count": max(1, at),
                 "fn": place.kernels.symbol(call, kernel),
                 "offset": f" + {call.out_offset}" if call.out_offset else "",
-                "out_stride": call.out_stride,
-                "channels": call.channels,
+                "out_stride": call.out_stride if member.sink or not grouped else grouped.group,
+                "channels": "c, c_end" if grouped else f"0, {call.channels}",
                 "scratch": scratch,
                 "tables": "".join(f", {place.tables.symbol(t, spot)}" for t in call.tables),
             }
         )
     finish = None
     if layer.reduction is not None:
-        call, kernel = layer.reduction.finish
-        finish = {
-            "fn": place.kernels.symbol(call, kernel),
-            "out_stride": call.out_stride,
-            "width": call.width,
-            "channels": call.channels,
-            "tables": "".join(f", {place.tables.symbol(t, where + '_f')}" for t in call.tables),
-        }
+        finish = _finish(*layer.reduction.finish, where, place)
+    if grouped and member.sink:
+        finish = _finish(*grouped.finish, where, place)
     shape = "x".join(map(str, graph.tensors[member.output].shape))
     title = f"{layer.node.name}: rows of {shape}, tensor {member.output}"
     text = render(
@@ -119,18 +126,37 @@ def member_function(j: int, member: Member, step: int, place: Place) -> tuple[st
         step=step,
         height=member.height,
         width=member.width,
-        part="".join(f", {kind}{name}" for kind, name in part),
+        part="".join(f", {kind}{name}" for kind, name in place.part),
         begin=place.begin(j),
         end=place.end(j, member.width),
         waits=_waits(member, place) if step else [],
-        to="NULL" if finish else _to(j, member, place, bool(step)),
+        to="NULL" if finish and not grouped else _to(j, member, place, bool(step)),
         pixel_bytes=grid(graph, member.output).pixel_bytes,
         calls=calls,
-        finish=finish,
+        finish=None if grouped else finish,
+        grouped=grouped,
+        last=finish if grouped else None,
         out=place.pointers.get(member.output, ""),
         sums=f"base + {place.plan.scratch[layer.node.name]}u" if finish else "",
     )
-    return text, f"{symbol}({', '.join(['base', 'line', *values, *(name for _, name in part)])})"
+    return text, f"{symbol}({', '.join(['base', 'line', *values, *(name for _, name in place.part)])})"
+
+
+def _calls(j: int, member: Member, place: Place) -> tuple[tuple[Call, Kernel], ...]:
+    if place.bottleneck is None:
+        return member.layer.calls
+    return ((place.bottleneck.expand, place.bottleneck.depthwise, place.bottleneck.add)[j],)
+
+
+def _finish(call: Call, kernel: Kernel, where: str, place: Place) -> dict[str, Any]:
+    """The call that turns sums into the output."""
+    return {
+        "fn": place.kernels.symbol(call, kernel),
+        "out_stride": call.out_stride,
+        "width": call.width,
+        "channels": call.channels,
+        "tables": "".join(f", {place.tables.symbol(t, where + '_f')}" for t in call.tables),
+    }
 
 
 def _to(j: int, member: Member, place: Place, windowed: bool) -> str:
@@ -197,5 +223,7 @@ def _rows(r: Rows, name: str, at: int, place: Place, windowed: bool) -> dict[str
         found = f"mcuc_line_row(&line[{i}], {where})"
         if place.stream.strips:
             found = f"mcuc_part_row(&line[{i}], {where}, {place.begin(i)} * {line.pixel_bytes})"
+        elif place.bottleneck:
+            found = f"mcuc_part_row(&line[{i}], {where}, c)"
     first = _first(r, place)
     return {"at": at, "count": r.count, "dilation": r.dilation, "first": first, "row": found, "offset": r.offset}

@@ -18,6 +18,7 @@ from mcuc.kernels._base import Columns, Table
 from mcuc.plan import Plan
 from mcuc.plan.lifetimes import FEED_STATE
 from mcuc.schedule import Segment, Stream
+from mcuc.schedule.groups import Bottleneck, bottleneck
 from mcuc.schedule.stream import Member, segment_members
 
 
@@ -45,7 +46,7 @@ def stream_context(
     at = {m.output: j for j, m in enumerate(members)}
     if stream.pushed is not None:
         at[stream.pushed] = len(members)
-    place = Place(graph, plan, prefix, number, stream, named, at, kernels, tables)
+    place = Place(graph, plan, prefix, number, stream, named, at, kernels, tables, _grouped(stream, members))
     texts, calls = [], []
     for j, member in enumerate(members):
         text, call = member_function(j, member, stream.steps[j] if stream.steps else 0, place)
@@ -68,6 +69,9 @@ def stream_context(
         passes=_passes(stream.passes, place),
         count=len(stream.passes),
         pushed=_pushed(place),
+        part_name="_strip" if stream.strips else "_group" if place.bottleneck else "",
+        part="".join(f", {kind}{name}" for kind, name in place.part),
+        grouped=place.bottleneck,
         strips=len(stream.strips),
         columns=_columns(stream, place),
         values="".join(f", {name}" for _, name in kinds),
@@ -81,6 +85,12 @@ def stream_context(
         "sums": _sums(members, plan),
         "lines": len(at),
     }
+
+
+def _grouped(stream: Stream, members: tuple[Member, ...]) -> Bottleneck | None:
+    found = bottleneck(members, stream.group) if stream.group else None
+    assert found is not None or not stream.group
+    return found
 
 
 def _sums(members: tuple[Member, ...], plan: Plan) -> list[dict[str, int]]:

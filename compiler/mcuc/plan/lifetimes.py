@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from mcuc.ir import Graph
 from mcuc.plan.accesses import Accesses, Pieces, accesses
 from mcuc.plan.place import Buffer, Span
-from mcuc.schedule import Layer, Schedule, Segment
+from mcuc.schedule import Layer, Schedule, Segment, Stream
+from mcuc.schedule.groups import PROJECT, SUM_BYTES
 from mcuc.schedule.select import in_place_inputs
 
 CACHE_LINE = 32  # bytes, of the Cortex-M7: DMA into the push buffer must not share a line with anything else
@@ -105,6 +106,10 @@ def _of_stream(
         if layer.reduction is not None:
             scratch[layer.node.name] = f"{layer.node.name}/sums"
             found.append(Buffer(scratch[layer.node.name], lower, upper, layer.reduction.state_bytes, ALIGN))
+    if unit.stream.group:
+        last = members[-1]
+        scratch[last.node.name] = f"{last.node.name}/sums"
+        found.append(_sums_by_rows(scratch[last.node.name], last, unit.stream, lower))
     shared = max((layer.scratch for layer in members if layer.reduction is None), default=0)
     if shared:
         name = f"{first}/scratch"
@@ -122,6 +127,15 @@ def _of_stream(
         found.append(Buffer(push_buffer(unit.stream.pushed), lower, upper, padded, CACHE_LINE))
     found.append(Buffer(state[first], lower, upper, LINE_STATE * counters + feed, ALIGN))
     return found
+
+
+def _sums_by_rows(name: str, last: Layer, stream: Stream, lower: int) -> Buffer:
+    """The sums of a stream that runs by groups of channels: a row is in use until the last group has finished it."""
+    row = SUM_BYTES * last.calls[0][0].out_row_bytes
+    done = [1 + p for p, mask in enumerate(stream.passes) if mask >> PROJECT & 1]
+    pieces = _fewer([(y * row, (y + 1) * row, lower, lower + tick + 1) for y, tick in enumerate(done)])
+    spans = tuple(Span(a, b, start, end) for start, end, a, b in pieces)
+    return Buffer(name, lower, lower + done[-1] + 1, len(done) * row, ALIGN, spans)
 
 
 def _storages(graph: Graph, units: Sequence[Layer | Segment]) -> dict[str, str]:

@@ -4,7 +4,7 @@ Rows: passes over the members in order. In a pass a member computes its next out
 now and everything that the row needs is there. What must be kept follows from replaying the passes.
 Columns: the members of a pass may advance together, a few columns at a time (steps). The row in work then lies in a
 window of a few pixels; pixels that leave the window take the place of the oldest row's pixels, column by column.
-Strips: the whole may be done once for each of a few strips of columns (see strips.py).
+The whole may be done once for each of a few strips of columns (strips.py) or groups of channels (groups.py).
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ def make_stream(
     played: Rowwise | None = None,
     exact: bool = True,
     strips: Strips = (),
+    group: int = 0,
 ) -> Stream:
     """The stream over the members. block: columns that the widest member computes at a time, 0 for whole rows.
     exact: False for an estimate of the windows, which is faster and no schedule to run. strips: of strips_of; not
-    with a pushed input, whose rows come once."""
-    assert not (strips and pushed)
+    with a pushed input, whose rows come once. group: channels of a bottleneck (see groups.py) at a time, 0 for all."""
+    assert not (strips and pushed) and not (group and (block or pushed or strips))
     arriving = None if pushed is None else (pushed, grid(graph, pushed).height)
     played = played or replay(members, arriving)
     most_columns = max(m.width for m in members)
@@ -57,18 +58,21 @@ def make_stream(
             continue
         pixel, kept = grid(graph, name).pixel_bytes, played.kept[i]
         live = live_in_strips(kept.live, len(played.passes), strips) if strips else kept.live
+        if group:  # in use in all groups before the last one, which are the first tick
+            pixel, live = group, (0, 1 + kept.live[1])
         if name == pushed:  # the row in work is the caller's until the pass is over
             lines[name] = Line(kept.beside, 0, widths[name], pixel, live)
         elif block:
             lines[name] = Line(kept.beside, windows[name], widths[name], pixel, live)
         else:
             lines[name] = Line(kept.most, 0, widths[name], pixel, live)
-    return Stream(played.passes, steps, lines, pushed, strips, recomputed_macs(members, played.rows[-1], strips))
+    return Stream(played.passes, steps, lines, pushed, strips, recomputed_macs(members, played.rows[-1], strips), group)
 
 
 def stream_segment(members: Sequence[Member], stream: Stream) -> Segment:
     """The segment of the schedule's tree."""
-    return Segment("strips" if stream.strips else "stream", tuple(m.layer for m in members), stream)
+    kind = "strips" if stream.strips else "groups" if stream.group else "stream"
+    return Segment(kind, tuple(m.layer for m in members), stream)
 
 
 def segment_members(segment: Segment, graph: Graph) -> tuple[Member, ...]:
