@@ -94,7 +94,40 @@ def build_table() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"build": build_table, "models": models_table, "timing": timing_table}
+def memory_table() -> str:
+    """Arenas of the schedules from the fastest to the smallest, extra instructions beside them."""
+    lines = [
+        "| model | TFLM | best other | fastest | balanced | `--budget min` | with `--rows-in` | differing |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    table = load("memory")
+    cells: dict[str, dict[str, dict[str, Any]]] = {}
+    for key, cell in table.get("cells", {}).items():
+        name, _, mode = key.split(" ", 2)
+        cells.setdefault(name, {})[mode] = cell
+    if not cells:
+        raise SystemExit("benchmarks/results/memory.json is missing: python benchmarks/memory.py DATA")
+    for name, modes in cells.items():
+        best = table["best_other_kb"].get(name)
+        first = next(iter(modes.values()))
+        wrong = sum(c["golden"]["differing"] + c["emulated"]["differing"] for c in modes.values())
+        columns = [
+            _number(first["tflm_arena"]),
+            "-" if best is None else f"{round(best['kb'] * 1024):,}",
+            f"{first['fastest']['arena']:,}",
+            *(_arena(modes.get(mode)) for mode in ("balanced", "min", "min rows in")),
+            str(wrong),
+        ]
+        lines.append(f"| {name} | {' | '.join(columns)} |")
+    return "\n".join(lines)
+
+
+def _arena(cell: dict[str, Any] | None) -> str:
+    """Bytes, and what the schedule costs in instructions against the fastest."""
+    return "-" if cell is None else f"{cell['arena']:,} ({100 * cell['extra_instructions']:+.1f} %)"
+
+
+TABLES = {"build": build_table, "memory": memory_table, "models": models_table, "timing": timing_table}
 
 
 def filled(text: str) -> str:
