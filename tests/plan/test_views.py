@@ -15,7 +15,7 @@ from random_networks import networks
 from mcuc import ops, passes
 from mcuc.ir import Array, Graph, Tensor, check
 from mcuc.ops.slice import SliceAttrs
-from mcuc.plan.views import View, moved_inputs, views
+from mcuc.schedule.views import View, moved_inputs, views
 
 CHECKED = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 Step = tuple[str, Sequence[str], str, Sequence[int], dict[str, object]]

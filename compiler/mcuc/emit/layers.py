@@ -11,7 +11,7 @@ from mcuc.emit import render
 from mcuc.emit.arenas import own_base
 from mcuc.emit.names import comment, layer_symbol
 from mcuc.emit.tables import TablePool
-from mcuc.ir import Graph
+from mcuc.ir import Graph, Tensor
 from mcuc.kernels._base import Call, Kernel, Rows, Table
 from mcuc.plan import Plan
 from mcuc.schedule import Layer
@@ -70,9 +70,23 @@ def layer_context(
         "text": text,
         "symbol": symbol,
         "call": f"{symbol}({', '.join(values)})",
-        "out": pointer[out],
-        "out_bytes": graph.tensors[out].bytes,
+        "trace": _trace(index, layer, graph.tensors[out], pointer[out]),
     }
+
+
+def _trace(index: int, layer: Layer, out: Tensor, pointer: str) -> str:
+    """Hands the output to the trace, pixel by pixel where its pixels lie apart."""
+    if not layer.pitch:
+        return f"    TRACED({index}, {pointer}, {out.bytes}u);"
+    channels = out.shape[-1]
+    lines = [
+        "#if defined(MCUC_TRACE)",
+        f"    for (int32_t p = 0; p < {out.bytes // channels}; p++) {{",
+        f"        TRACED({index}, {pointer} + p * {layer.pitch}, {channels}u);",
+        "    }",
+        "#endif",
+    ]
+    return "\n".join(lines)
 
 
 def _call(

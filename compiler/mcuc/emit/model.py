@@ -156,7 +156,11 @@ def _pointers(graph: Graph, plan: Plan) -> dict[str, str]:
         )
     caller = {plan.storage[n]: f"in{i}" for i, n in enumerate(graph.inputs) if n in plan.storage}
     caller.update({plan.storage[n]: f"out{i}" for i, n in enumerate(graph.outputs)})
-    return {n: caller.get(plan.storage[n], address(plan, n)) for n in plan.tensors}
+    found = {}
+    for n, at in plan.tensors.items():
+        known, inside = caller.get(plan.storage[n]), at - plan.offsets[plan.storage[n]]
+        found[n] = address(plan, n) if known is None else f"{known} + {inside}" if inside else known
+    return found
 
 
 def _ends(graph: Graph, plan: Plan, name: str, side: str, names: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -8,14 +8,15 @@ allows: the placement finds the smallest safe offset.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mcuc.ir import Graph
 from mcuc.plan.accesses import Accesses, Pieces, accesses
 from mcuc.plan.place import Buffer, Span
-from mcuc.schedule import Layer, Schedule, Segment, Stream
+from mcuc.schedule import Layer, Line, Schedule, Segment, Stream
 from mcuc.schedule.groups import PROJECT, SUM_BYTES
 from mcuc.schedule.select import in_place_inputs
+from mcuc.schedule.views import View, places, spread
 
 CACHE_LINE = 32  # bytes, of the Cortex-M7: DMA into the push buffer must not share a line with anything else
 ALIGN = 4  # whole words, so that copies and DSP loads start aligned
@@ -28,7 +29,7 @@ class Lifetimes:
     """buffers: what to place; storage: run-time tensor -> buffer id; io: ids of the model's inputs and outputs.
 
     scratch, lines, state: buffer ids by node name, by tensor, and by the name of a stream's first node. ranges: for
-    each unit of the schedule its ticks [lower, upper).
+    each unit of the schedule its ticks [lower, upper). offset: run-time tensor -> its first byte in the buffer.
     """
 
     buffers: tuple[Buffer, ...]
@@ -38,6 +39,7 @@ class Lifetimes:
     state: Mapping[str, str]
     io: frozenset[str]
     ranges: tuple[tuple[int, int], ...]
+    offset: Mapping[str, int]
 
 
 @dataclass
@@ -58,7 +60,8 @@ def lifetimes(graph: Graph, schedule: Schedule) -> Lifetimes:
     """Buffers of the schedule.
 
     The model's inputs are alive from tick 0, its outputs until the end. An in-place layer's output joins its dying
-    input's storage, unless one of them is the caller's (a model input is kept, an output may lie elsewhere).
+    input's storage, unless one of them is the caller's (a model input is kept, an output may lie elsewhere). Tensors
+    inside others (see views.py) have their storage.
     """
     units = schedule.segments
     found = [accesses(unit, graph) for unit in units]
@@ -67,8 +70,9 @@ def lifetimes(graph: Graph, schedule: Schedule) -> Lifetimes:
         starts.append(now)
         now += access.ticks
     ranges = tuple((s, s + a.ticks) for s, a in zip(starts, found, strict=True))
-    storage = _storages(graph, units)
-    lives = _lives(graph, found, starts, storage, now)
+    homes = _storages(graph, units)
+    lives = _lives(graph, found, starts, homes, now)
+    storage = {name: home.root for name, home in homes.items()}
     buffers = [_buffer(root, life) for root, life in lives.items()]
     scratch: dict[str, str] = {}
     lines: dict[str, str] = {}
@@ -81,7 +85,8 @@ def lifetimes(graph: Graph, schedule: Schedule) -> Lifetimes:
             continue
         buffers += _of_stream(unit, lower, upper, scratch, lines, state)
     io = frozenset(storage[n] for n in (*graph.inputs, *graph.outputs) if n in storage)
-    return Lifetimes(tuple(buffers), storage, scratch, lines, state, io, ranges)
+    offset = {name: home.offset for name, home in homes.items()}
+    return Lifetimes(tuple(buffers), storage, scratch, lines, state, io, ranges, offset)
 
 
 def _of_stream(
@@ -138,38 +143,44 @@ def _sums_by_rows(name: str, last: Layer, stream: Stream, lower: int) -> Buffer:
     return Buffer(name, lower, lower + done[-1] + 1, len(done) * row, ALIGN, spans)
 
 
-def _storages(graph: Graph, units: Sequence[Layer | Segment]) -> dict[str, str]:
-    """Run-time tensor -> the tensor that its storage is named after; tensors inside streams have none."""
-    last = _last_use(graph, units)
-    storage = {n: n for n in graph.inputs if not _pushed(n, units)}
-    ends = {n: last.get(n, 0) for n in storage}
-    caller = set(graph.inputs) | _output_roots(graph, units)
+def _storages(graph: Graph, units: Sequence[Layer | Segment]) -> dict[str, View]:
+    """Run-time tensor -> where it lies in the storage named after its root; tensors inside streams have none."""
+    base = places([layer for unit in units for layer in _nodes(unit)], graph)
+    last: dict[str, int] = {}
+    for name, step in _last_use(graph, units).items():
+        last[base[name].root] = max(last.get(base[name].root, step), step)
+    caller = {base[n].root for n in (*graph.inputs, *graph.outputs)}
+    home = {n: View(n, 0) for n in graph.inputs if not _pushed(n, units)}
+    ends = {n: last.get(n, 0) for n in home}
     for step, unit in enumerate(units):
-        if isinstance(unit, Segment):
-            assert unit.stream is not None
-            for layer in unit.members:
-                assert isinstance(layer, Layer)
-                out = layer.node.outputs[0]
-                if out not in unit.stream.lines:
-                    storage[out] = out
-                    ends[out] = max(step, last.get(out, step))
-            continue
-        out = unit.node.outputs[0]
-        root = out
-        if not unit.calls:
-            root = storage[unit.node.inputs[0]]
-        elif out not in caller:
-            root = next(
-                (
-                    storage[n]
-                    for n in in_place_inputs(unit, graph)
-                    if storage[n] not in caller and ends[storage[n]] == step
-                ),
-                out,
-            )
-        storage[out] = root
-        ends[root] = max(ends.get(root, step), last.get(out, step))
-    return storage
+        lines: Mapping[str, Line] = {} if isinstance(unit, Layer) or unit.stream is None else unit.stream.lines
+        for layer in _nodes(unit):
+            out = layer.node.outputs[0]
+            own = base[out].root
+            if own in home or out in lines:
+                continue
+            home[own] = View(own, 0)
+            if isinstance(unit, Layer) and own not in caller:
+                reads = {n: _inside(home[base[n].root], base[n]) for n in graph.runtime_inputs(layer.node)}
+                dying = (reads[n] for n in in_place_inputs(layer, graph) if _replaceable(n, reads, graph))
+                home[own] = next((v for v in dying if v.root not in caller and ends[v.root] == step), home[own])
+            ends[home[own].root] = max(ends.get(home[own].root, step), last.get(own, step))
+    return {n: _inside(home[v.root], v) for n, v in base.items() if v.root in home}
+
+
+def _inside(outer: View, inner: View) -> View:
+    """A view of a tensor that has a view itself."""
+    return replace(inner, root=outer.root, offset=outer.offset + inner.offset)
+
+
+def _replaceable(name: str, reads: Mapping[str, View], graph: Graph) -> bool:
+    """No other input lies on some of the tensor's bytes but not on all, which are written while it is still read."""
+    one, size = reads[name], graph.tensors[name].bytes
+    for other, view in reads.items():
+        apart = view.root != one.root or view.offset >= one.offset + size
+        if not apart and view.offset + graph.tensors[other].bytes > one.offset and view != one:
+            return False
+    return True
 
 
 def _pushed(name: str, units: Sequence[Layer | Segment]) -> bool:
@@ -193,38 +204,29 @@ def _last_use(graph: Graph, units: Sequence[Layer | Segment]) -> dict[str, int]:
     return last
 
 
-def _output_roots(graph: Graph, units: Sequence[Layer | Segment]) -> set[str]:
-    """The outputs and, behind aliasing layers, the tensors whose bytes they are."""
-    found = set(graph.outputs)
-    for unit in reversed(units):
-        for layer in reversed(_nodes(unit)):
-            if not layer.calls and layer.node.outputs[0] in found:
-                found.add(layer.node.inputs[0])
-    return found
-
-
 def _lives(
-    graph: Graph, found: Sequence[Accesses], starts: Sequence[int], storage: Mapping[str, str], end: int
+    graph: Graph, found: Sequence[Accesses], starts: Sequence[int], homes: Mapping[str, View], end: int
 ) -> dict[str, _Life]:
     lives: dict[str, _Life] = {}
-    for name, root in storage.items():
-        size = graph.tensors[name].bytes
-        life = lives.setdefault(root, _Life(size, [], []))
-        life.size = max(life.size, size)
+    for name, home in homes.items():
+        at, size = home.offset, graph.tensors[name].bytes
+        life = lives.setdefault(home.root, _Life(at + size, [], []))
+        life.size = max(life.size, at + size)
         if name in graph.inputs:
-            life.writes.append(((0, size, 0),))
+            life.writes.append(((at, at + size, 0),))
         if name in graph.outputs:
-            life.reads.append(((0, size, end - 1),))
+            life.reads.append(((at, at + size, end - 1),))
     for access, start in zip(found, starts, strict=True):
         for pieces, side in ((access.writes, "writes"), (access.reads, "reads")):
             for name, parts in pieces.items():
-                if name in storage:
-                    moved = tuple((a, b, start + t) for a, b, t in parts)
-                    getattr(lives[storage[name]], side).append(moved)
+                if name in homes:
+                    at = homes[name].first
+                    moved = tuple((at + a, at + b, start + t) for a, b, t in parts)
+                    getattr(lives[homes[name].root], side).append(moved)
         for name in access.writes:  # whole when the unit is over, also what nobody reads: traces look at it
-            if name in storage:
-                size = graph.tensors[name].bytes
-                lives[storage[name]].reads.append(((0, size, start + access.ticks - 1),))
+            if name in homes:
+                at, size = homes[name].first, spread(graph.tensors[name], homes[name].pitch)
+                lives[homes[name].root].reads.append(((at, at + size, start + access.ticks - 1),))
     return lives
 
 

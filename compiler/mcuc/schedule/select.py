@@ -73,6 +73,8 @@ def in_place_inputs(layer: Layer, graph: Graph) -> tuple[str, ...]:
     """Inputs over which the layer's output may be laid, when they die in it: same size, every kernel in place."""
     if not layer.calls or not ops.get(layer.node.op).in_place or not all(k.in_place for _, k in layer.calls):
         return ()
+    if layer.into:  # its place is taken already
+        return ()
     out = graph.tensors[layer.node.outputs[0]]
     names = graph.runtime_inputs(layer.node)
     whole = {rows.input for call, _ in layer.calls for rows in call.rows if _reads_itself(call, rows)}
