@@ -158,7 +158,7 @@ def _pointers(graph: Graph, plan: Plan) -> dict[str, str]:
     caller.update({plan.storage[n]: f"out{i}" for i, n in enumerate(graph.outputs)})
     found = {}
     for n, at in plan.tensors.items():
-        known, inside = caller.get(plan.storage[n]), at - plan.offsets[plan.storage[n]]
+        known, inside = caller.get(plan.storage[n]), at - plan.tensors[plan.storage[n]]
         found[n] = address(plan, n) if known is None else f"{known} + {inside}" if inside else known
     return found
 
