@@ -50,7 +50,7 @@ def main() -> None:
 
     native = _native.load() is not None
     rows = []
-    print(f"{'instance':<24} {'buffers':>7} {'peak':>9} {'bound':>9} {'capacity':>9}  within optimal seconds")
+    print(f"{'instance':<24} {'buffers':>7} {'peak':>9} {'bound':>9} {'capacity':>9}  within optimal   nodes seconds")
     for path in paths:
         buffers = read_csv(path)
         capacity = arguments.capacity or capacity_of(path)
@@ -67,12 +67,13 @@ def main() -> None:
             "optimal": placement.optimal,
             "capacity": capacity,
             "within_capacity": within,
+            "nodes": placement.nodes,
             "seconds": round(seconds, 3),
         }
         rows.append(row)
         print(
             f"{path.name:<24} {len(buffers):>7} {placement.peak:>9} {placement.lower_bound:>9} {capacity or '':>9}  "
-            f"{within!s:<6} {placement.optimal!s:<7} {seconds:.3f}"
+            f"{within!s:<6} {placement.optimal!s:<7} {placement.nodes:>7} {seconds:.3f}"
         )
     document = {
         "figure": "buffer placement: arena bytes and solve time",

@@ -15,7 +15,7 @@ from mcuc.errors import McucError
 from mcuc.plan import _exact, _native
 from mcuc.plan._problem import parts
 from mcuc.plan.csvio import read_csv, write_csv
-from mcuc.plan.place import Buffer, Placement, lower_bound, place, place_with_io
+from mcuc.plan.place import NODE_LIMIT, Buffer, Placement, lower_bound, place, place_with_io
 from mcuc.plan.validate import validate
 
 
@@ -205,14 +205,10 @@ def test_a_spent_time_limit_keeps_a_valid_plan_and_an_honest_bound() -> None:
     assert cut.lower_bound == lower_bound(buffers) < cut.peak
 
 
-def test_fast_mode_takes_a_few_milliseconds() -> None:
+def test_fast_mode_does_not_search() -> None:
     problems = [random_buffers(seed, 60) for seed in range(10)]
-    took = []
-    for buffers in problems:
-        begin = time.process_time()
-        place(buffers, fast=True)
-        took.append(time.process_time() - begin)
-    assert sorted(took)[len(took) // 2] < 0.015  # about 3 ms on a desktop; the margin is for slow test machines
+    assert [place(buffers, fast=True).nodes for buffers in problems] == [0] * 10
+    assert any(place(buffers).nodes for buffers in problems)
 
 
 def test_no_buffers_and_empty_buffers() -> None:
@@ -237,15 +233,23 @@ def test_malformed_buffers_are_refused_by_name(buffers: list[Buffer]) -> None:
         assert caught.value.code == "invalid-buffer" and "'a'" in caught.value.found
 
 
-@given(buffer_lists(12, aligns=(4, 4, 16), largest=60), st.integers(0, 60), st.integers(0, 60), st.integers(1, 300))
+@given(
+    buffer_lists(12, aligns=(4, 4, 16), largest=60),
+    st.integers(0, 60),
+    st.integers(0, 60),
+    st.integers(1, 5),
+    st.integers(1, 300),
+)
 @settings(max_examples=300, deadline=None)
-def test_both_searches_visit_the_same_nodes(buffers: list[Buffer], cut: int, capped_cut: int, nodes: int) -> None:
+def test_both_searches_visit_the_same_nodes(
+    buffers: list[Buffer], cut: int, capped_cut: int, width: int, nodes: int
+) -> None:
     library = _native.load()
     if library is None:
         pytest.skip("no C compiler for the native search")
     for part in parts(buffers, frozenset({"b0", "b3", "b4"})):
         height = part.bound + 24 - 4 * (cut % 9)
-        arguments = (part.problem, height, height - 4 * (capped_cut % 9), nodes, time.monotonic() + 60)
+        arguments = (part.problem, height, height - 4 * (capped_cut % 9), width, nodes, time.monotonic() + 60)
         assert _native.decide_compiled(library, *arguments) == _exact.decide(*arguments)
 
 
@@ -288,19 +292,28 @@ def test_csv_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
         read_csv(tmp_path / "bad.csv")
 
 
-HARD = ("A", "C", "E", "G", "K")
-
-
 @pytest.mark.shared
-@pytest.mark.parametrize("name", HARD)
-def test_hard_problems_fit_exactly_within_ten_seconds(shared_data: Path, name: str) -> None:
+@pytest.mark.parametrize("name", "ACEGIK")
+def test_hard_problems_fit_exactly_in_a_quarter_of_the_nodes_allowed(shared_data: Path, name: str) -> None:
     if _native.load() is None:
         pytest.skip("no C compiler for the native search")
     buffers = read_csv(shared_data / "memory" / f"{name}.1048576.csv")
-    begin = time.process_time()
-    placement = place(buffers, capacity=1_048_576, time_limit_s=30)
+    placement = place(buffers, capacity=1_048_576, time_limit_s=60)
     validate(buffers, placement.offsets, 1_048_576)
-    assert time.process_time() - begin < 10
+    assert placement.nodes <= NODE_LIMIT // 4
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", "ACEGIK")
+def test_hard_problems_run_backwards_fit_as_well(shared_data: Path, name: str) -> None:
+    """So that the preferences are not made for these six alone: read from the end, they are other problems."""
+    if _native.load() is None:
+        pytest.skip("no C compiler for the native search")
+    given = read_csv(shared_data / "memory" / f"{name}.1048576.csv")
+    last = max(b.upper for b in given)
+    buffers = [Buffer(b.id, last - b.upper, last - b.lower, b.size, b.align) for b in given]
+    placement = place(buffers, capacity=1_048_576, time_limit_s=60)
+    validate(buffers, placement.offsets, 1_048_576)
 
 
 @pytest.mark.parametrize("count", [_native.PYTHON_BUFFERS, _native.NATIVE_BUFFERS])
@@ -309,9 +322,11 @@ def test_the_search_reaches_the_depth_that_it_is_allowed(count: int) -> None:
     library = _native.load()
     deadline = time.monotonic() + 60
     if count <= _native.PYTHON_BUFFERS:
-        verdict, offsets, nodes = _exact.decide(part.problem, 4 * count, 4 * count, count, deadline)
+        verdict, offsets, nodes = _exact.decide(part.problem, 4 * count, 4 * count, 1, 2 * count, deadline)
     elif library is not None:
-        verdict, offsets, nodes = _native.decide_compiled(library, part.problem, 4 * count, 4 * count, count, deadline)
+        verdict, offsets, nodes = _native.decide_compiled(
+            library, part.problem, 4 * count, 4 * count, 1, 2 * count, deadline
+        )
     else:
         pytest.skip("no C compiler for the native search")
     assert verdict is _exact.Verdict.FITS and nodes == count

@@ -1,13 +1,17 @@
 """Exact search for buffer placements: may these intervals be stacked within a given height?
 
-The search space is the canonical placements: buffers are put down in the order of their offsets (ties by index), each
-on top of what already lies beneath it. Every feasible placement can be pushed down into one whose sum of offsets is
-minimal, and such a placement has three properties on which the pruning rests:
-  order      offsets never fall along the search path, so a level is a floor for everything that is still to come;
-  dominance  no buffer may be put at or above the lowest end that some open buffer could reach: that one would drop;
-  sections   at each moment, the lowest possible start of the open buffers plus their total size bounds the height.
-The ideas are those of Moffitt, "MiniMalloc: a lightweight memory allocator for hardware-accelerated machine learning"
-(ASPLOS 2023); the code is our own. Open buffers that share no moment are solved separately at every node.
+The search space is the canonical placements: buffers are put down in the order of their offsets, each on top of what
+already lies beneath it. Every feasible placement can be pushed down into one whose sum of offsets is minimal, and in
+such a placement every buffer lies on the floor or on another one. The search keeps for every open buffer the least
+offset that it can still have, and for every section (moment) the least offset at which it goes on. It takes a buffer of
+the lowest least offset and decides whether it lies right there. If not, it lies on a buffer that is still open, so its
+least offset rises to the lowest end that one of those could have. Pruning and guidance:
+  sections   a section goes on no lower than the lowest open buffer in it; that plus its open bytes bounds the height;
+  lookahead  of the buffers in question the first few (`width`) are tried: one that leads to a contradiction is lifted
+             at once, else the one comes first that leaves the fewest bytes unusable, relative to what is to spare;
+  groups     open buffers that share no moment are solved separately at every node.
+Canonical placements and the bound by sections are those of Moffitt, "MiniMalloc: a lightweight memory allocator for
+hardware-accelerated machine learning" (ASPLOS 2023); the code is our own.
 
 `_solver.c` is the same search, node for node: a result does not depend on which of the two ran.
 """
@@ -81,91 +85,181 @@ def split(problem: Problem, todo: Sequence[int]) -> list[list[int]]:
     return groups
 
 
-def decide(
-    problem: Problem, height: int, capped_height: int, node_limit: int, deadline: float
-) -> tuple[Verdict, list[int], int]:
-    """Is there a placement with every end <= height, and <= capped_height for the capped buffers?
+class _Search:
+    """The state at a node by buffer (is_open, least) and by section (floor, load, capped_load), and what undoes it.
 
-    Candidates are tried by lowest offset, then by index: the caller chooses the preference by permuting the problem.
-    Returns the verdict, the offsets in bytes by index (empty unless it fits) and the nodes used. Undecided past
-    node_limit, or past the deadline (time.monotonic seconds), which is only a safety net.
+    least: the least offset, once a buffer is put down its offset. load: bytes of the open buffers.
+    raised: by how much the last narrowing raised each floor.
     """
-    first, end, size, align = problem.first, problem.end, problem.size, problem.align
-    limit = [capped_height if c else height for c in problem.capped]
-    two_limits = capped_height < height and any(problem.capped)
-    everyone = range(problem.count)
-    neighbours = [{j for j in everyone if j != i and first[j] < end[i] and first[i] < end[j]} for i in everyone]
-    result = [0] * problem.count
-    nodes = 0
 
-    def fits_sections(todo: list[int], least: list[int]) -> bool:
-        low: dict[int, int] = {}
-        load: dict[int, int] = {}
-        for i in todo:
-            s, start = size[i], least[i]
+    def __init__(self, problem: Problem, height: int, capped_height: int, node_limit: int, deadline: float) -> None:
+        count, sections = problem.count, problem.sections
+        first, end = problem.first, problem.end
+        self.problem, self.height, self.capped_height = problem, height, capped_height
+        self.two_limits = capped_height < height and any(problem.capped)
+        self.limit = [capped_height if c else height for c in problem.capped]
+        self.nodes, self.node_limit, self.deadline = 0, node_limit, deadline
+        self.neighbours = [
+            [j for j in range(count) if j != i and first[j] < end[i] and first[i] < end[j]] for i in range(count)
+        ]
+        self.is_open, self.least = [1] * count, [0] * count
+        self.floor, self.raised = [0] * sections, [0] * sections
+        self.load, self.capped_load = [0] * sections, [0] * sections
+        for i in range(count):
             for k in range(first[i], end[i]):
-                load[k] = load.get(k, 0) + s
-                if start < low.get(k, height + 1):
-                    low[k] = start
-        return all(low[k] + load[k] <= height for k in low)
+                self.load[k] += problem.size[i]
+                self.capped_load[k] += problem.size[i] * problem.capped[i]
+        self.trail: list[tuple[list[int], int, int]] = []
 
-    def fits_capped(todo: list[int], least: list[int]) -> bool:
-        low: dict[int, int] = {}
-        load: dict[int, int] = {}
-        for i in todo:
-            if problem.capped[i]:
-                for k in range(first[i], end[i]):
-                    load[k] = load.get(k, 0) + size[i]
-                    low[k] = min(low.get(k, height + 1), least[i])
-        return all(low[k] + load[k] <= capped_height for k in low)
+    def set(self, values: list[int], index: int, value: int) -> None:
+        self.trail.append((values, index, values[index]))
+        values[index] = value
 
-    def descend(todo: list[int], floor: list[int], level: int, last: int) -> bool:
-        """Place all of todo (one group), offsets >= level; floor[i]: the lowest offset that is free for i so far."""
-        nonlocal nodes
-        nodes += 1
-        if nodes > node_limit or (nodes % WALL_CHECK_NODES == 0 and time.monotonic() > deadline):
-            raise _Stopped
-        # A buffer passed over (floor below the level, or an equal one out of turn) must first be lifted by another.
-        least = floor.copy()
-        ready: list[int] = []
-        ceiling = height + 1
-        open_set = set(todo)
-        for i in todo:
-            start = floor[i]
-            ceiling = min(ceiling, start + size[i])
-            if start > level or (start == level and i > last):
-                ready.append(i)
-            else:
-                lift = min((size[j] for j in neighbours[i] & open_set), default=0)
-                if lift == 0:
-                    return False
-                start = level + lift
-                start += -start % align[i]
-                least[i] = start
-            if start + size[i] > limit[i]:
-                return False
-        if not fits_sections(todo, least) or (two_limits and not fits_capped(todo, least)):
+    def undo(self, length: int) -> None:
+        while len(self.trail) > length:
+            values, index, value = self.trail.pop()
+            values[index] = value
+
+
+def _narrow(s: _Search, todo: Sequence[int]) -> bool:
+    """Raise the least offsets and floors of a group to what follows from each other; False when something does not fit.
+
+    Once is enough: a floor rises to the lowest buffer of its section, so no buffer has to rise on its account.
+    """
+    s.nodes += 1
+    if s.nodes > s.node_limit or (s.nodes % WALL_CHECK_NODES == 0 and time.monotonic() > s.deadline):
+        raise _Stopped
+    first, end, size, align = s.problem.first, s.problem.end, s.problem.size, s.problem.align
+    start, stop = min(first[i] for i in todo), max(end[i] for i in todo)
+    s.raised[start:stop] = [0] * (stop - start)
+    lowest, lowest_capped = [s.height + 1] * stop, [s.height + 1] * stop
+    for i in todo:
+        at = max(s.floor[first[i] : end[i]])
+        at += -at % align[i]
+        if at > s.least[i]:
+            s.set(s.least, i, at)
+        at = s.least[i]
+        if at + size[i] > s.limit[i]:
             return False
-        ready = [i for i in ready if floor[i] < ceiling]
-        ready.sort(key=lambda i: (floor[i], i))
-        for i in ready:
-            offset = floor[i]
-            top = offset + size[i]
-            rest = [j for j in todo if j != i]
-            result[i] = offset
-            if not rest:
-                return True
-            raised = floor.copy()
-            for j in neighbours[i] & open_set:
-                lifted = top + -top % align[j]
-                if lifted > raised[j]:
-                    raised[j] = lifted
-            if all(descend(group, raised, offset, i) for group in split(problem, rest)):
-                return True
-        return False
+        for k in range(first[i], end[i]):
+            lowest[k] = min(lowest[k], at)
+            if s.problem.capped[i]:
+                lowest_capped[k] = min(lowest_capped[k], at)
+    for k in range(start, stop):
+        if not s.load[k]:
+            continue
+        if lowest[k] > s.floor[k]:
+            s.raised[k] = lowest[k] - s.floor[k]
+            s.set(s.floor, k, lowest[k])
+        if s.floor[k] + s.load[k] > s.height:
+            return False
+        if s.two_limits and s.capped_load[k] and lowest_capped[k] + s.capped_load[k] > s.capped_height:
+            return False
+    return True
 
+
+def _put(s: _Search, i: int) -> None:
+    """The buffer lies at its least offset."""
+    size, capped = s.problem.size[i], s.problem.capped[i]
+    s.set(s.is_open, i, 0)
+    for k in range(s.problem.first[i], s.problem.end[i]):
+        s.set(s.floor, k, s.least[i] + size)
+        s.set(s.load, k, s.load[k] - size)
+        if capped:
+            s.set(s.capped_load, k, s.capped_load[k] - size)
+
+
+def _lift(s: _Search, i: int) -> bool:
+    """The buffer lies higher than its least offset, on an open one. False when there is no room for that."""
+    ends = [s.least[j] + s.problem.size[j] for j in s.neighbours[i] if s.is_open[j]]
+    if not ends:
+        return False
+    at = min(ends)
+    s.set(s.least, i, at + -at % s.problem.align[i])
+    return s.least[i] + s.problem.size[i] <= s.limit[i]
+
+
+def _unusable(s: _Search, todo: Sequence[int]) -> int:
+    """The bytes that the last narrowing has made unusable: per section in 1024ths of those to spare, squared, summed.
+
+    In integers, so that every machine agrees.
+    """
+    total = 0
+    for k in range(min(s.problem.first[i] for i in todo), max(s.problem.end[i] for i in todo)):
+        if s.raised[k]:
+            spare = s.height - s.floor[k] + s.raised[k] - s.load[k]
+            ratio = min(s.raised[k] * 1024 // (spare + s.height // 1024 + 1), 1 << 20)
+            total += ratio * ratio
+    return total
+
+
+def _candidates(s: _Search, todo: Sequence[int], width: int) -> list[int]:
+    """The first few of the lowest buffers: first where the fewest bytes are to spare, then by index."""
+    level = min(s.least[i] for i in todo)
+    ranked = []
+    for i in todo:
+        if s.least[i] == level:
+            sections = range(s.problem.first[i], s.problem.end[i])
+            ranked.append((min(s.height - s.floor[k] - s.load[k] for k in sections), i))
+    return [i for _, i in sorted(ranked)[:width]]
+
+
+def _choose(s: _Search, todo: Sequence[int], width: int) -> int | None:
+    """The buffer to decide about; None when one of them cannot lie at its least offset (look at its least then)."""
+    tried = _candidates(s, todo, width)
+    if len(tried) == 1:
+        return tried[0]
+    best, fewest = -1, 0
+    for i in tried:
+        length = len(s.trail)
+        rest = [j for j in todo if j != i]
+        _put(s, i)
+        fits = _narrow(s, rest)
+        lost = _unusable(s, rest) if fits else 0
+        s.undo(length)
+        if not fits:
+            if not _lift(s, i):
+                s.set(s.least, i, s.height + 1)  # nowhere
+            return None
+        if best < 0 or lost < fewest:
+            best, fewest = i, lost
+    return best
+
+
+def _solve(s: _Search, todo: Sequence[int], width: int) -> bool:
+    """Put all of one group down. What was changed is left to the caller to undo."""
+    while _narrow(s, todo):
+        i = _choose(s, todo, width)
+        if i is None:
+            continue
+        length = len(s.trail)
+        _put(s, i)
+        fits = True
+        for group in split(s.problem, [j for j in todo if j != i]):
+            fits = fits and _solve(s, group, width)
+        if fits:
+            return True
+        s.undo(length)
+        if not _lift(s, i):
+            return False
+    return False
+
+
+def decide(
+    problem: Problem, height: int, capped_height: int, width: int, node_limit: int, deadline: float
+) -> tuple[Verdict, list[int], int]:
+    """Search for offsets such that all buffers end within height, the capped ones within capped_height (bytes).
+
+    Of buffers that are otherwise alike the one of lower index comes first. width: how many of them are tried before
+    one is chosen. Gives up (UNDECIDED) after node_limit nodes, those of the lookahead included, or at the deadline
+    (monotonic seconds), which is only a safety net. Returns the verdict, the offsets by index when it fits, and the
+    nodes used.
+    """
+    s = _Search(problem, height, capped_height, node_limit, deadline)
+    fits = True
     try:
-        found = all(descend(group, [0] * problem.count, 0, -1) for group in split(problem, everyone))
+        for group in split(problem, range(problem.count)):
+            fits = fits and _solve(s, group, width)
     except _Stopped:
-        return Verdict.UNDECIDED, [], nodes
-    return (Verdict.FITS, result, nodes) if found else (Verdict.IMPOSSIBLE, [], nodes)
+        return Verdict.UNDECIDED, [], node_limit
+    return (Verdict.FITS, s.least, s.nodes) if fits else (Verdict.IMPOSSIBLE, [], s.nodes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from bisect import insort
 from collections.abc import Callable, Sequence
 
@@ -46,19 +47,26 @@ def orders(problem: Problem) -> list[list[int]]:
     return _ranked(problem.count, keys)
 
 
-def search_orders(part: Part) -> list[list[int]]:
-    """Preferences for the exact search, chosen by trial: no single one is good on all hard problems."""
+def search_orders(part: Part, attempt: int) -> list[list[int]]:
+    """Preferences for the exact search, chosen by trial: no single one is good on all hard problems.
+
+    From the second attempt on they are shuffled a little, so that a search that went astray early starts afresh.
+    """
     problem, lifetime = part.problem, part.lifetime
     size, first, end = problem.size, problem.first, problem.end
-    crowd = _crowds(problem)
-    keys: list[Key] = [
-        lambda i: (-crowd[i], -lifetime[i]),
-        lambda i: (first[i],),
-        lambda i: (-lifetime[i],),
-        lambda i: (-crowd[i], first[i] - end[i], -size[i] * (end[i] - first[i])),
-        lambda i: (-size[i] * (end[i] - first[i]),),
+    values: list[Callable[[int], int]] = [
+        lambda i: -lifetime[i],
+        lambda i: first[i],
+        lambda i: -size[i],
+        lambda i: -size[i] * lifetime[i],
+        lambda i: -end[i],
     ]
-    return _ranked(problem.count, keys)
+    noise = random.Random(attempt)
+    found = []
+    for value in values:
+        shaken = [value(i) * (1024 + (noise.randrange(52) if attempt else 0)) for i in range(problem.count)]
+        found.append(sorted(range(problem.count), key=shaken.__getitem__))
+    return found
 
 
 def fit(problem: Problem, order: Sequence[int], tightest: bool) -> list[int]:

@@ -16,7 +16,7 @@ from mcuc.plan._exact import Problem, Verdict
 
 # Below this many buffers times nodes, the Python search ends before a compiler would have started.
 SMALL = 10_000
-# Both recurse once a buffer: beyond these, memory (4 words per pair of buffers) or Python's 1000 frames run short.
+# Both recurse once a buffer: beyond these, the stack or Python's 1000 frames run short.
 NATIVE_BUFFERS, PYTHON_BUFFERS = 1500, 250
 VERDICTS = {0: Verdict.IMPOSSIBLE, 1: Verdict.FITS, 2: Verdict.UNDECIDED}
 
@@ -31,19 +31,25 @@ def load() -> ctypes.CDLL | None:
 
 
 def decide(
-    problem: Problem, height: int, capped_height: int, node_limit: int, deadline: float
+    problem: Problem, height: int, capped_height: int, width: int, node_limit: int, deadline: float
 ) -> tuple[Verdict, list[int], int]:
     """As `_exact.decide`, by the compiled search where that is worth starting and there is one."""
     count = problem.count
     if count * node_limit > SMALL and count <= NATIVE_BUFFERS and (library := load()) is not None:
-        return decide_compiled(library, problem, height, capped_height, node_limit, deadline)
+        return decide_compiled(library, problem, height, capped_height, width, node_limit, deadline)
     if count > PYTHON_BUFFERS:
         return Verdict.UNDECIDED, [], node_limit
-    return _exact.decide(problem, height, capped_height, node_limit, deadline)
+    return _exact.decide(problem, height, capped_height, width, node_limit, deadline)
 
 
 def decide_compiled(
-    library: ctypes.CDLL, problem: Problem, height: int, capped_height: int, node_limit: int, deadline: float
+    library: ctypes.CDLL,
+    problem: Problem,
+    height: int,
+    capped_height: int,
+    width: int,
+    node_limit: int,
+    deadline: float,
 ) -> tuple[Verdict, list[int], int]:
     """As `_exact.decide`, by the given library. Raises MemoryError when it finds no memory."""
     count = problem.count
@@ -59,6 +65,7 @@ def decide_compiled(
         (ctypes.c_uint8 * count)(*problem.capped),
         ctypes.c_int64(height),
         ctypes.c_int64(capped_height),
+        ctypes.c_int32(width),
         ctypes.c_int64(node_limit),
         ctypes.c_double(max(0.0, deadline - time.monotonic())),
         offsets,

@@ -23,8 +23,9 @@ from mcuc.plan._staircase import lowest_peak, lowest_work
 
 __all__ = ["Buffer", "Placement", "Span", "lower_bound", "place", "place_with_io"]
 
-NODE_LIMIT = 400_000
+NODE_LIMIT = 600_000
 FIRST_ROUND_NODES = 150
+LOOKAHEADS = (1, 4)  # the widths of the exact search: some problems need none, some need it
 REVISIONS_A_NODE = 25  # of the search with spans, to take about as long as a node of the other
 
 
@@ -33,7 +34,7 @@ class Placement:
     """Offsets in bytes by buffer id; peak: the arena's bytes; lower_bound: no plan of these buffers can be lower.
 
     optimal: peak == lower_bound. work_lower_bound is set by `place_with_io` only: no plan whose peak is this one's
-    has its non-io buffers end lower.
+    has its non-io buffers end lower. nodes: what the exact search took, the same on every machine.
     """
 
     offsets: Mapping[str, int]
@@ -41,6 +42,7 @@ class Placement:
     lower_bound: int
     optimal: bool
     work_lower_bound: int = 0
+    nodes: int = 0
 
 
 @dataclass
@@ -97,7 +99,7 @@ def _heuristic(problem: Problem, enough: int) -> _Best:
     return best
 
 
-def _asks(task: _Task) -> list[Ask]:
+def _asks(task: _Task, attempt: int) -> list[Ask]:
     """The exact searches for a placement within (height, capped_height), each with another preference."""
     found, problem = task.blocks, task.part.problem
     if found is not None:
@@ -108,12 +110,13 @@ def _asks(task: _Task) -> list[Ask]:
             return verdict, offsets, -(-used // REVISIONS_A_NODE)
 
         return [ask_blocks]
-    return [_ask_in_order(permuted(problem, order), order) for order in search_orders(task.part)]
+    ordered = [(permuted(problem, order), order) for order in search_orders(task.part, attempt)]
+    return [_ask_in_order(p, order, width) for width in LOOKAHEADS for p, order in ordered]
 
 
-def _ask_in_order(problem: Problem, order: Sequence[int]) -> Ask:
+def _ask_in_order(problem: Problem, order: Sequence[int], width: int) -> Ask:
     def ask(height: int, capped_height: int, nodes: int, deadline: float) -> tuple[Verdict, list[int], int]:
-        verdict, found, used = decide(problem, height, capped_height, nodes, deadline)
+        verdict, found, used = decide(problem, height, capped_height, width, nodes, deadline)
         offsets = [0] * len(order)
         if verdict is Verdict.FITS:
             for rank, i in enumerate(order):
@@ -134,32 +137,28 @@ def _minimise(
     """Lower start.height until it is proven minimal or at most `enough`, or the budget is spent.
 
     limits(target) gives the heights that the search is asked for, measure(offsets) the height reached. Each round asks
-    for the lowest height that is not excluded, for the middle of what is open and for the least improvement, with a
-    few preferences each, and allows four times the nodes of the last: which question is easy is not known beforehand.
+    for the lowest height that is not excluded, with every preference, and for the middle of what is open and the least
+    improvement, with a few: which question is easy is not known beforehand. The next round allows twice the nodes.
     """
     best, step = start, task.part.step
-    if best.height <= max(best.bound, enough):
-        return best
-    asks = _asks(task)
-    allowance = FIRST_ROUND_NODES
+    attempt = 0
     while best.height > max(best.bound, enough) and budget.nodes > 0 and time.monotonic() < budget.deadline:
-        progress = False
+        asks = _asks(task, attempt)
+        few = [asks[(2 * attempt + k) % len(asks)] for k in range(min(2, len(asks)))]
         low = max(best.bound, enough)
         middle = low + (best.height - low) // 2 // step * step
-        targets = sorted({low, middle, best.height - step})
-        for target, ask in ((t, a) for t in targets for a in asks):
-            if not best.bound <= target < best.height or budget.nodes <= 0:
+        questions = [(t, a) for t in (low, middle) for a in asks] + [(best.height - step, a) for a in few]
+        for target, ask in questions:
+            if not max(best.bound, enough) <= target < best.height or budget.nodes <= 0:
                 continue
-            verdict, offsets, nodes = ask(*limits(target), min(allowance, budget.nodes), budget.deadline)
+            allowance = min(FIRST_ROUND_NODES << attempt, budget.nodes)
+            verdict, offsets, nodes = ask(*limits(target), allowance, budget.deadline)
             budget.nodes -= nodes
             if verdict is Verdict.FITS:
                 best = _Best(offsets, measure(offsets), best.bound)
-                progress = True
             elif verdict is Verdict.IMPOSSIBLE:
                 best = _Best(best.offsets, best.height, target + step - target % step)
-                progress = True
-        if not progress:
-            allowance *= 4
+        attempt += 1
     return best
 
 
@@ -216,7 +215,7 @@ def place(
     solved = _place_tasks(_tasks(parts(buffers)), capacity, fast, budget)
     peak = max((best.height for _, best in solved), default=0)
     bound = max((best.bound for _, best in solved), default=0)
-    return Placement(_named(buffers, solved), peak, bound, peak == bound)
+    return Placement(_named(buffers, solved), peak, bound, peak == bound, nodes=NODE_LIMIT - budget.nodes)
 
 
 def _work_first(task: _Task, height: int, known: _Best, enough: int, fast: bool, budget: _Budget) -> _Best:
@@ -255,6 +254,7 @@ def place_with_io(
     peak = max((best.height for _, best in solved), default=0)
     bound = max((best.bound for _, best in solved), default=0)
 
+    nodes = NODE_LIMIT - budget.nodes
     budget = _Budget(NODE_LIMIT, time.monotonic() + time_limit_s / 2)
     ordered = sorted(solved, key=lambda entry: -entry[0].part.capped_bound)
     enough = max((task.part.capped_bound for task in tasks), default=0)
@@ -271,4 +271,5 @@ def place_with_io(
         final.append((task, best))
     work = max((best.height for _, best in final), default=0)
     work_bound = max((best.bound for _, best in final), default=0)
-    return Placement(_named(buffers, final), peak, bound, peak == bound, work_bound), work
+    nodes += NODE_LIMIT - budget.nodes
+    return Placement(_named(buffers, final), peak, bound, peak == bound, work_bound, nodes), work
