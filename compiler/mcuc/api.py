@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -46,6 +46,7 @@ def compile(
     seed: int = 0,
     latency_ms: float | None = None,
     rows_in: bool = False,
+    regions: Sequence[str] = (),
     out: str | Path | None = None,
     progress: Progress = quiet,
 ) -> Compiled:
@@ -53,8 +54,9 @@ def compile(
 
     budget, flash: bytes or "320KB", None for all that the board has; budget "min": the schedule that needs the least
     SRAM. latency_ms: the most that an inference may take, as estimated. rows_in: the input arrives row by row and is
-    never held whole (begin, push_rows, finish in the C). out: None for ./NAME_mcuc. progress: called
-    with the name of each stage.
+    never held whole (begin, push_rows, finish in the C). regions: RAM regions of the chip or board that buffers may lie
+    in, or "all" of the chip's; with more than one the C takes an array of arenas; () for one arena in the linked RAM.
+    out: None for ./NAME_mcuc. progress: called with the name of each stage.
     Answers that differ from the oracle's are no error: the result then says report.verify.bit_exact False.
     Raises McucError for everything that cannot be done.
     """
@@ -63,7 +65,8 @@ def compile(
     least = budget == "min"
     allowed = None if least else _bytes("budget", budget)
     most = _bytes("flash", flash)
-    request = Request(board, allowed, most, optimize, toolchain, profile, name, seed, least, latency_ms, rows_in)
+    names = _names(regions)
+    request = Request(board, allowed, most, optimize, toolchain, profile, name, seed, least, latency_ms, rows_in, names)
     return pipeline.compile_file(Path(model), request, None if out is None else Path(out), progress)
 
 
@@ -171,6 +174,13 @@ def _whole(name: str, value: object, least: int) -> int:
     if number is None or number < least:
         raise McucError("bad-argument", f"{name} is {value!r}", f"argument {name}", f"an integer, {least} or more")
     return number
+
+
+def _names(regions: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(regions, str) or not all(isinstance(name, str) for name in regions):
+        advice = 'names of RAM regions, such as ("dtcm", "sram1")'
+        raise McucError("bad-argument", f"regions is {regions!r}", "argument regions", advice)
+    return tuple(regions)
 
 
 def _check_common(board: str, seed: int, latency_ms: float | None = None) -> None:

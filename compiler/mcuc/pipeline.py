@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mcuc import passes
+from mcuc import passes, ram
 from mcuc.emit.deliver import check_ours, os_errors
 from mcuc.emit.model import Emitted, emit
 from mcuc.emit.names import checked_identifier, identifier
@@ -19,6 +19,7 @@ from mcuc.errors import McucError
 from mcuc.importers import load
 from mcuc.ir import Array, Graph
 from mcuc.plan import Plan
+from mcuc.plan.regions import Region
 from mcuc.report.budgets import check_budgets
 from mcuc.report.make import deliver, make_report
 from mcuc.report.types import Accuracy, ParetoPoint, Report
@@ -40,7 +41,8 @@ class Request:
     """What the user asks for. budget, flash: bytes, None for all that the board has; name: C prefix; profile: None
     for the file format's own; seed: of the random verification inputs; least: the schedule with the smallest arena
     instead of the first that fits; latency_ms: of one inference as estimated, None for no limit; rows_in: the input
-    arrives by rows and is never held whole."""
+    arrives by rows and is never held whole; regions: RAM regions that the arenas may lie in, () for one arena in the
+    linked RAM."""
 
     board: str = DEFAULT_BOARD
     budget: int | None = None
@@ -53,6 +55,7 @@ class Request:
     least: bool = False
     latency_ms: float | None = None
     rows_in: bool = False
+    regions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +116,9 @@ def compile_graph(
     folder = out or Path(f"{name}_mcuc")
     check_ours(folder)
     board = load_board(request.board)
-    budget = min(board.sram_bytes, request.budget or board.sram_bytes)
+    chosen = ram.chosen(board, request.regions)
+    most = ram.most(board, chosen)
+    budget = min(most, request.budget or most)
 
     progress("optimizing the graph")
     graph = passes.check_supported(passes.optimize(graph))
@@ -125,7 +130,8 @@ def compile_graph(
     with os_errors(folder), tempfile.TemporaryDirectory(prefix="mcuc-") as scratch:
         work = Path(scratch)
         while True:
-            fitted = fit_or_refuse(explored, board, budget, beside, request)
+            regions = ram.room(board, chosen, beside, len(graph.nodes))
+            fitted = fit_or_refuse(explored, board, budget, beside, request, regions)
             graph, schedule, plan = fitted.graph, fitted.schedule, fitted.plan
 
             progress("writing C")
@@ -139,7 +145,8 @@ def compile_graph(
                 firmware, program_built = image.result(), program.result()
             core = CortexM(firmware.elf, board.chip, emitted.symbols)
             found = beside_arena(core, board, firmware, f"{name}_run")
-            if plan.arena + found <= budget or found <= beside:
+            holds = ram.holds(ram.room(board, chosen, found, len(graph.nodes)), plan)
+            if (plan.arena + found <= budget and holds) or found <= beside:
                 break
             beside = found
 
@@ -194,16 +201,25 @@ def pushed_input(graph: Graph, request: Request) -> str | None:
     return graph.inputs[0]
 
 
-def fit_or_refuse(explored: Explored, board: Board, budget: int, beside: int, request: Request) -> Fitted:
+def fit_or_refuse(
+    explored: Explored, board: Board, budget: int, beside: int, request: Request, regions: Sequence[Region] = ()
+) -> Fitted:
     """The schedule to take: the first by the goal whose arena fits beside the other bytes, or the smallest.
 
+    regions: RAM that the arenas must fit, () for one arena of any size.
     Raises McucError("over-budget") with what would help.
     """
     if not request.least:
-        found = fit(explored.candidates, budget - beside)
+        found = fit(explored.candidates, budget - beside, regions)
         if found is not None:
             return found
-    smallest = least(explored.candidates)
+    try:
+        smallest = least(explored.candidates, regions)
+    except McucError as error:  # the regions are too small, together or one by one
+        room = min(budget - beside, sum(r.size for r in regions))
+        total = min(c.peak for c in explored.candidates) + beside
+        ways = remedies(explored.ordered.graph, board, room, total, request.rows_in)
+        raise McucError(error.code, error.found, error.where, "; ".join([error.try_this, *ways])) from error
     if smallest.plan.arena + beside <= budget:
         return smallest
     total = smallest.plan.arena + beside
@@ -266,4 +282,5 @@ def build_image(emitted: Emitted, board: Board, request: Request, folder: Path, 
         request.optimize,
         defines,
         harness_sources=[main],
+        arenas=ram.sections(emitted, board),
     )

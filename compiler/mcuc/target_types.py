@@ -31,7 +31,12 @@ _DSP: dict[Core, tuple[bool, ...]] = {
 
 
 class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One memory region. base, size in bytes; dma: whether DMA reaches it; source: datasheet and section."""
+    """One memory region. base, size in bytes; dma: whether DMA reaches it; source: datasheet and section.
+
+    distance: what lies between the core and it, by which RAM is ranked: 0 tightly coupled, 1 the core's bus matrix,
+    2 another domain's bus behind that one, 3 a memory outside the chip. data: whether an arena may lie in it.
+    external: outside the chip, added by a board, and used only where it is named.
+    """
 
     name: str
     kind: Literal["flash", "ram"]
@@ -39,6 +44,9 @@ class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: int
     dma: bool
     source: str
+    distance: int = 1
+    data: bool = True
+    external: bool = False
 
     @property
     def end(self) -> int:
@@ -168,8 +176,8 @@ class Chip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Board(msgspec.Struct, frozen=True):
     """A board: a chip and what the board adds.
 
-    reserved_sram: bytes at the end of the linked RAM that the firmware leaves alone.
-    qemu_machine: the name of the same board in qemu-system-arm, or empty.
+    The board's external memories are regions of its chip. reserved_sram: bytes at the end of the linked RAM that the
+    firmware leaves alone. qemu_machine: the name of the same board in qemu-system-arm, or empty.
     """
 
     name: str
@@ -189,6 +197,23 @@ class Board(msgspec.Struct, frozen=True):
         """Flash that code and weights may share, in bytes."""
         return self.chip.flash_region.size
 
+    @property
+    def data_regions(self) -> tuple[Region, ...]:
+        """RAM that an arena may lie in: the nearest to the core first, then by address."""
+        found = [r for r in self.chip.regions if r.kind == "ram" and r.data]
+        return tuple(sorted(found, key=lambda r: (r.distance, r.base)))
+
+    @property
+    def home(self) -> Region:
+        """Where static data and the stack are linked to when arenas have regions of their own: the last linked RAM."""
+        linked = [self.chip.region(name) for name in self.chip.linked_ram]
+        return [r for r in linked if self.usable_bytes(r)][-1]
+
+    def usable_bytes(self, region: Region) -> int:
+        """Bytes of a RAM region without what the board reserves at the end of the linked RAM."""
+        end = self.chip.ram_base + self.sram_bytes
+        return max(0, min(region.end, end) - region.base) if region.name in self.chip.linked_ram else region.size
+
 
 def check_name(name: str, where: str) -> None:
     """McucError unless it is fit for a linker script's or a C file's comment."""
@@ -205,7 +230,11 @@ def check_chip(chip: Chip, where: str) -> None:
     require(any(r.kind == "flash" for r in chip.regions), where, "there is no region of kind flash")
     names = [r.name for r in chip.regions]
     require(len(set(names)) == len(names), where, "two regions have the same name")
-    for region in chip.regions:
+    for region in chip.regions:  # the name goes into the linker script and the model's header
+        plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,31}", region.name, re.ASCII) is not None
+        require(plain, where, f"region {region.name[:80]!r} must be 1 to 32 letters, digits and _, the first a letter")
+        require(region.name != "all", where, "no region can be named 'all', which stands for all of them")
+        require(0 <= region.distance <= 3, where, f"region {region.name} has distance {region.distance}, not 0 to 3")
         inside = region.base >= 0 and region.size > 0 and region.end <= 1 << 32
         require(inside, where, f"region {region.name} is empty or outside the 32-bit address space")
         require(region.base % 32 == 0, where, f"region {region.name} does not start at a multiple of 32")
@@ -236,6 +265,8 @@ def _check_linked_ram(chip: Chip, where: str) -> None:
     known = {r.name: r for r in chip.regions if r.kind == "ram"}
     for name in chip.linked_ram:
         require(name in known, where, f"linked_ram names {name}, which is no region of kind ram")
+        usable = known[name].data and not known[name].external
+        require(usable, where, f"linked_ram names {name}, which is external or not for data")
     for low, high in pairwise(chip.linked_ram):
         contiguous = known[low].end == known[high].base
         require(contiguous, where, f"linked_ram: {high} does not start where {low} ends")

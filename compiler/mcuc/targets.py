@@ -57,6 +57,7 @@ class _BoardFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str
     reserved_sram: int = 0
     qemu_machine: str = ""
+    external: tuple[Region, ...] = ()
 
 
 def load_board(name: str) -> Board:
@@ -136,6 +137,11 @@ def _board(file: Traversable, folder: Path | None) -> Board:
         f"reserved_sram is {raw.reserved_sram}, it must be 0 or more and less than the {chip.ram_bytes} bytes of RAM",
     )
     require(raw.reserved_sram % 8 == 0, where, "reserved_sram must be a multiple of 8: the stack starts there")
+    if raw.external:
+        require(all(r.kind == "ram" for r in raw.external), where, "external regions must be of kind ram")
+        outside = tuple(msgspec.structs.replace(r, external=True, distance=3) for r in raw.external)
+        chip = msgspec.structs.replace(chip, regions=(*chip.regions, *outside))
+        check_chip(chip, where)
     return Board(raw.name, raw.title, chip, raw.source, raw.reserved_sram, raw.qemu_machine)
 
 

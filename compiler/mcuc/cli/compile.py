@@ -43,6 +43,17 @@ Pareto = Annotated[
     typer.Option("--pareto", help="Print the SRAM-latency front of the model, every point emulated; writes nothing."),
 ]
 
+Regions = Annotated[
+    str | None,
+    typer.Option(
+        "--regions",
+        metavar="R,R",
+        show_default=False,
+        help="RAM regions that buffers may lie in, such as dtcm,sram1, or all: hot ones go to the fastest. Several "
+        "give an arena each. Default: one arena in the linked RAM.",
+    ),
+]
+
 
 def command(
     model: Model,
@@ -54,6 +65,7 @@ def command(
     name: Name = None,
     seed: Seed = 0,
     rows_in: RowsIn = False,
+    regions: Regions = None,
     pareto: Pareto = False,
     out: Out = None,
     as_json: Json = False,
@@ -64,8 +76,8 @@ def command(
 
     chosen = None if profile is None else profile.value
     if pareto:
-        if budget is not None or name is not None or out is not None or seed:
-            raise typer.BadParameter("--pareto writes nothing: leave --budget, --name, --seed and -o out")
+        if budget is not None or name is not None or out is not None or seed or regions is not None:
+            raise typer.BadParameter("--pareto writes nothing: leave --budget, --name, --seed, --regions and -o out")
         with stages(verbose) as progress:
             found = api.pareto(
                 model,
@@ -89,6 +101,7 @@ def command(
             name=name,
             seed=seed,
             rows_in=rows_in,
+            regions=[] if regions is None else [name.strip() for name in regions.split(",")],
             out=out,
             progress=progress,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from mcuc import __version__
@@ -26,10 +26,19 @@ _CTYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "i
 
 
 @dataclass(frozen=True)
+class EmittedArena:
+    """symbol: the test firmware's variable, in a section of that name; region: of the chip; bytes: its size."""
+
+    symbol: str
+    region: str
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Emitted:
     """files: name -> text that the user gets; harness, host_main: test programs; symbols: layer functions in order;
-    arenas: of a plan with named RAM regions, the variable of the test firmware -> the region that it goes to;
-    own_input: bytes of the buffer that the test firmware has for an input that arrives by rows."""
+    arenas: of a plan with named RAM regions; own_input: bytes of the buffer that the test firmware has for an input
+    that arrives by rows."""
 
     name: str
     files: Mapping[str, str]
@@ -37,7 +46,7 @@ class Emitted:
     host_main: str
     symbols: tuple[str, ...]
     weight_bytes: int
-    arenas: Mapping[str, str] = field(default_factory=dict)
+    arenas: tuple[EmittedArena, ...] = ()
     own_input: int = 0
 
 
@@ -103,7 +112,7 @@ def emit(
     }
     harness = render("harness.c.j2", **context)
     host_main = render("host_main.c.j2", **context)
-    placed = {arena_symbol(plan, i): a.name for i, a in enumerate(plan.arenas)}
+    placed = tuple(EmittedArena(arena_symbol(plan, i), a.name, a.bytes) for i, a in enumerate(plan.arenas))
     own = 0 if pushed is None else graph.tensors[graph.inputs[0]].bytes
     return Emitted(name, files, harness, host_main, tuple(symbols), tables.bytes, placed, own)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mcuc.errors import McucError
 from mcuc.ir import Graph
 from mcuc.plan import Plan, plan
+from mcuc.plan.regions import Region
 from mcuc.schedule import Schedule
 from mcuc.schedule.explore import Candidate
 
@@ -30,20 +31,39 @@ class Fitted:
         return self.candidate.schedule
 
 
-def fit(candidates: Sequence[Candidate], arena: int) -> Fitted | None:
-    """The first candidate whose arena is at most `arena` bytes; None where no plan is."""
+def fit(candidates: Sequence[Candidate], arena: int, regions: Sequence[Region] = ()) -> Fitted | None:
+    """The first candidate whose arenas are at most `arena` bytes and fit the regions; None where no plan does."""
+    most = min(arena, sum(r.size for r in regions)) if regions else arena
     for candidate in candidates:
-        if candidate.peak <= arena:
-            found = plan(candidate.graph, candidate.schedule)
+        if candidate.peak <= most:
+            try:
+                found = plan(candidate.graph, candidate.schedule, regions=regions)
+            except McucError as error:
+                if error.code != "over-budget":
+                    raise
+                continue
             if found.arena <= arena:
                 return Fitted(candidate, found)
     return None
 
 
-def least(candidates: Sequence[Candidate]) -> Fitted:
-    """The smallest arena among the candidates with the lowest peaks."""
-    lowest = sorted(candidates, key=lambda c: c.peak)[:LEAST_TRIES]
-    planned = [Fitted(c, plan(c.graph, c.schedule)) for c in lowest]
+def least(candidates: Sequence[Candidate], regions: Sequence[Region] = ()) -> Fitted:
+    """The smallest arena among the candidates with the lowest peaks.
+
+    Raises McucError("over-budget") where none of them fits the regions.
+    """
+    planned = []
+    refused: McucError | None = None
+    for c in sorted(candidates, key=lambda c: c.peak)[:LEAST_TRIES]:
+        try:
+            planned.append(Fitted(c, plan(c.graph, c.schedule, regions=regions)))
+        except McucError as error:
+            if error.code != "over-budget":
+                raise
+            refused = refused or error
+    if not planned:
+        assert refused is not None
+        raise refused
     return min(planned, key=lambda f: (f.plan.arena, f.candidate.cost))
 
 

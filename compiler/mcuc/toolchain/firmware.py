@@ -17,7 +17,7 @@ from types import ModuleType
 import jinja2
 
 from mcuc.errors import McucError
-from mcuc.targets import Board, Chip, ClockStep
+from mcuc.targets import Board, Chip, ClockStep, Region
 
 from . import gcc, zig
 from ._find import find
@@ -26,6 +26,7 @@ from ._process import disk_errors, in_parallel, run_compiler
 from .sizes import sizes_of
 
 DEFAULT_STACK_BYTES = 2048
+OWN_INPUT = ".mcuc_arena.input"  # section of the test firmware's buffer for an input that arrives by rows
 HARNESS_PREFIX = "mcuc_harness_obj_"  # the linker script knows these objects by it
 _RUNTIME_FILES = ("mcuc_startup.c", "mcuc_startup.h", "mcuc_semihost.h")
 
@@ -49,12 +50,14 @@ def build_firmware(
     harness_sources: Sequence[Path] = (),
     stack_bytes: int = DEFAULT_STACK_BYTES,
     extra_flags: Sequence[str] = (),
+    arenas: Mapping[str, str] | None = None,
 ) -> Firmware:
     """Compile, add startup, clock table and linker script of the board, link to out_elf.
 
     sources: the model. harness_sources: test program and the like, whose code and RAM `Firmware.sizes` leaves out.
-    One of them defines main(). stack_bytes: what the link must leave free for the stack. The same input gives the same
-    bytes, wherever the files lie. out_elf appears only when all went well. McucError where anything fails.
+    One of them defines main(). stack_bytes: what the link must leave free for the stack. arenas: section -> name of its
+    RAM region, where sections go to regions of their own. The same input gives the same bytes, wherever the files lie.
+    out_elf appears only when all went well. McucError where anything fails.
     """
     tools = find(toolchain)
     with disk_errors(str(out_elf)), tempfile.TemporaryDirectory(prefix="mcuc-build-") as temporary:
@@ -79,7 +82,7 @@ def build_firmware(
 
         in_parallel(compile_unit, units)
         script = work / "link.ld"
-        script.write_text(render_linker_script(board, stack_bytes), encoding="utf-8")
+        script.write_text(render_linker_script(board, stack_bytes, arenas), encoding="utf-8")
         image = work / "firmware.elf"
         _link(tools, board.chip, [unit.object.name for unit in units], script, image, optimize)
         _install(image, out_elf)
@@ -115,20 +118,36 @@ def compile_object(
     run_compiler(command, source.name, out.resolve().parent)
 
 
-def render_linker_script(board: Board, stack_bytes: int = DEFAULT_STACK_BYTES) -> str:
-    """The linker script of a board: flash region, linked RAM less the reserve, stack at the end of RAM."""
+def render_linker_script(
+    board: Board, stack_bytes: int = DEFAULT_STACK_BYTES, arenas: Mapping[str, str] | None = None
+) -> str:
+    """The linker script of a board: flash region, linked RAM less the reserve, stack at the end of RAM.
+
+    arenas: section -> name of its RAM region. Then every region is a memory of its own, and static data and the stack
+    share the last linked one. Raises KeyError for a region that the chip lacks.
+    """
     chip = board.chip
+    memories = [("RAM", chip.ram_base, board.sram_bytes)]
+    if arenas:
+        used = [chip.region(name) for name in dict.fromkeys([board.home.name, *arenas.values()])]
+        memories = [(_memory(r), r.base, board.usable_bytes(r)) for r in used]
     return _template("link.ld.j2").render(
         board=board.name,
         chip=chip.name,
         core=chip.core,
         flash_base=f"0x{chip.flash_region.base:08X}",
         flash_bytes=board.flash_bytes,
-        ram_base=f"0x{chip.ram_base:08X}",
-        ram_bytes=board.sram_bytes,
+        memories=[(name, f"0x{base:08X}", length) for name, base, length in memories],
+        home=memories[0][0],
+        arenas=[(section, _memory(chip.region(name))) for section, name in (arenas or {}).items()],
         stack_bytes=stack_bytes,
         harness_objects=f"*{HARNESS_PREFIX}*.o",
     )
+
+
+def _memory(region: Region) -> str:
+    """The region's name in a linker script."""
+    return f"RAM_{region.name.upper()}"
 
 
 def render_clock_table(steps: Sequence[ClockStep]) -> str:

@@ -14,6 +14,7 @@ from ._model import Sizes
 
 _HARNESS = (".vectors", ".mcuc_harness", ".mcuc_harness_rodata")
 _WEIGHTS = ".mcuc_weights"
+_ARENA = ".mcuc_arena"  # and what begins so: one section an arena, and the test firmware's own input
 _ALLOC = 0x2  # SHF_ALLOC
 
 
@@ -36,13 +37,14 @@ def sizes_of(elf: Path) -> Sizes:
             try_this="build the firmware again with mcuc compile",
         ) from e
     harness_bss = symbols.get("__harness_bss_end", 0) - symbols.get("__harness_bss_start", 0)
-    placed = {*_HARNESS, _WEIGHTS, ".data", ".bss", ".noinit", ".mcuc_arena"}
+    arenas = {name: size for name, size in sections.items() if name.startswith(_ARENA)}
+    placed = {*_HARNESS, *arenas, _WEIGHTS, ".data", ".bss", ".noinit"}
     data = sections.get(".data", 0)
     return Sizes(
         weights=sections.get(_WEIGHTS, 0),
         code=sum(size for name, size in sections.items() if name not in placed) + data,
         data=data,
         bss=sections.get(".bss", 0) - harness_bss + sections.get(".noinit", 0),
-        arena=sections.get(".mcuc_arena", 0),
+        arena=sum(arenas.values()),
         harness=sum(sections.get(name, 0) for name in _HARNESS),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mcuc.emit.arenas import arena_symbol
 from mcuc.emit.model import Emitted
 from mcuc.emulate import host
 from mcuc.emulate.cortex_m import CortexM, Dump, EmulatedRun, Poke
@@ -48,7 +49,7 @@ def emulated(
     Raises McucError("emulated-result") when the program ends with an error, and what CortexM.run raises.
     """
     pokes = _pokes(graph, plan, sample)
-    dumps = [Dump("mcuc_arena", plan.tensors[n], graph.tensors[n].bytes) for n in graph.outputs]
+    dumps = [Dump(_arena(plan, n), plan.tensors[n], graph.tensors[n].bytes) for n in graph.outputs]
     run = core.run(pokes, dumps, timeout_s=timeout_s, audit=audit)
     if run.exit_code != 0:
         raise McucError(
@@ -70,8 +71,13 @@ def _pokes(graph: Graph, plan: Plan, sample: Sequence[Array]) -> list[Poke]:
     for name, a in zip(graph.inputs, sample, strict=True):
         data = np.ascontiguousarray(a, graph.tensors[name].dtype.value).tobytes()
         held = name in plan.tensors
-        found.append(Poke("mcuc_arena" if held else "mcuc_input", plan.tensors[name] if held else 0, data))
+        found.append(Poke(_arena(plan, name) if held else "mcuc_input", plan.tensors[name] if held else 0, data))
     return found
+
+
+def _arena(plan: Plan, tensor: str) -> str:
+    """The test firmware's arena that the tensor lies in."""
+    return arena_symbol(plan, plan.arena_of(tensor))
 
 
 def first_wrong(a: Outputs, b: Outputs) -> int:
