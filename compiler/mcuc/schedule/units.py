@@ -1,0 +1,128 @@
+"""A unit of a partition: a layer that runs alone or a stream, with its peak of SRAM and its cost in instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mcuc.ir import Graph
+from mcuc.plan.accesses import Accesses, accesses, stream_accesses
+from mcuc.plan.lifetimes import CACHE_LINE, FEED_STATE, LINE_STATE
+from mcuc.schedule import Layer, Stream
+from mcuc.schedule.access import grid
+from mcuc.schedule.groups import PROJECT, bottleneck
+from mcuc.schedule.lives import Lives, peak_of
+from mcuc.schedule.select import in_place_inputs
+from mcuc.schedule.stream import Member, make_stream, replay
+from mcuc.schedule.strips import computed_columns
+
+BLOCKS = (0, 8, 2)  # columns at a time: whole rows, and two sizes that trade speed for windows of fewer pixels
+
+# Instructions, measured on emulated Cortex-M4 streams and rounded up (benchmarks/streams.py).
+PER_RUN = 60  # a member's call: row pointers, limits, the kernel's entry
+PER_PASS = 30  # the loop, for each member
+PER_BYTE = 3.0  # a byte that leaves a window, and what moves up behind it
+PER_MAC = {"dot": 2.4, "depthwise": 5.5}  # by family
+# By groups of channels:
+PER_SUM = 20  # a sum of the project, loaded and stored again for every group
+PER_TAP = 8  # the depthwise convolution looks for its kernel positions anew
+PER_PIXEL = 30  # a pixel that the expansion goes to again
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """Layers [begin, end). block: None for a layer alone, else the stream's columns at a time (0: whole rows).
+    peak: bytes; cost: instructions beyond those of the layers alone. strips, group: of the stream, 0 for none.
+    recomputed: MACs that its strips compute again."""
+
+    begin: int
+    end: int
+    block: int | None
+    peak: int
+    cost: float
+    strips: int = 0
+    group: int = 0
+    recomputed: int = 0
+
+
+def alone(layers: Sequence[Layer], begin: int, graph: Graph, lives: Lives) -> Unit:
+    """The layer that begins there, whole."""
+    layer = layers[begin]
+    out = layer.node.outputs[0]
+    shared = set()
+    if layer.calls and out not in graph.outputs:
+        dying = (n for n in in_place_inputs(layer, graph) if lives.last[lives.root[n]] == begin)
+        shared = {lives.root[n] for n in dying if lives.root[n] not in graph.inputs}
+    peak = peak_of(accesses(layer, graph), begin, begin + 1, lives, [layer.scratch], in_place=bool(shared))
+    return Unit(begin, begin + 1, None, peak, 0.0)
+
+
+def streams_over(
+    begin: int, end: int, members: tuple[Member, ...], graph: Graph, lives: Lives, pushed: str | None
+) -> Iterator[Unit]:
+    """The streams over layers [begin, end) in all blocks. pushed: an input that arrives by rows."""
+    arriving = None if pushed is None else (pushed, grid(graph, pushed).height)
+    played = replay(members, arriving)
+    touched: Accesses | None = None
+    for block in BLOCKS:
+        stream = make_stream(members, graph, block, pushed, played, exact=False)
+        touched = touched or stream_accesses(stream, members, graph)
+        yield stream_unit(begin, end, block, members, stream, touched, graph, lives)
+
+
+def stream_unit(
+    begin: int,
+    end: int,
+    block: int,
+    members: Sequence[Member],
+    stream: Stream,
+    touched: Accesses,
+    graph: Graph,
+    lives: Lives,
+) -> Unit:
+    """The unit of a stream over layers [begin, end). touched: its stream_accesses."""
+    pushed = stream.pushed
+    row = 0 if pushed is None else grid(graph, pushed).row_bytes
+    fixed = [
+        row + -row % CACHE_LINE,
+        LINE_STATE * (len(members) + (pushed is not None)) + (FEED_STATE if pushed else 0),
+        max((m.layer.scratch for m in members if m.layer.reduction is None), default=0),
+        *(m.layer.reduction.state_bytes for m in members if m.layer.reduction is not None),
+    ]
+    timed = [(*line.live, line.bytes) for line in stream.lines.values()]
+    cost = _stream_cost(members, stream, block, graph)
+    if stream.group:
+        found = bottleneck(members, stream.group)
+        assert found is not None
+        done = [1 + p for p, mask in enumerate(stream.passes) if mask >> PROJECT & 1]
+        timed += [(0, tick + 1, found.row_bytes) for tick in done]
+    peak = peak_of(touched, begin, end, lives, fixed, timed)
+    return Unit(begin, end, block, peak, cost, len(stream.strips), stream.group, stream.recomputed)
+
+
+def _stream_cost(members: Sequence[Member], stream: Stream, block: int, graph: Graph) -> float:
+    total = 0.0
+    rounds = max(1, len(stream.strips))
+    columns = computed_columns(members, stream.strips)
+    for j, m in enumerate(members):
+        runs = m.height * (-(-columns[j] // stream.steps[j]) if block else rounds)
+        total += runs * PER_RUN
+        if stream.strips:
+            again = m.layer.macs * (columns[j] - m.width) // m.width
+            total += PER_MAC.get(m.layer.calls[0][0].family, 0.0) * max(0, again)
+        if block and not m.sink:
+            total += PER_BYTE * m.height * columns[j] * grid(graph, m.output).pixel_bytes
+    if stream.group:
+        total = _group_cost(members, stream.group)
+        rounds = -(-members[0].layer.calls[0][0].channels // stream.group)
+    return total + PER_PASS * len(members) * len(stream.passes) * rounds
+
+
+def _group_cost(members: Sequence[Member], group: int) -> float:
+    """What the groups after the first take more than one group of all channels, and the members' calls."""
+    expand, depthwise, project = (m.layer.calls[0][0] for m in members)
+    groups = -(-expand.channels // group)
+    taps = int(depthwise.params["kh"] * depthwise.params["kw"])
+    again = PER_PIXEL * expand.height * expand.width + PER_TAP * taps * depthwise.height * depthwise.width
+    again += PER_SUM * project.height * project.width * project.channels
+    return (groups - 1) * again + groups * PER_RUN * sum(m.height for m in members)
