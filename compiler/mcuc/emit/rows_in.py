@@ -22,10 +22,12 @@ def pushed_segment(schedule: Schedule) -> Segment | None:
 
 
 def early_outputs(segment: Segment, graph: Graph, plan: Plan) -> dict[str, str]:
-    """Model outputs that are written before finish names the caller's buffer -> where they lie until then."""
+    """Tensors whose bytes are a model output's, written before finish names the caller's buffer -> where they lie until
+    then."""
     assert segment.stream is not None
     made = [m.node.outputs[0] for m in segment.members if isinstance(m, Layer)]
-    return {n: address(plan, n) for n in made if n in graph.outputs}
+    roots = {plan.storage[n] for n in graph.outputs}
+    return {n: address(plan, n) for n in made if plan.storage.get(n) in roots}
 
 
 def rows_in_context(
@@ -54,7 +56,8 @@ def rows_in_context(
         "passes": len(stream.passes),
         "call": unit["call"],
         "early": [
-            {"out": f"out{graph.outputs.index(n)}", "at": at, "bytes": graph.tensors[n].bytes}
-            for n, at in early.items()
+            {"out": f"out{i}", "at": address(plan, n), "bytes": graph.tensors[n].bytes}
+            for i, n in enumerate(graph.outputs)
+            if plan.storage[n] in {plan.storage[made] for made in early}
         ],
     }

@@ -26,7 +26,8 @@ LINE_STATE, FEED_STATE = 8, 12  # bytes of mcuc_line_t and mcuc_feed_t
 
 @dataclass(frozen=True)
 class Lifetimes:
-    """buffers: what to place; storage: run-time tensor -> buffer id; io: ids of the model's inputs and outputs.
+    """buffers: what to place; storage: run-time tensor -> buffer id; io: ids of what the caller may keep elsewhere, the
+    model's inputs and outputs but for those that a stream writes whose input arrives by rows.
 
     scratch, lines, state: buffer ids by node name, by tensor, and by the name of a stream's first node. ranges: for
     each unit of the schedule its ticks [lower, upper). offset: run-time tensor -> its first byte in the buffer.
@@ -84,9 +85,16 @@ def lifetimes(graph: Graph, schedule: Schedule) -> Lifetimes:
                 buffers.append(Buffer(scratch[unit.node.name], lower, upper, unit.scratch, ALIGN))
             continue
         buffers += _of_stream(unit, lower, upper, scratch, lines, state)
-    io = frozenset(storage[n] for n in (*graph.inputs, *graph.outputs) if n in storage)
+    io = frozenset(storage[n] for n in (*graph.inputs, *graph.outputs) if n in storage) - _early(units, storage)
     offset = {name: home.offset for name, home in homes.items()}
     return Lifetimes(tuple(buffers), storage, scratch, lines, state, io, ranges, offset)
+
+
+def _early(units: Sequence[Layer | Segment], storage: Mapping[str, str]) -> frozenset[str]:
+    """What a stream writes whose input arrives by rows: it lies in the arena until the caller names its buffers."""
+    taking = (u for u in units if isinstance(u, Segment) and u.stream is not None and u.stream.pushed is not None)
+    made = {layer.node.outputs[0] for unit in taking for layer in _nodes(unit)}
+    return frozenset(storage[n] for n in made if n in storage)
 
 
 def _of_stream(
@@ -235,7 +243,7 @@ def _buffer(root: str, life: _Life) -> Buffer:
     size = max(1, life.size)
     cuts = sorted({0, size, *(at for p in (*life.writes, *life.reads) for s, e, _ in p for at in (s, e))})
     pieces: list[tuple[int, int, int, int]] = []  # start, end, lower, upper
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         lower = min((t for p in life.writes for s, e, t in p if s <= start and end <= e), default=-1)
         upper = max((t for p in life.reads for s, e, t in p if s <= start and end <= e), default=-1)
         if lower < 0:
@@ -257,5 +265,5 @@ def _fewer(pieces: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int,
     if len(pieces) <= SPANS:
         return pieces
     bounds = [k * len(pieces) // SPANS for k in range(SPANS + 1)]
-    groups = [pieces[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    groups = [pieces[a:b] for a, b in pairwise(bounds)]
     return [(g[0][0], g[-1][1], min(p[2] for p in g), max(p[3] for p in g)) for g in groups]
