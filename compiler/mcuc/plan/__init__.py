@@ -70,17 +70,19 @@ def plan(
     fast: bool = False,
     time_limit_s: float = 5.0,
     regions: Sequence[Region] = (),
+    most: int | None = None,
 ) -> Plan:
     """Lifetimes, exact placement (best fit and bound when fast), independent validation.
 
     regions: RAM that the buffers may lie in, () for one arena of any size. Model inputs, outputs and the push buffer go
-    where DMA reaches, if it reaches any of them; the rest by traffic, hot buffers to cheap regions.
+    where DMA reaches, if it reaches any of them; the rest by traffic, hot buffers to cheap regions. most: bytes that
+    all arenas together may take, for which fast regions are used less where that helps.
     Raises McucError("over-budget") where they do not fit the regions.
     """
     found = lifetimes(graph, schedule)
     several = len(regions) > 1
     if several:
-        placed = _in_regions(graph, schedule, found, regions, time_limit_s, fast)
+        placed = _in_regions(graph, schedule, found, regions, most, time_limit_s, fast)
     else:
         placement, work = place_with_io(found.buffers, found.io, time_limit_s=time_limit_s, fast=fast)
         validate(found.buffers, placement.offsets, placement.peak)
@@ -135,7 +137,13 @@ def _in_one(placed: _Placed, region: Region) -> _Placed:
 
 
 def _in_regions(
-    graph: Graph, schedule: Schedule, found: Lifetimes, regions: Sequence[Region], time_limit_s: float, fast: bool
+    graph: Graph,
+    schedule: Schedule,
+    found: Lifetimes,
+    regions: Sequence[Region],
+    most: int | None,
+    time_limit_s: float,
+    fast: bool,
 ) -> _Placed:
     reached = frozenset(r.name for r in regions if r.dma)
     outside = [b.id for b in found.buffers if b.id in found.io | _push_buffers(schedule)]
@@ -146,6 +154,7 @@ def _in_regions(
         dict.fromkeys(outside, reached) if reached else {},
         together=_together(schedule, found),
         io=found.io,
+        most=most,
         time_limit_s=time_limit_s,
         fast=fast,
     )

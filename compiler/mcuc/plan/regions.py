@@ -7,14 +7,15 @@ did not fit. It is deterministic, and takes everything to the cheapest region wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from mcuc.errors import McucError
 from mcuc.plan.place import Buffer, Placement, lower_bound, place, place_with_io
 
 RETRIES = 24  # of one order: each moves what did not fit to the front
 EXACT_RETRIES = 3
+SHARES = (0.75, 0.5, 0.25, 0.125, 0.0)  # of what the other regions hold, where all placements together are too large
 EXACT_LIMIT_S = 1.0  # of one exact placement within the search; a safety net, nodes end it as a rule
 
 
@@ -40,6 +41,11 @@ class Assignment:
     placements: Mapping[str, Placement]
     work: Mapping[str, int]
     cost: float
+
+    @property
+    def bytes(self) -> int:
+        """Of all placements together."""
+        return sum(p.peak for p in self.placements.values())
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ def assign(
     *,
     together: Sequence[frozenset[str]] = (),
     io: frozenset[str] = frozenset(),
+    most: int | None = None,
     time_limit_s: float = 5.0,
     fast: bool = False,
 ) -> Assignment:
@@ -89,18 +96,36 @@ def assign(
 
     traffic: bytes read and written of each buffer in one inference (0 where it is not named). pinned: buffer id ->
     names of the regions that it may go to (all where it is not named). together: sets of buffers that share a region.
-    io: buffers that the caller may keep elsewhere, as in `place_with_io`. fast: greedy placements only.
+    io: buffers that the caller may keep elsewhere, as in `place_with_io`. most: bytes of all regions' placements
+    together; while they are above it the fast regions are used less, down to everything in one, and if that does not
+    help the smallest found is returned. fast: greedy placements only.
     Raises McucError: "over-budget" where nothing fits, naming the buffer; "invalid-buffer" as `place` does; and
     "invalid-region" for no region, a name given twice, a negative size, or a pin to a region that is not there.
     """
     _check(regions, pinned or {})
     lower_bound(buffers)  # its checks
     groups = _groups(buffers, traffic, regions, pinned or {}, together)
+    chosen = _choose(groups, regions, fast)
+    if isinstance(chosen, _Group):
+        raise _over_budget(chosen, buffers, regions)
+    best = _assignment(groups, chosen, regions, io, time_limit_s, fast)
+    for sizes in _smaller(groups, regions, best):
+        if most is None or best.bytes <= most:
+            break
+        less = [replace(r, size=n) for r, n in zip(regions, sizes, strict=True)]
+        chosen = _choose(groups, less, True)
+        if not isinstance(chosen, _Group):
+            found = _assignment(groups, chosen, less, io, time_limit_s, fast)
+            best = found if found.bytes < best.bytes else best
+    return best
+
+
+def _choose(groups: Sequence[_Group], regions: Sequence[Region], fast: bool) -> list[int] | _Group:
+    """The region of every group, the cheapest choice of those found; where there is none a group without room."""
     best: tuple[float, list[int]] | None = None
     stuck: _Group | None = None
     if _all_fit(groups, regions, not fast):
-        chosen = [g.allowed[0] for g in groups]
-        best = _cost_of(groups, chosen, regions), chosen
+        return [g.allowed[0] for g in groups]
     for exact in (False, True):
         if best is not None or (exact and fast):
             break
@@ -110,10 +135,21 @@ def assign(
                 stuck = found
             elif best is None or _cost_of(groups, found, regions) < best[0]:
                 best = _cost_of(groups, found, regions), found
-    if best is None:
-        assert stuck is not None
-        raise _over_budget(stuck, buffers, regions)
-    return _assignment(groups, best[1], regions, best[0], io, time_limit_s, fast)
+    if best is not None:
+        return best[1]
+    assert stuck is not None
+    return stuck
+
+
+def _smaller(groups: Sequence[_Group], regions: Sequence[Region], used: Assignment) -> Iterator[list[int]]:
+    """Sizes of the regions, one whole and ever less of what the others hold. Splitting buffers among regions costs
+    bytes: what lies in one cannot be laid over what has died in another."""
+    common = set(range(len(regions))).intersection(*(g.allowed for g in groups))
+    if common:
+        whole = max(sorted(common), key=lambda r: regions[r].size)
+        peaks = [used.placements[r.name].peak if r.name in used.placements else 0 for r in regions]
+        for share in SHARES:
+            yield [r.size if i == whole else int(peaks[i] * share) for i, r in enumerate(regions)]
 
 
 def _cost_of(groups: Sequence[_Group], chosen: Sequence[int], regions: Sequence[Region]) -> float:
@@ -237,7 +273,6 @@ def _assignment(
     groups: Sequence[_Group],
     chosen: Sequence[int],
     regions: Sequence[Region],
-    cost: float,
     io: frozenset[str],
     time_limit_s: float,
     fast: bool,
@@ -257,7 +292,7 @@ def _assignment(
             known = next(p for p in tries if p.peak <= size)
             placements[name] = known
             work[name] = max((known.offsets[b.id] + b.size for b in held[name] if b.id not in io), default=0)
-    return Assignment(region, placements, work, cost)
+    return Assignment(region, placements, work, _cost_of(groups, chosen, regions))
 
 
 def _over_budget(stuck: _Group, buffers: Sequence[Buffer], regions: Sequence[Region]) -> McucError:

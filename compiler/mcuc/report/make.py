@@ -10,12 +10,12 @@ from mcuc.emit.deliver import GENERATOR, staging
 from mcuc.emit.model import RUNTIME_HEADERS, Emitted
 from mcuc.emulate.cycles import stream_cycles
 from mcuc.ir import Graph
-from mcuc.plan import Plan
+from mcuc.plan import ArenaPlan, Plan
 from mcuc.report.html import to_html
 from mcuc.report.json import to_json
 from mcuc.report.memory import memory_svg
 from mcuc.report.segments import memory_map, segment_reports
-from mcuc.report.types import Accuracy, Flash, LayerReport, PlanReport, Report, Sram
+from mcuc.report.types import Accuracy, Flash, LayerReport, PlanReport, RegionReport, Report, Sram
 from mcuc.schedule import Schedule, Segment
 from mcuc.targets import Board
 from mcuc.toolchain import Firmware, runtime_folder
@@ -63,7 +63,15 @@ def make_report(
         toolchain=firmware.toolchain,
         profile=graph.profile,
         optimize=request.optimize,
-        sram=Sram(plan.arena, plan.work, static, stack, plan.arena + static + stack, budget),
+        sram=Sram(
+            plan.arena,
+            plan.work,
+            static,
+            stack,
+            plan.arena + static + stack,
+            budget,
+            _regions(plan, board, static + stack),
+        ),
         flash=Flash(sizes.weights, sizes.code, sizes.flash, request.flash or board.flash_bytes),
         macs=sum(layer.macs for layer in schedule.layers),
         instructions=run.instructions,
@@ -89,6 +97,21 @@ def _schedules(schedule: Schedule) -> str:
     if not streams:
         return "this order of layers"
     return f"this order of layers and its {f'{streams} streams' if streams > 1 else 'stream'}"
+
+
+def _regions(plan: Plan, board: Board, beside: int) -> tuple[RegionReport, ...]:
+    """The RAM regions in use, where any was named; beside: bytes of static data and stack."""
+    if not plan.arenas:
+        return ()
+    held = {a.name: a for a in plan.arenas}
+    found = []
+    for region in board.data_regions:
+        at_home = region.name == board.home.name
+        if region.name in held or at_home:
+            a = held.get(region.name, ArenaPlan(region.name, 0, 0))
+            size = board.usable_bytes(region)
+            found.append(RegionReport(region.name, a.bytes, a.work, beside if at_home else 0, size))
+    return tuple(found)
 
 
 def _layers(schedule: Schedule, plan: Plan, answers: Answers, board: Board) -> tuple[LayerReport, ...]:

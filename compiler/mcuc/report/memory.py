@@ -7,8 +7,8 @@ Every layer and every stream has a readable width (timeline.py); streams are sha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -28,12 +28,14 @@ _FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-s
 
 @dataclass(frozen=True)
 class _Frame:
-    """Where things are. x: of ticks; y: of addresses in the arena."""
+    """Where things are. x: of ticks; y: of addresses in the arena, in several arenas one above the other; starts: of
+    each region's arena on that axis."""
 
     x: Timeline
     y: svg.Scale
     bottom: float
     segments: tuple[SegmentReport, ...]
+    starts: Mapping[str, int]
 
     @property
     def right(self) -> float:
@@ -134,17 +136,37 @@ def _chart(report: Report) -> tuple[_Frame, list[Markup]]:
     """A budget far above the peak is drawn at the upper edge and says so, or it would flatten the rest."""
     buffers = report.memory_map
     segments = segments_of(report)
-    used = max(1, report.plan.peak, report.plan.lower_bound, *(b.offset + b.size for b in buffers))
+    starts = _starts(report)
+    tops = (starts.get(b.region, 0) + b.offset + b.size for b in buffers)
+    used = max(1, report.plan.peak, report.plan.lower_bound, *tops)
     budget = arena_budget(report)
     to_scale = 0 < budget <= 1.6 * used
     bottom = _TOP + (_HIGH if len(buffers) > _MANY else _LOW)
     y = svg.linear(0, max(used * 1.13, budget * 1.06 if to_scale else 0), bottom, _TOP)
-    frame = _Frame(timeline(segments, _LEFT, _NARROW, _WIDE), y, bottom, segments)
+    frame = _Frame(timeline(segments, _LEFT, _NARROW, _WIDE), y, bottom, segments, starts)
     labels = short_names([b.name for b in buffers])
     shapes = (_shape(b, names, frame) for b, names in zip(buffers, labels, strict=True))
-    content = [*_bands(frame), *_grid(frame), *_segments(frame), *shapes, *_axis(frame), *_bounds(report, frame),
-               *_budget(report, budget, frame, to_scale)]
+    content = [*_bands(frame), *_grid(frame), *_segments(frame), *shapes, *_regions(frame), *_axis(frame),
+               *_bounds(report, frame), *_budget(report, budget, frame, to_scale)]
     return frame, content
+
+
+def _starts(report: Report) -> dict[str, int]:
+    """Where each RAM region's arena begins on the axis: one above the other, in the order of the report."""
+    starts, at = {}, 0
+    for r in report.sram.regions:
+        if r.arena:
+            starts[r.name] = at
+            at += r.arena
+    return starts
+
+
+def _regions(frame: _Frame) -> Iterator[Markup]:
+    """A line and the name where a region's arena begins."""
+    for name, start in frame.starts.items():
+        at = frame.y(start)
+        yield svg.line(_LEFT, at, frame.right, at, "peak")
+        yield svg.text(_LEFT + 6, at - 5, words.clean(name), "mark")
 
 
 def _bands(frame: _Frame) -> Iterator[Markup]:
@@ -203,7 +225,8 @@ def _axis(frame: _Frame) -> Iterator[Markup]:
         number += s.layers
     axis = "layer number; brackets are streams" if streams else "layer number"
     yield svg.text(frame.middle, frame.bottom + _UNDER - 8, axis, "axis", "middle")
-    yield svg.text(15, (_TOP + frame.bottom) / 2, "address in the arena", "axis", "middle", turn=True)
+    address = "arenas, one above the other" if len(frame.starts) > 1 else "address in the arena"
+    yield svg.text(15, (_TOP + frame.bottom) / 2, address, "axis", "middle", turn=True)
 
 
 def _bracket(s: SegmentReport, number: int, left: float, right: float, top: float) -> Markup:
@@ -218,6 +241,8 @@ def _bracket(s: SegmentReport, number: int, left: float, right: float, top: floa
 
 def _shape(b: BufferReport, names: Sequence[str], frame: _Frame) -> Markup:
     x, y = frame.x, frame.y
+    place = f"{b.offset:,}{f' in {words.clean(b.region)}' if b.region else ''}"
+    b = replace(b, offset=b.offset + frame.starts.get(b.region, 0))
     css = f"buffer k{palette.colour_of(b.kind)}"
     if b.spans:
         shape = Markup('<path class="{}" d="{}"/>').format(css, outline.path(b, x, y))
@@ -225,7 +250,7 @@ def _shape(b: BufferReport, names: Sequence[str], frame: _Frame) -> Markup:
         left, top = x(b.lower), y(b.offset + b.size)
         wide, tall = max(x(b.upper) - left, 0.8), max(y(b.offset) - top, 0.8)
         shape = svg.rectangle(left, top, wide, tall, css, 2 if min(wide, tall) > 8 else 0)
-    tip = (f"{words.clean(b.name)} ({words.clean(b.kind)}): {words.size(b.size)} at {b.offset:,}, "
+    tip = (f"{words.clean(b.name)} ({words.clean(b.kind)}): {words.size(b.size)} at {place}, "
            f"{alive(b, frame.segments)}{', row by row' if b.spans else ''}")
     return svg.labelled(tip, shape, label(names, *outline.widest_box(b, x, y)))
 

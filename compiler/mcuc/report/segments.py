@@ -143,6 +143,7 @@ def memory_map(graph: Graph, schedule: Schedule, plan: Plan) -> tuple[BufferRepo
         BufferReport(
             b.id, kinds[b.id], b.lower, b.upper, plan.offsets[b.id], b.size,
             tuple((s.lower, s.upper, s.start, s.end) for s in b.spans),
+            plan.arenas[plan.arena_of(b.id)].name if plan.arenas else "",
         )
         for b in sorted(plan.buffers, key=lambda b: (b.lower, plan.offsets[b.id], b.id))
     )

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mcuc.report import words
-from mcuc.report.types import Report
+from mcuc.report.types import Report, Sram
 
 _STYLES = {"pass": "bold green", "fail": "bold red", "none": "bold yellow"}
 
@@ -52,6 +52,7 @@ def figures(report: Report) -> list[tuple[str, str]]:
         ("SRAM", f"{words.size(s.total)}{_of(s.total, s.budget)}; {words.evidence(report, 'sram')}"),
         ("", f"arena {words.size(s.arena)}, static {words.size(s.static)}, stack {words.size(s.stack)}; "
              f"arena without input and output {words.size(s.work)}"),
+        *_regions(s),
         ("memory bound", f"{words.size(p.lower_bound)} proven for {words.clean(p.schedules)}; {met}"),
         *_streams(report),
         ("flash", f"{words.size(f.total)}{_of(f.total, f.budget)}; {words.evidence(report, 'flash')}"),
@@ -73,6 +74,17 @@ def figures(report: Report) -> list[tuple[str, str]]:
     chosen = next((c for c in report.pareto if c.chosen), None)
     if chosen:
         rows.append(("search", f"{words.clean(chosen.name)}, chosen from a front of {len(report.pareto)} candidates"))
+    return rows
+
+
+def _regions(sram: Sram) -> list[tuple[str, str]]:
+    """A row a RAM region that is in use, where regions were named."""
+    rows = []
+    for r in sram.regions:
+        parts = [f"arena {words.size(r.arena)}"] if r.arena else []
+        parts += [f"static data and stack {words.size(r.beside)}"] if r.beside else []
+        used = f"{words.size(r.arena + r.beside)}{_of(r.arena + r.beside, r.size)}"
+        rows.append((f"in {words.clean(r.name)}", f"{used}: {', '.join(parts)}"))
     return rows
 
 

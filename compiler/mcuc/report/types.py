@@ -8,9 +8,22 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class RegionReport:
+    """Bytes of one RAM region. arena, work: as in Sram, of its own arena, 0 where it has none; beside: static data and
+    stack where they are linked to it; size: what the firmware may use of it."""
+
+    name: str
+    arena: int
+    work: int
+    beside: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Sram:
     """Bytes. arena: input and output included; work: without them; static: .data and .bss; stack: the larger of the
-    measured high-water mark and the static bound; total = arena + static + stack; budget: what was allowed."""
+    measured high-water mark and the static bound; total = arena + static + stack; budget: what was allowed. regions:
+    where RAM regions were named, those in use; arena and work are sums over them, and so is total with `beside`."""
 
     arena: int
     work: int
@@ -18,6 +31,7 @@ class Sram:
     stack: int
     total: int
     budget: int
+    regions: tuple[RegionReport, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,6 +116,7 @@ class BufferReport:
     offset: int
     size: int
     spans: tuple[tuple[int, int, int, int], ...] = ()
+    region: str = ""
 
 
 @dataclass(frozen=True)

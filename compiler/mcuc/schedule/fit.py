@@ -37,7 +37,7 @@ def fit(candidates: Sequence[Candidate], arena: int, regions: Sequence[Region] =
     for candidate in candidates:
         if candidate.peak <= most:
             try:
-                found = plan(candidate.graph, candidate.schedule, regions=regions)
+                found = plan(candidate.graph, candidate.schedule, regions=regions, most=arena)
             except McucError as error:
                 if error.code != "over-budget":
                     raise
@@ -56,7 +56,7 @@ def least(candidates: Sequence[Candidate], regions: Sequence[Region] = ()) -> Fi
     refused: McucError | None = None
     for c in sorted(candidates, key=lambda c: c.peak)[:LEAST_TRIES]:
         try:
-            planned.append(Fitted(c, plan(c.graph, c.schedule, regions=regions)))
+            planned.append(Fitted(c, plan(c.graph, c.schedule, regions=regions, most=0)))
         except McucError as error:
             if error.code != "over-budget":
                 raise
