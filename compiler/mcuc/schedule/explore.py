@@ -13,13 +13,13 @@ from mcuc.schedule import Layer, Schedule, Segment, Tiling
 from mcuc.schedule.order import Ordered, order
 from mcuc.schedule.partition import Partition, front, schedule_of, units
 from mcuc.schedule.select import select
+from mcuc.schedule.units import PER_MAC
 from mcuc.schedule.views import moved_bytes, without_copies
 from mcuc.targets import Chip
 
 # What `balanced` may cost in instructions against the fastest schedule, estimated so that the true share stays below
-# 5 % (benchmarks/memory.py compares), and what a MAC takes of them on a Cortex-M4, by family.
+# 5 % (benchmarks/memory.py compares).
 BALANCED_SHARE = 0.04
-PER_MAC = {"dot": 2.4, "depthwise": 5.5}
 PER_COPIED_BYTE = 1.5  # of concatenations and slices, on the same core
 
 

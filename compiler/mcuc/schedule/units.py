@@ -18,7 +18,7 @@ from mcuc.schedule.strips import computed_columns
 
 BLOCKS = (0, 8, 2)  # columns at a time: whole rows, and two sizes that trade speed for windows of fewer pixels
 
-# Instructions, measured on emulated Cortex-M4 streams and rounded up (benchmarks/streams.py).
+# Instructions, from emulated Cortex-M4 streams, rounded up (benchmarks/memory.py shows what they really cost).
 PER_RUN = 60  # a member's call: row pointers, limits, the kernel's entry
 PER_PASS = 30  # the loop, for each member
 PER_BYTE = 3.0  # a byte that leaves a window, and what moves up behind it
