@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from mcuc.ir import Graph
 from mcuc.plan.accesses import Accesses, Pieces, accesses
