@@ -86,9 +86,10 @@ def split(problem: Problem, todo: Sequence[int]) -> list[list[int]]:
 
 
 class _Search:
-    """The state at a node by buffer (is_open, least) and by section (floor, load, capped_load), and what undoes it.
+    """The state at a node by buffer (is_open, base, least) and by section (floor, load, capped_load), and what undoes it.
 
-    least: the least offset, once a buffer is put down its offset. load: bytes of the open buffers.
+    base: the offset on what has been put down. least: the least offset, higher than the base for a buffer that was
+    lifted; once a buffer is put down its offset. load: bytes of the open buffers.
     raised: by how much the last narrowing raised each floor.
     """
 
@@ -102,7 +103,7 @@ class _Search:
         self.neighbours = [
             [j for j in range(count) if j != i and first[j] < end[i] and first[i] < end[j]] for i in range(count)
         ]
-        self.is_open, self.least = [1] * count, [0] * count
+        self.is_open, self.base, self.least = [1] * count, [0] * count, [0] * count
         self.floor, self.raised = [0] * sections, [0] * sections
         self.load, self.capped_load = [0] * sections, [0] * sections
         for i in range(count):
@@ -121,23 +122,38 @@ class _Search:
             values[index] = value
 
 
+def _supports(s: _Search, todo: Sequence[int]) -> bool:
+    """A lifted buffer lies on one that is still open, or it would drop to its base. False when there is none such."""
+    size, align = s.problem.size, s.problem.align
+    rises: list[tuple[int, int]] = []
+    for i in todo:
+        if s.least[i] > s.base[i]:
+            beneath = [j for j in s.neighbours[i] if s.is_open[j]]
+            if not beneath or min(s.least[j] for j in beneath) >= s.base[i] + size[i]:
+                return False
+            end = min(s.least[j] + size[j] for j in beneath)
+            rises.append((i, end + -end % align[i]))
+    for i, at in rises:
+        if at > s.least[i]:
+            s.set(s.least, i, at)
+    return True
+
+
 def _narrow(s: _Search, todo: Sequence[int]) -> bool:
     """Raise the least offsets and floors of a group to what follows from each other; False when something does not fit.
 
-    Once is enough: a floor rises to the lowest buffer of its section, so no buffer has to rise on its account.
+    Floors rise once only: to the lowest buffer of the section, so no buffer has to rise on their account.
     """
     s.nodes += 1
     if s.nodes > s.node_limit or (s.nodes % WALL_CHECK_NODES == 0 and time.monotonic() > s.deadline):
         raise _Stopped
-    first, end, size, align = s.problem.first, s.problem.end, s.problem.size, s.problem.align
+    if not _supports(s, todo):
+        return False
+    first, end, size = s.problem.first, s.problem.end, s.problem.size
     start, stop = min(first[i] for i in todo), max(end[i] for i in todo)
     s.raised[start:stop] = [0] * (stop - start)
     lowest, lowest_capped = [s.height + 1] * stop, [s.height + 1] * stop
     for i in todo:
-        at = max(s.floor[first[i] : end[i]])
-        at += -at % align[i]
-        if at > s.least[i]:
-            s.set(s.least, i, at)
         at = s.least[i]
         if at + size[i] > s.limit[i]:
             return False
@@ -159,14 +175,19 @@ def _narrow(s: _Search, todo: Sequence[int]) -> bool:
 
 
 def _put(s: _Search, i: int) -> None:
-    """The buffer lies at its least offset."""
-    size, capped = s.problem.size[i], s.problem.capped[i]
+    """The buffer lies at its least offset, and all that are open and live with it lie above it."""
+    size, capped, top = s.problem.size[i], s.problem.capped[i], s.least[i] + s.problem.size[i]
     s.set(s.is_open, i, 0)
     for k in range(s.problem.first[i], s.problem.end[i]):
-        s.set(s.floor, k, s.least[i] + size)
+        s.set(s.floor, k, top)
         s.set(s.load, k, s.load[k] - size)
         if capped:
             s.set(s.capped_load, k, s.capped_load[k] - size)
+    for j in s.neighbours[i]:
+        if s.is_open[j]:
+            base = top + -top % s.problem.align[j]
+            s.set(s.base, j, max(s.base[j], base))
+            s.set(s.least, j, max(s.least[j], base))
 
 
 def _lift(s: _Search, i: int) -> bool:

@@ -34,7 +34,7 @@ typedef struct {
     double seconds;
     clock_t begin;
     int32_t *near_begin, *near; /* neighbours of i: near[near_begin[i] .. near_begin[i + 1]) */
-    int64_t *is_open, *least;
+    int64_t *is_open, *base, *least, *rise;
     int64_t *floor, *raised, *load, *capped_load; /* by section */
     int32_t *cover_begin, *cover;                 /* buffers of section k: cover[cover_begin[k] .. cover_begin[k + 1]) */
     int64_t *marked;                              /* by section: the last narrowing that it was marked in */
@@ -103,8 +103,34 @@ static void mark(Search *s, int32_t i, int32_t start, int32_t stop) {
     }
 }
 
-/* After buffer i was put down or lifted, or -1: all of the group at the beginning. Only what that concerns is looked at;
- * the groups of _exact.py are looked at in full, to the same effect. */
+/* A lifted buffer lies on one that is still open, or it would drop to its base. 0 when there is none such. */
+static int supports(Search *s, const int32_t *todo, int n, int32_t start, int32_t stop) {
+    int lifted = 0;
+    for (int t = 0; t < n; t++) {
+        int32_t i = todo[t];
+        if (s->least[i] <= s->base[i]) continue;
+        int64_t lowest_start = INT64_MAX, lowest_end = INT64_MAX;
+        for (int32_t e = s->near_begin[i]; e < s->near_begin[i + 1]; e++) {
+            int32_t j = s->near[e];
+            if (!s->is_open[j]) continue;
+            if (s->least[j] < lowest_start) lowest_start = s->least[j];
+            if (s->least[j] + s->size[j] < lowest_end) lowest_end = s->least[j] + s->size[j];
+        }
+        if (lowest_start == INT64_MAX || lowest_start >= s->base[i] + s->size[i]) return 0;
+        s->rise[i] = align_up(lowest_end, s->align[i]);
+        lifted = 1;
+    }
+    for (int t = 0; lifted && t < n; t++) {
+        int32_t i = todo[t];
+        if (s->least[i] <= s->base[i] || s->rise[i] <= s->least[i]) continue;
+        set(s, &s->least[i], s->rise[i]);
+        mark(s, i, start, stop);
+    }
+    return 1;
+}
+
+/* After buffer i was put down or lifted, or -1: all of the group at the beginning. Only the sections that this concerns
+ * are looked at; _exact.py looks at all of the group, to the same effect. */
 static int narrow(Search *s, int32_t i, const int32_t *todo, int n) {
     s->nodes++;
     if (s->nodes > s->node_limit) return UNDECIDED;
@@ -116,24 +142,13 @@ static int narrow(Search *s, int32_t i, const int32_t *todo, int n) {
         if (s->end[todo[t]] > stop) stop = s->end[todo[t]];
     }
     s->stale_count = 0;
-    if (i < 0) {
-        for (int t = 0; t < n; t++) {
-            mark(s, todo[t], start, stop);
-            if (s->size[todo[t]] > limit_of(s, todo[t])) return IMPOSSIBLE;
-        }
-    } else if (s->is_open[i]) {
-        mark(s, i, start, stop);
-        if (s->least[i] + s->size[i] > limit_of(s, i)) return IMPOSSIBLE;
-    } else {
-        int64_t top = s->least[i] + s->size[i];
-        mark(s, i, start, stop);
-        for (int32_t e = s->near_begin[i]; e < s->near_begin[i + 1]; e++) {
-            int32_t j = s->near[e];
-            if (!s->is_open[j] || s->least[j] >= top || s->first[j] < start || s->first[j] >= stop) continue;
-            set(s, &s->least[j], align_up(top, s->align[j]));
-            if (s->least[j] + s->size[j] > limit_of(s, j)) return IMPOSSIBLE;
-            mark(s, j, start, stop);
-        }
+    if (!supports(s, todo, n, start, stop)) return IMPOSSIBLE;
+    if (i >= 0) mark(s, i, start, stop);
+    for (int t = 0; t < n; t++) {
+        int32_t j = todo[t];
+        int on_it = i >= 0 && !s->is_open[i] && s->least[j] == align_up(s->least[i] + s->size[i], s->align[j]);
+        if (i < 0 || on_it) mark(s, j, start, stop);
+        if (s->least[j] + s->size[j] > limit_of(s, j)) return IMPOSSIBLE;
     }
     for (int c = 0; c < s->stale_count; c++) {
         if (!narrow_section(s, s->stale[c])) return IMPOSSIBLE;
@@ -142,11 +157,18 @@ static int narrow(Search *s, int32_t i, const int32_t *todo, int n) {
 }
 
 static void put(Search *s, int32_t i) {
+    int64_t top = s->least[i] + s->size[i];
     set(s, &s->is_open[i], 0);
     for (int32_t k = s->first[i]; k < s->end[i]; k++) {
-        set(s, &s->floor[k], s->least[i] + s->size[i]);
+        set(s, &s->floor[k], top);
         set(s, &s->load[k], s->load[k] - s->size[i]);
         if (s->capped[i]) set(s, &s->capped_load[k], s->capped_load[k] - s->size[i]);
+    }
+    for (int32_t e = s->near_begin[i]; e < s->near_begin[i + 1]; e++) {
+        int32_t j = s->near[e];
+        if (!s->is_open[j] || s->base[j] >= top) continue;
+        set(s, &s->base[j], align_up(top, s->align[j]));
+        if (s->least[j] < s->base[j]) set(s, &s->least[j], s->base[j]);
     }
 }
 
@@ -347,15 +369,17 @@ EXPORT int mcuc_decide(int32_t count, int32_t sections, const int32_t *first, co
     s.seconds = seconds;
     s.begin = clock();
     int32_t *todo = malloc((2 * n + 2 * m) * sizeof *todo);
-    int64_t *memory = calloc(2 * n + 5 * m, sizeof *memory);
+    int64_t *memory = calloc(4 * n + 5 * m, sizeof *memory);
     s.candidates = malloc(n * sizeof *s.candidates);
     if (todo && memory && s.candidates) {
         s.near_begin = todo + n;
         s.cover_begin = s.near_begin + n;
         s.stale = s.cover_begin + m;
         s.is_open = memory;
-        s.least = memory + n;
-        s.floor = s.least + n;
+        s.base = memory + n;
+        s.least = s.base + n;
+        s.rise = s.least + n;
+        s.floor = s.rise + n;
         s.raised = s.floor + m;
         s.load = s.raised + m;
         s.capped_load = s.load + m;
