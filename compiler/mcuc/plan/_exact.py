@@ -86,7 +86,7 @@ def split(problem: Problem, todo: Sequence[int]) -> list[list[int]]:
 
 
 class _Search:
-    """The state at a node by buffer (is_open, base, least) and by section (floor, load, capped_load), and what undoes it.
+    """The state at a node, by buffer (is_open, base, least) and by section (floor, load, capped_load), and its undoing.
 
     base: the offset on what has been put down. least: the least offset, higher than the base for a buffer that was
     lifted; once a buffer is put down its offset. load: bytes of the open buffers.
