@@ -178,7 +178,7 @@ def compile_graph(
             budget,
             extra,
             accuracy,
-            (*stack_notes, *memory_notes(explored, fitted, board, request)),
+            (*stack_notes, *memory_notes(explored, fitted, board, request), *ram.notes(board, plan)),
         )
         check_budgets(report, request.latency_ms)
         deliver(folder, emitted, firmware, report, schedule, extra.files)

@@ -63,6 +63,19 @@ def holds(rooms: Sequence[planned.Region], plan: Plan) -> bool:
     return all(a.bytes <= free[a.name] for a in plan.arenas)
 
 
+def notes(board: Board, plan: Plan) -> tuple[str, ...]:
+    """What the report says of the regions in use."""
+    found = []
+    used = [board.chip.region(a.name) for a in plan.arenas]
+    if used and not any(r.dma for r in used):
+        found.append(f"DMA reaches none of {', '.join(r.name for r in used)}: the core must copy inputs and outputs")
+    for r in used:
+        if r.external:
+            found.append(f"{r.name} is outside the chip: your firmware must initialise it before the first inference, "
+                         "the test firmware does not; the cycles are those of a memory without wait states")
+    return tuple(found)
+
+
 def sections(emitted: Emitted, board: Board) -> Mapping[str, str]:
     """Section of the test firmware -> RAM region, for the linker; empty where no region is named.
 

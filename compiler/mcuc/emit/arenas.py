@@ -32,7 +32,8 @@ def arena_context(plan: Plan) -> dict[str, Any]:
 
     arena_parameter, arena_argument: of every entry point; no_arena: C condition that one is NULL; arena_address: all
     addresses in one integer, for the check of alignment; bases: what the functions call their starts, with what the
-    caller passed; arenas: of several regions, each with its macros' values and the test programs' variable.
+    caller passed; arenas: of several regions, each with its macros' values and the test programs' variable;
+    arena_region: the name of the only region, None where none or several were named.
     """
     several = [
         {"number": i, "region": a.name, "bytes": a.bytes, "work": a.work, "symbol": arena_symbol(plan, i)}
@@ -46,6 +47,7 @@ def arena_context(plan: Plan) -> dict[str, Any]:
             "arena_address": "(uintptr_t)arena",
             "bases": [{"name": "base", "passed": "arena"}],
             "arenas": several,
+            "arena_region": plan.arenas[0].name if plan.arenas else None,
         }
     elements = [f"arenas[{a['number']}]" for a in several]
     addresses = " | ".join(f"(uintptr_t){e}" for e in elements)
@@ -56,6 +58,7 @@ def arena_context(plan: Plan) -> dict[str, Any]:
         "arena_address": f"({addresses})" if len(elements) > 1 else addresses,
         "bases": [{"name": f"base{i}", "passed": e} for i, e in enumerate(elements)],
         "arenas": several,
+        "arena_region": None,
     }
 
 
