@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain, count
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from mcuc.kernels._base import Table
 
 @dataclass
 class TablePool:
-    """Collects tables; equal ones (type and content) get one symbol, named after their first use."""
+    """Collects tables; equal ones (type and content) get one symbol, named after their first use, numbered where another
+    has that name (index tables of two layers of a stream)."""
 
     prefix: str
     found: dict[tuple[str, bytes], tuple[str, Table]] = field(default_factory=dict)
@@ -21,7 +23,9 @@ class TablePool:
         """The C symbol of the table, first used at place (part of a C identifier)."""
         key = (table.ctype, np.ascontiguousarray(table.values).astype(_NUMPY[table.ctype]).tobytes())
         if key not in self.found:
-            self.found[key] = (f"{self.prefix}_{place}_{table.name}", table)
+            base, taken = f"{self.prefix}_{place}_{table.name}", {symbol for symbol, _ in self.found.values()}
+            names = chain([base], (f"{base}_{n}" for n in count(2)))
+            self.found[key] = (next(name for name in names if name not in taken), table)
         return self.found[key][0]
 
     @property
