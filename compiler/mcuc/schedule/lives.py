@@ -85,11 +85,15 @@ def peak_of(
     timed: Sequence[tuple[int, int, int]] = (),
     in_place: bool = False,
 ) -> int:
-    """Most bytes alive in a tick of the unit: tensors that pass by, dying inputs, outputs that come, its own memory."""
+    """Most bytes alive in a tick of the unit: tensors that pass by, dying inputs, outputs that come, its own memory.
+
+    Whole buffers take whole words, but for the highest, of which it is not known which one that is.
+    """
     ticks = touched.ticks
     change = [0] * (ticks + 1)
     reads, writes = _by_root(touched.reads, lives), _by_root(touched.writes, lives)
     base = sum((f + 3) & ~3 for f in fixed)
+    rounded = [*fixed, *(size for *_, size in timed)]
     for root, low, high, first, last in ((root, *piece) for root, pieces in lives.pieces.items() for piece in pieces):
         if first >= end or last < begin:
             continue
@@ -99,7 +103,9 @@ def peak_of(
             for s, e, t in _within(writes[root], low, high):
                 change[t] += e - s
         elif first < begin and last >= end:
-            base += high - low if low else (high + 3) & ~3
+            whole = len(lives.pieces[root]) == 1
+            base += (high + 3) & ~3 if whole else high - low
+            rounded += [high] if whole else []
         elif first < begin:
             for s, e, t in _within(reads.get(root, ((low, high, ticks - 1),)), low, high):
                 change[0] += e - s
@@ -111,7 +117,7 @@ def peak_of(
     for delta in change[:ticks]:
         level += delta
         most = max(most, level)
-    return base + most
+    return base + most - max((-size % 4 for size in rounded), default=0)
 
 
 def _by_root(touched: Mapping[str, Pieces], lives: Lives) -> dict[str, Pieces]:
