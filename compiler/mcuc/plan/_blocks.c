@@ -48,6 +48,12 @@ static int64_t join(Range *ranges, int64_t n) {
     return kept;
 }
 
+/* Do the blocks share a step, as far as their first and last ones tell? reach: the last one's end. */
+static int meet(const int64_t *span_begin, const int64_t *spans, const int64_t *reach, int64_t i, int64_t j) {
+    if (span_begin[i] == span_begin[i + 1] || span_begin[j] == span_begin[j + 1]) return 0;
+    return spans[4 * span_begin[i]] < reach[j] && spans[4 * span_begin[j]] < reach[i];
+}
+
 /* spans: 4 numbers each (lower, upper, start, end); those of block i are span_begin[i] .. span_begin[i + 1), by rising
  * lower. pairs: 4 numbers each (i, j, low, high) with i < j, by i, j, low. Returns how many there are, which may be more
  * than the room for them. */
@@ -58,19 +64,35 @@ EXPORT int64_t mcuc_clearances(int64_t count, const int64_t *span_begin, const i
         if (span_begin[i + 1] - span_begin[i] > most) most = span_begin[i + 1] - span_begin[i];
     }
     Range *ranges = malloc((size_t)(most * most) * sizeof *ranges);
-    if (!ranges) return NO_MEMORY;
+    int64_t *reach = malloc((size_t)(count + 1) * sizeof *reach);
+    if (!ranges || !reach) {
+        free(ranges);
+        free(reach);
+        return NO_MEMORY;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        reach[i] = INT64_MIN;
+        for (int64_t a = span_begin[i]; a < span_begin[i + 1]; a++) {
+            if (spans[4 * a + 1] > reach[i]) reach[i] = spans[4 * a + 1];
+        }
+    }
     for (int64_t i = 0; i < count; i++) {
         for (int64_t j = i + 1; j < count; j++) {
             int64_t n = 0;
+            if (!meet(span_begin, spans, reach, i, j)) continue;
             for (int64_t a = span_begin[i]; a < span_begin[i + 1]; a++) {
                 const int64_t *mine = spans + 4 * a;
                 for (int64_t b = span_begin[j]; b < span_begin[j + 1]; b++) {
                     const int64_t *theirs = spans + 4 * b;
                     if (theirs[0] >= mine[1]) break;
                     if (mine[0] >= theirs[1]) continue;
-                    ranges[n].low = align_down(theirs[2] - mine[3], unit);
-                    ranges[n].high = align_up(theirs[3] - mine[2], unit);
-                    n++;
+                    Range r = {align_down(theirs[2] - mine[3], unit), align_up(theirs[3] - mine[2], unit)};
+                    if (n && r.low < ranges[0].high && ranges[0].low < r.high) { /* most of a staircase is one */
+                        if (r.low < ranges[0].low) ranges[0].low = r.low;
+                        if (r.high > ranges[0].high) ranges[0].high = r.high;
+                    } else {
+                        ranges[n++] = r;
+                    }
                 }
             }
             n = join(ranges, n);
@@ -84,6 +106,7 @@ EXPORT int64_t mcuc_clearances(int64_t count, const int64_t *span_begin, const i
         }
     }
     free(ranges);
+    free(reach);
     return found;
 }
 

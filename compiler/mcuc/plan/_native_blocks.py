@@ -20,8 +20,8 @@ from mcuc.plan._local import Start
 from mcuc.plan._native import VERDICTS
 from mcuc.plan._problem import Part
 
-# Below this many pairs of spans, or of blocks and rounds, Python ends before a compiler would have started.
-SMALL = 2_000
+# Below this many pairs of spans, blocks put down or revisions, Python ends before a compiled library would be loaded.
+SMALL = 200
 
 
 @cache

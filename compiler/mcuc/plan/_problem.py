@@ -41,7 +41,7 @@ class Buffer:
     def extent(self) -> tuple[Span, ...]:
         """The spans that hold something, or the one that is the whole buffer."""
         if self.spans:
-            return tuple(s for s in self.spans if s.lower < s.upper and s.start < s.end)
+            return tuple([s for s in self.spans if s.lower < s.upper and s.start < s.end])
         return (Span(self.lower, self.upper, 0, self.size),)
 
 
@@ -121,38 +121,39 @@ def span_load(buffers: Sequence[Buffer], unit: int) -> int:
 
     Whole buffers take multiples of unit each; next to a span, which may begin anywhere, only their bytes are certain.
     """
-    events: list[tuple[int, int, int]] = []  # step, change in bytes, change in bytes of whole buffers
+    change: dict[int, int] = {}
+    whole_change: dict[int, int] = {}
     for b in buffers:
-        if b.spans:
-            events += [(at, change, 0) for at, change in _changes(b)]
-        else:
+        for at, more in _changes(b):
+            change[at] = change.get(at, 0) + more
+        if not b.spans:
             whole = b.size + -b.size % unit
-            events += [(b.lower, b.size, whole), (b.upper, -b.size, -whole)]
+            whole_change[b.lower] = whole_change.get(b.lower, 0) + whole
+            whole_change[b.upper] = whole_change.get(b.upper, 0) - whole
     highest = used = whole = 0
-    events.sort(key=lambda event: event[0])
-    for index, (at, change, whole_change) in enumerate(events):
-        used, whole = used + change, whole + whole_change
-        if index + 1 == len(events) or events[index + 1][0] > at:
-            highest = max(highest, used + -used % unit, whole)
+    for at in sorted(change):
+        used, whole = used + change[at], whole + whole_change.get(at, 0)
+        highest = max(highest, used + -used % unit, whole)
     return highest
 
 
-def _changes(b: Buffer) -> list[tuple[int, int]]:
+def _changes(b: Buffer) -> tuple[tuple[int, int], ...]:
     """Steps at which the bytes in use of a buffer change, and by how much."""
-    by_byte = sorted(b.extent, key=lambda s: s.start)
-    if all(low.end <= high.start for low, high in pairwise(by_byte)):  # as rows are: no byte is in two of them
-        return [(s.lower, s.end - s.start) for s in by_byte] + [(s.upper, s.start - s.end) for s in by_byte]
+    by_byte = sorted([(s.start, s.end, s.lower, s.upper) for s in b.extent])
+    if all(low[1] <= high[0] for low, high in pairwise(by_byte)):  # as rows are: no byte is in two of them
+        begun = [(lower, end - start) for start, end, lower, _ in by_byte]
+        return (*begun, *((upper, start - end) for start, end, _, upper in by_byte))
     changes = []
     before = 0
-    for at in sorted({s.lower for s in by_byte} | {s.upper for s in by_byte}):
+    for step in sorted({at for _, _, lower, upper in by_byte for at in (lower, upper)}):
         used = reach = 0
-        for s in by_byte:
-            if s.lower <= at < s.upper:
-                used += max(0, s.end - max(s.start, reach))
-                reach = max(reach, s.end)
-        changes.append((at, used - before))
+        for start, end, lower, upper in by_byte:
+            if lower <= step < upper:
+                used += max(0, end - max(start, reach))
+                reach = max(reach, end)
+        changes.append((step, used - before))
         before = used
-    return changes
+    return tuple(changes)
 
 
 def _bounds(buffers: Sequence[Buffer], problem: Problem, unit: int) -> tuple[int, int]:
@@ -162,7 +163,7 @@ def _bounds(buffers: Sequence[Buffer], problem: Problem, unit: int) -> tuple[int
     bounds = []
     for chosen in (buffers, [b for b, capped in zip(buffers, problem.capped, strict=True) if capped]):
         longest = max((b.size for b in chosen), default=0)
-        bounds.append(max(span_load(chosen, unit), longest + -longest % unit))
+        bounds.append(max(span_load(chosen, unit), longest + -longest % unit) if chosen else 0)
     return bounds[0], bounds[1]
 
 

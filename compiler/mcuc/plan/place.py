@@ -26,7 +26,7 @@ __all__ = ["Buffer", "Placement", "Span", "lower_bound", "place", "place_with_io
 NODE_LIMIT = 400_000
 FIRST_ROUND_NODES = 150
 LOOKAHEADS = (1, 4)  # the widths of the exact search: some problems need none, some need it
-REVISIONS_A_NODE = 25  # of the search with spans, to take about as long as a node of the other
+REVISIONS_A_NODE = 50  # of the search with spans, which take about as long together
 
 
 @dataclass(frozen=True)
