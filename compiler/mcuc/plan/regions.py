@@ -297,13 +297,14 @@ def _assignment(
 
 def _over_budget(stuck: _Group, buffers: Sequence[Buffer], regions: Sequence[Region]) -> McucError:
     room = ", ".join(f"{regions[r].name} ({regions[r].size:,} bytes)" for r in stuck.allowed)
-    what = f"buffer {stuck.buffers[0].id!r}" if len(stuck.buffers) == 1 else f"the {len(stuck.buffers)} buffers of one "
+    largest = max(stuck.buffers, key=lambda b: b.size).id
+    what = f"buffer {largest!r}"
     if len(stuck.buffers) > 1:
-        what += f"stream, {stuck.name!r} among them"
+        what = f"the {len(stuck.buffers)} buffers of one stream, {largest!r} the largest of them,"
     return McucError(
         "over-budget",
         f"{what} ({stuck.size:,} bytes) found no room in {room}; at least {lower_bound(buffers):,} bytes are in use at "
         "one moment",
-        where=f"buffer {stuck.name}",
+        where=f"buffer {largest}",
         try_this="more or larger regions",
     )

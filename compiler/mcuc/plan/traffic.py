@@ -22,7 +22,8 @@ def traffic(graph: Graph, schedule: Schedule, found: Lifetimes) -> Mapping[str, 
     """Buffer id -> bytes read and written in one inference; buffers that are not named have none."""
     total = dict.fromkeys((b.id for b in found.buffers), 0)
     for name in (*graph.inputs, *graph.outputs):  # the caller's side of them
-        _add(total, found, name, graph.tensors[name].bytes)
+        if name in found.storage:
+            _add(total, found, name, graph.tensors[name].bytes)
     for unit in schedule.segments:
         if isinstance(unit, Layer):
             _layer(unit, graph, found, total)
@@ -75,11 +76,17 @@ def scratch_bytes(call: Call, kernel: Kernel) -> int:
 
 
 def _lines(unit: Segment, stream: Stream, graph: Graph, found: Lifetimes, total: dict[str, int]) -> None:
-    """What a stream does besides its layers: rows move from the window to their slots, a pushed row into its slot; and
-    the counters."""
+    """What a stream does besides its layers: rows move from the window to their slots, pushed rows come in and move to
+    theirs, counters count."""
     for tensor, line in stream.lines.items():
-        if tensor in found.lines and ((line.window and line.slots) or tensor == stream.pushed):
-            total[found.lines[tensor]] += 2 * graph.tensors[tensor].bytes
+        size = graph.tensors[tensor].bytes
+        if tensor == stream.pushed:
+            total[push_buffer(tensor)] += size  # the caller's side of it
+            if tensor in found.lines:  # and its copy
+                total[push_buffer(tensor)] += size
+                total[found.lines[tensor]] += size
+        elif tensor in found.lines and line.window and line.slots:
+            total[found.lines[tensor]] += 2 * size
     first = unit.members[0]
     assert isinstance(first, Layer)
     total[found.state[first.node.name]] += 2 * LINE_STATE * len(unit.members) * len(stream.passes)
