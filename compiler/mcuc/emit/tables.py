@@ -13,8 +13,8 @@ from mcuc.kernels._base import Table
 
 @dataclass
 class TablePool:
-    """Collects tables; equal ones (type and content) get one symbol, named after their first use, numbered where another
-    has that name (index tables of two layers of a stream)."""
+    """Collects tables; equal ones (type and content) get one symbol, named after their first use, with a number where
+    another table has that name (index tables of two layers of a stream)."""
 
     prefix: str
     found: dict[tuple[str, bytes], tuple[str, Table]] = field(default_factory=dict)
