@@ -43,7 +43,11 @@ from mcuc.pipeline import Request, build_image
 from mcuc.plan import Plan, plan
 from mcuc.schedule import Layer, Schedule, Segment, Tiling
 from mcuc.schedule.explore import explore, layer_by_layer, layers_of
+from mcuc.schedule.lives import lives_of
+from mcuc.schedule.partition import front, units
 from mcuc.schedule.select import retile
+from mcuc.schedule.units import alone
+from mcuc.schedule.variants import PER_COPIED_BYTE, front_of_both
 from mcuc.schedule.views import moved_bytes, without_copies
 from mcuc.targets import load_board
 from mcuc.verify import reference
@@ -196,6 +200,23 @@ def test_no_plan_is_below_its_candidate_s_peak(graph: Graph) -> None:
         assert candidate.peak <= plan(candidate.graph, candidate.schedule, fast=True).arena
 
 
+@settings(CHECKED, max_examples=60)
+@given(joined_blocks())
+def test_mixed_schedules_are_no_worse_than_those_that_copy_everywhere_or_nowhere(graph: Graph) -> None:
+    optimized = passes.optimize(graph)
+    copying = layers_of(optimized, None, Tiling())
+    direct = without_copies(copying, optimized)
+    found = [partition for partition, _ in front_of_both(copying, direct, optimized)]
+    assert [p.cost for p in found] == sorted(p.cost for p in found)
+    assert [p.peak for p in found] == sorted({p.peak for p in found}, reverse=True)
+    copies = PER_COPIED_BYTE * (moved_bytes(copying) - moved_bytes(direct))
+    everywhere = [(p.peak, p.cost + copies) for p in front(units(copying, optimized), len(copying))]
+    lives = lives_of(direct, optimized)
+    nowhere = max(alone(direct, k, optimized, lives).peak for k in range(len(direct)))
+    for peak, cost in (*everywhere, (nowhere, 0)):
+        assert any(p.peak <= peak and p.cost <= cost for p in found)
+
+
 # The generated C
 
 
@@ -228,9 +249,9 @@ def test_the_c_of_random_blocks_equals_the_reference(graphs: list[Graph], seed: 
 @settings(CHECKED, max_examples=5, phases=[Phase.generate])
 @given(joined_blocks())
 def test_the_c_of_candidates_equals_the_reference(graph: Graph) -> None:
-    """The cheapest without copies, and the smallest, which often runs in streams."""
+    """The smallest, which often runs in streams, and one in the middle, of which a part may copy."""
     candidates = explore(passes.optimize(graph), None, "latency").candidates
-    for candidate in {0: candidates[0], len(candidates): candidates[-1]}.values():
+    for candidate in dict.fromkeys((candidates[-1], candidates[len(candidates) // 2])):
         assert_same_in_c(graph, candidate.graph, candidate.schedule)
 
 

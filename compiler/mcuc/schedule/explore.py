@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from mcuc import ops
@@ -11,16 +11,16 @@ from mcuc.errors import McucError
 from mcuc.ir import Graph
 from mcuc.schedule import Layer, Schedule, Segment, Tiling
 from mcuc.schedule.order import Ordered, order
-from mcuc.schedule.partition import Partition, front, schedule_of, units
+from mcuc.schedule.partition import Partition, schedule_of
 from mcuc.schedule.select import select
 from mcuc.schedule.units import PER_MAC
-from mcuc.schedule.views import moved_bytes, without_copies
+from mcuc.schedule.variants import front_of_both
+from mcuc.schedule.views import without_copies
 from mcuc.targets import Chip
 
 # What `balanced` may cost in instructions against the fastest schedule, estimated so that the true share stays below
 # 5 % (benchmarks/memory.py compares).
 BALANCED_SHARE = 0.04
-PER_COPIED_BYTE = 1.5  # of concatenations and slices, on the same core
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,8 @@ def explore(graph: Graph, chip: Chip | None, goal: str, pushed: str | None = Non
     ordered = order(graph)
     graph = ordered.graph
     layers = layers_of(graph, chip, Tiling())
-    candidates = _front([layers, without_copies(layers, graph, pushed)], graph, pushed)
+    found = front_of_both(layers, without_copies(layers, graph, pushed), graph, pushed)
+    candidates = tuple(Candidate(partition, chosen, graph, pushed) for partition, chosen in found)
     if not candidates:
         assert pushed is not None
         raise _not_by_rows(graph, layers, pushed)
@@ -78,22 +79,6 @@ def explore(graph: Graph, chip: Chip | None, goal: str, pushed: str | None = Non
         cheap = sum(c.cost <= allowed for c in candidates)
         return Explored(candidates[max(0, cheap - 1) :], ordered)
     return Explored(candidates, ordered)
-
-
-def _front(variants: Sequence[tuple[Layer, ...]], graph: Graph, pushed: str | None) -> tuple[Candidate, ...]:
-    """The candidates of all variants of the layers of which none is both dearer and larger, the cheapest first."""
-    copied = [moved_bytes(layers) for layers in variants]
-    found: list[Candidate] = []
-    for n, (layers, moved) in enumerate(zip(variants, copied, strict=True)):
-        if moved == min(copied[:n], default=moved + 1):
-            continue  # nothing to gain
-        copies = PER_COPIED_BYTE * (moved - min(copied))
-        partitions = front(units(layers, graph, pushed), len(layers))
-        dearer = (replace(p, cost=p.cost + copies) for p in partitions)
-        found += [Candidate(p, layers, graph, pushed) for p in dearer]
-    found.sort(key=lambda c: (c.cost, c.peak))
-    best = [min((c.peak for c in found[:n]), default=c.peak + 1) for n, c in enumerate(found)]
-    return tuple(c for c, lowest in zip(found, best, strict=True) if c.peak < lowest)
 
 
 def layer_by_layer(graph: Graph, chip: Chip | None, tiling: Tiling) -> Schedule:
