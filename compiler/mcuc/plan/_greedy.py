@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from bisect import insort
 from collections.abc import Callable, Sequence
 
 from mcuc.plan._exact import Problem
+from mcuc.plan._local import Random
 from mcuc.plan._problem import Part
 
 Key = Callable[[int], tuple[int, ...]]
@@ -61,10 +61,10 @@ def search_orders(part: Part, attempt: int) -> list[list[int]]:
         lambda i: -size[i] * lifetime[i],
         lambda i: -end[i],
     ]
-    noise = random.Random(attempt)
+    noise = Random(attempt)
     found = []
     for value in values:
-        shaken = [value(i) * (1024 + (noise.randrange(52) if attempt else 0)) for i in range(problem.count)]
+        shaken = [value(i) * (1024 + (noise.below(52) if attempt else 0)) for i in range(problem.count)]
         found.append(sorted(range(problem.count), key=shaken.__getitem__))
     return found
 

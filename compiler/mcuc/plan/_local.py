@@ -41,11 +41,11 @@ class _State:
         return _State(self.order.copy(), self.upward.copy(), self.offset.copy(), self.excess)
 
 
-class _Random:
-    """xorshift64 (Marsaglia, Journal of Statistical Software 8, 2003), as in `_blocks.c`."""
+class Random:
+    """xorshift64 (Marsaglia, Journal of Statistical Software 8, 2003), as in `_blocks.c`: the same in every version."""
 
-    def __init__(self) -> None:
-        self.state = 88172645463325252
+    def __init__(self, seed: int = 0) -> None:
+        self.state = 88172645463325252 + seed
 
     def below(self, n: int) -> int:
         s = self.state
@@ -127,7 +127,7 @@ def _measure(limits: _Limits, s: _State) -> int:
     return max((end for end, capped in zip(ends, b.capped, strict=True) if capped), default=0)
 
 
-def _change(limits: _Limits, s: _State, target: int, random: _Random) -> int:
+def _change(limits: _Limits, s: _State, target: int, random: Random) -> int:
     """One random change, near a block that ends above its limit; returns the first position that it concerns."""
     b, chosen, seen = limits.blocks, 0, 0
     for i in range(b.count):
@@ -181,7 +181,7 @@ def improve(
     (monotonic seconds), which is only a safety net. known: offsets and their measure, NEVER where there are none.
     Returns the best offsets (bytes by index), their measure, and the rounds made.
     """
-    limits, random = _Limits(blocks, height), _Random()
+    limits, random = _Limits(blocks, height), Random()
     best_offsets, best = list(known[0]), known[1]
     quality = []
     for start in starts:

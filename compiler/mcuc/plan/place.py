@@ -24,7 +24,7 @@ from mcuc.plan._staircase import lowest_peak, lowest_work
 __all__ = ["Buffer", "Placement", "Span", "lower_bound", "place", "place_with_io"]
 
 NODE_LIMIT = 400_000
-FIRST_ROUND_NODES = 150
+FIRST_ROUND_NODES = 300
 LOOKAHEADS = (1, 4)  # the widths of the exact search: some problems need none, some need it
 REVISIONS_A_NODE = 50  # of the search with spans, which take about as long together
 
@@ -137,8 +137,9 @@ def _minimise(
     """Lower start.height until it is proven minimal or at most `enough`, or the budget is spent.
 
     limits(target) gives the heights that the search is asked for, measure(offsets) the height reached. Each round asks
-    for the lowest height that is not excluded, with every preference, and for the middle of what is open and the least
-    improvement, with a few: which question is easy is not known beforehand. The next round allows twice the nodes.
+    for the lowest height that is not excluded and for the middle of what is open, with every preference, and for the
+    least improvement, with a few: which question is easy is not known beforehand. The next round allows three times
+    the nodes.
     """
     best, step = start, task.part.step
     attempt = 0
@@ -151,7 +152,7 @@ def _minimise(
         for target, ask in questions:
             if not max(best.bound, enough) <= target < best.height or budget.nodes <= 0:
                 continue
-            allowance = min(FIRST_ROUND_NODES << attempt, budget.nodes)
+            allowance = min(FIRST_ROUND_NODES * 3**attempt, budget.nodes)
             verdict, offsets, nodes = ask(*limits(target), allowance, budget.deadline)
             budget.nodes -= nodes
             if verdict is Verdict.FITS:
