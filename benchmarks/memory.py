@@ -81,6 +81,7 @@ def measure(data: Path, entry: Entry, board: str, mode: str, out: Path) -> dict[
         "lower_bound": report.plan.lower_bound,
         "flash": report.flash.total,
         "macs": report.macs,
+        "extra_macs": round(made.schedule.recomputed / max(1, report.macs), 4),
         "instructions": report.instructions,
         "fastest": fastest,
         "extra_instructions": round(report.instructions / fastest["instructions"] - 1, 4),
