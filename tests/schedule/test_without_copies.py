@@ -419,6 +419,25 @@ def test_a_layer_writes_over_a_slice_of_a_dying_tensor() -> None:
     assert_same_in_c(graph, graph, scheduled(graph))
 
 
+def test_one_block_copies_within_a_stream_and_another_does_not_copy() -> None:
+    """Two fire modules as in SqueezeNet, the first with the larger tensors."""
+    steps: list[Step] = [("CONV_2D 3", "x", "s", (1, 8, 8, 12))]
+    for n, (squeezed, expanded, reads) in enumerate([(2, 16, "s"), (4, 6, "z")]):
+        steps += [("CONV_2D 1", reads, f"q{n}", (1, 8, 8, squeezed)),
+                  ("CONV_2D 1", f"q{n}", f"e{n}", (1, 8, 8, expanded)),
+                  ("CONV_2D 3", f"q{n}", f"f{n}", (1, 8, 8, expanded)),
+                  ("CONCATENATION 3", f"e{n} f{n}", f"y{n}", (1, 8, 8, 2 * expanded))]
+        steps += [("CONV_2D 1", "y0", "z", (1, 8, 8, 4))] if n == 0 else []
+    candidates = explore(network(steps, {"x": (1, 8, 8, 3)}, "y1"), None, "latency").candidates
+    assert {layer.node.name for layer in candidates[0].layers if layer.into} == {"e0", "f0", "y0", "e1", "f1", "y1"}
+    mixed = [c for c in candidates if {layer.node.name for layer in c.layers if layer.into} == {"e1", "f1", "y1"}]
+    assert mixed and mixed[-1].peak < candidates[0].peak / 2
+    streamed = [layer.node.name for u in mixed[-1].schedule.segments if isinstance(u, Segment) for layer in u.members
+                if isinstance(layer, Layer)]
+    assert "y0" in streamed
+    assert_same_in_c(mixed[-1].graph, mixed[-1].graph, mixed[-1].schedule)
+
+
 # Rows in
 
 
