@@ -206,14 +206,18 @@ def fit_or_refuse(
 ) -> Fitted:
     """The schedule to take: the first by the goal whose arena fits beside the other bytes, or the smallest.
 
+    Where the smallest is asked for, it is the smallest that computes nothing twice: strips can save a little more at
+    twice the MACs, which is worth it only to meet a budget.
     regions: RAM that the arenas must fit, () for one arena of any size.
     Raises McucError("over-budget") with what would help.
     """
-    if not request.least:
-        found = fit(explored.candidates, budget - beside, regions)
-        if found is not None:
-            return found
     try:
+        if request.least:
+            found: Fitted | None = least(explored.candidates, regions, once=True)
+        else:
+            found = fit(explored.candidates, budget - beside, regions)
+        if found is not None and found.plan.arena + beside <= budget:
+            return found
         smallest = least(explored.candidates, regions)
     except McucError as error:  # the regions are too small, together or one by one
         room = min(budget - beside, sum(r.size for r in regions))
@@ -235,9 +239,15 @@ def memory_notes(explored: Explored, fitted: Fitted, board: Board, request: Requ
         notes.append(
             f"order of layers: {ordered.peak:,} bytes layer by layer, no order is proven below {ordered.bound:,} bytes"
         )
+    lowest = min(explored.candidates, key=lambda c: c.peak)
+    if request.least and lowest.peak < fitted.plan.arena and lowest.recomputed:
+        notes.append(
+            f"a smaller --budget gets schedules that compute MACs twice: an arena of about {lowest.peak:,} bytes takes "
+            f"{lowest.recomputed:,} more"
+        )
     if request.rows_in:
         whole = explore(explored.ordered.graph, board.chip, request.optimize).candidates
-        held = least(whole) if request.least else fit(whole, board.sram_bytes) or least(whole)
+        held = least(whole, once=True) if request.least else fit(whole, board.sram_bytes) or least(whole)
         notes.append(
             f"rows in: the arena takes {fitted.plan.arena:,} bytes, {held.plan.arena:,} bytes with the input held whole"
         )

@@ -41,6 +41,11 @@ class Candidate:
     def cost(self) -> float:
         return self.partition.cost
 
+    @property
+    def recomputed(self) -> int:
+        """MACs that its strips compute again."""
+        return sum(unit.recomputed for unit in self.partition.units)
+
     @cached_property
     def schedule(self) -> Schedule:
         """The tree of segments, with every stream worked out."""

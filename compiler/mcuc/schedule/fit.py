@@ -47,14 +47,15 @@ def fit(candidates: Sequence[Candidate], arena: int, regions: Sequence[Region] =
     return None
 
 
-def least(candidates: Sequence[Candidate], regions: Sequence[Region] = ()) -> Fitted:
-    """The smallest arena among the candidates with the lowest peaks.
+def least(candidates: Sequence[Candidate], regions: Sequence[Region] = (), once: bool = False) -> Fitted:
+    """The smallest arena among the candidates with the lowest peaks. once: of those that compute nothing twice.
 
     Raises McucError("over-budget") where none of them fits the regions.
     """
     planned = []
     refused: McucError | None = None
-    for c in sorted(candidates, key=lambda c: c.peak)[:LEAST_TRIES]:
+    pool = [c for c in candidates if not (once and c.recomputed)] or candidates
+    for c in sorted(pool, key=lambda c: c.peak)[:LEAST_TRIES]:
         try:
             planned.append(Fitted(c, plan(c.graph, c.schedule, regions=regions, most=0)))
         except McucError as error:
