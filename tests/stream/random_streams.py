@@ -36,12 +36,13 @@ def random_schedule(graph: Graph, seed: int) -> Schedule:
             units.append(first)
     at = sum(len(u.members) for u in units if isinstance(u, Segment))
     while at < len(layers):
-        found = None
+        found = _grouped(layers, at, graph, rng)
         for end in range(min(len(layers), at + int(rng.integers(1, 9))), at, -1):
+            if found is not None:
+                break
             members = members_of(layers[at:end], graph, needed_whole(layers, at, end, graph))
             if members is not None:
                 found = stream_segment(members, _random_stream(members, graph, rng))
-                break
         units.append(retile(layers[at], TILINGS[rng.integers(len(TILINGS))]) if found is None else found)
         at += 1 if found is None else len(found.members)
     return Schedule(Segment("layers", tuple(units)))
@@ -56,15 +57,20 @@ def needed_whole(layers: Sequence[Layer], begin: int, end: int, graph: Graph) ->
 
 
 def _random_stream(members: Sequence[Member], graph: Graph, rng: np.random.Generator) -> Stream:
-    block, kind = int(rng.choice(BLOCKS)), rng.integers(4)
-    if kind == 0:
-        strips = strips_of(members, int(rng.integers(2, 4)))
-        if strips is not None:
-            return make_stream(members, graph, block, strips=strips)
+    block = int(rng.choice(BLOCKS))
+    strips = strips_of(members, int(rng.integers(2, 4))) if rng.integers(4) == 0 else None
+    return make_stream(members, graph, block, strips=strips or ())
+
+
+def _grouped(layers: Sequence[Layer], at: int, graph: Graph, rng: np.random.Generator) -> Segment | None:
+    """The next layers by groups of channels, where they are a bottleneck, now and then."""
+    if rng.integers(2) or at + 3 > len(layers):
+        return None
+    members = members_of(layers[at : at + 3], graph, needed_whole(layers, at, at + 3, graph))
     group = int(rng.integers(1, 6))
-    if kind == 1 and bottleneck(members, group) is not None:
-        return make_stream(members, graph, group=group)
-    return make_stream(members, graph, block)
+    if members is None or bottleneck(members, group) is None:
+        return None
+    return stream_segment(members, make_stream(members, graph, group=group))
 
 
 def _taking_rows(layers: Sequence[Layer], graph: Graph, pushed: str, rng: np.random.Generator) -> Segment | None:

@@ -86,8 +86,11 @@ def run_stream(m: Machine, segment: Segment, outside: bool) -> None:
             s.counters = [Progress(0, begin, begin) for begin, _ in s.strip]
             s.counters += [Progress() for _ in range(len(s.number) - len(s.members))]
             write(m, s.state, who)
-            for now in s.stream.passes:
-                _run_pass(m, s, now)
+            if s.stream.pushed is None:
+                for now in s.stream.passes:
+                    _run_pass(m, s, now)
+            else:
+                _push_rows(m, s)
     for member in s.members:
         name = member.output
         if not member.sink:
@@ -153,9 +156,6 @@ def _sums(m: Machine, s: Running, member: Member) -> Piece:
 
 def _run_pass(m: Machine, s: Running, now: int) -> None:
     """Members in order, in a stream of blocks column by column until nobody has anything left to do."""
-    pushing = s.stream.pushed is not None and bool(now >> len(s.members) & 1)
-    if pushing:
-        _take_row(m, s)
     firing = [j for j in range(len(s.members)) if now >> j & 1]
     if not s.stream.steps:
         for j in firing:
@@ -174,8 +174,6 @@ def _run_pass(m: Machine, s: Running, now: int) -> None:
             assert moved or not busy, f"a pass of the stream of {s.members[0].layer.node.name} makes no progress"
         for j in firing:
             _next_row(s.counters[j], s.strip[j][0])
-    if pushing:
-        _keep_row(m, s)
 
 
 def _next_row(counters: Progress, begin: int) -> None:
@@ -183,15 +181,27 @@ def _next_row(counters: Progress, begin: int) -> None:
     counters.x = counters.first = begin
 
 
-def _take_row(m: Machine, s: Running) -> None:
-    """The caller writes the next row."""
-    name = s.stream.pushed
+def _push_rows(m: Machine, s: Running) -> None:
+    """The caller writes row after row, and calls for each: one pass that takes it in, and those up to the next one."""
+    name, passes, done = s.stream.pushed, s.stream.passes, 0
     assert name is not None and s.row is not None
-    counters, width = s.counters[s.number[name]], s.stream.lines[name].width
-    assert counters.rows < m.graph.tensors[name].shape[1], "more rows are taken in than the input has"
-    check(m, s.state, "the stream")
-    write(m, _row_piece(m, s, name, counters.rows, *s.row), "the caller")
-    counters.x = width
+    line = s.stream.lines[name]
+    for r in range(m.graph.tensors[name].shape[1]):
+        check(m, s.state, "the stream")
+        write(m, _row_piece(m, s, name, r, *s.row), "the caller")
+        taken = False
+        while done < len(passes):
+            takes = bool(passes[done] >> len(s.members) & 1)
+            if takes and taken:
+                break
+            taken = taken or takes
+            if takes:
+                assert s.counters[s.number[name]].rows == r, f"row {r} of {name!r} is taken in at another's place"
+                s.counters[s.number[name]].x = line.width
+            _run_pass(m, s, passes[done])
+            if takes:
+                _keep_row(m, s)
+            done += 1
 
 
 def _keep_row(m: Machine, s: Running) -> None:

@@ -119,9 +119,10 @@ def _columns(stream: Stream, place: Place) -> str:
 def _pushed(place: Place) -> dict[str, int] | None:
     if place.pushed is None:
         return None
-    line = place.lines[place.pushed]
+    line, bit = place.lines[place.pushed], 1 << place.at[place.pushed]
     return {
-        "bit": 1 << place.at[place.pushed],
+        "bit": bit,
+        "before": next((p for p, now in enumerate(place.stream.passes) if now & bit), 0),  # passes before the first row
         "line": place.at[place.pushed],
         "width": line.width,
         "slots": line.slots,
