@@ -31,8 +31,10 @@ UPDATE = os.environ.get("MCUC_UPDATE_GOLDEN") == "1"
 def emitted(name: str) -> tuple[Graph, Emitted]:
     board = load_board(BOARD)
     graph = load(name)
-    schedule = next(explore(graph, board.chip, "balanced"))
-    return graph, emit(graph, schedule, plan(graph, schedule), name, f"{name}.tflite", board.chip.arena_align, 512)
+    found = explore(graph, board.chip, "balanced").candidates[0]
+    placed = plan(found.graph, found.schedule)
+    made = emit(found.graph, found.schedule, placed, name, f"{name}.tflite", board.chip.arena_align, 512)
+    return found.graph, made
 
 
 @pytest.mark.parametrize("name", NETWORKS)

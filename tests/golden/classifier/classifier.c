@@ -6,7 +6,7 @@
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if CLASSIFIER_BUILD_ID != 0x3afdccb0u || MCUC_RUNTIME_VERSION != 1
+#if CLASSIFIER_BUILD_ID != 0x7112fe79u || MCUC_RUNTIME_VERSION != 1
 #error "classifier: header, source and runtime come from different runs of mcuc"
 #endif
 
@@ -26,7 +26,8 @@ extern const int8_t classifier_l03_shift[1];
 extern const int32_t classifier_l04_table[256];
 
 #if defined(MCUC_PROFILE)
-/* Cycles of each layer, handed to a function of the caller's; mcuc_cycles reads the core's cycle counter. */
+/* Cycles of each layer, handed to a function of the caller's, of a streamed layer in many parts; mcuc_cycles reads the
+   core's cycle counter. */
 extern void mcuc_layer_done(int32_t layer, uint32_t cycles);
 #if defined(__ARM_ARCH_6M__)
 extern uint32_t mcuc_cycles(void); /* Armv6-M has no DWT_CYCCNT: the caller supplies a timer */
@@ -37,21 +38,21 @@ uint32_t mcuc_cycles(void)
     return *(volatile uint32_t *)0xE0001004u; /* DWT_CYCCNT, ARMv7-M ARM C1.8.8 */
 }
 #endif
-#define LAYER(i, p, n, call)                     \
-    do {                                         \
-        const uint32_t start_ = mcuc_cycles();   \
-        call;                                    \
+#define PROFILED(i, call)                           \
+    do {                                            \
+        const uint32_t start_ = mcuc_cycles();      \
+        call;                                       \
         mcuc_layer_done(i, mcuc_cycles() - start_); \
     } while (0)
-#elif defined(MCUC_TRACE)
-extern void mcuc_trace(int32_t layer, const void *data, uint32_t bytes);
-#define LAYER(i, p, n, call)      \
-    do {                          \
-        call;                     \
-        mcuc_trace(i, p, n);      \
-    } while (0)
 #else
-#define LAYER(i, p, n, call) call
+#define PROFILED(i, call) call
+#endif
+#if defined(MCUC_TRACE)
+/* The next bytes of a layer's output, in order. */
+extern void mcuc_trace(int32_t layer, const void *data, uint32_t bytes);
+#define TRACED(i, p, n) mcuc_trace(i, p, n)
+#else
+#define TRACED(i, p, n) ((void)0)
 #endif
 
 /* The 3x3x1 patch of output column x, padding included, in weight order. */
@@ -327,10 +328,15 @@ int classifier_run(void *arena, const classifier_input_t *input, classifier_outp
     }
     uint8_t *const base = (uint8_t *)arena;
     MCUC_UNUSED(base);
-    LAYER(0, (int8_t *)(base + 0u), 36u, classifier_layer_00_conv_2d(in0, (int8_t *)(base + 0u), base + 36u));
-    LAYER(1, (int8_t *)(base + 36u), 36u, classifier_layer_01_depthwise_conv_2d((int8_t *)(base + 0u), (int8_t *)(base + 36u)));
-    LAYER(2, (int8_t *)(base + 0u), 4u, classifier_layer_02_average_pool_2d((int8_t *)(base + 36u), (int8_t *)(base + 0u)));
-    LAYER(3, (int8_t *)(base + 4u), 3u, classifier_layer_03_fully_connected((int8_t *)(base + 0u), (int8_t *)(base + 4u)));
-    LAYER(4, out0, 3u, classifier_layer_04_softmax((int8_t *)(base + 4u), out0));
+    PROFILED(0, classifier_layer_00_conv_2d(in0, (int8_t *)(base + 24u), base + 0u));
+    TRACED(0, (int8_t *)(base + 24u), 36u);
+    PROFILED(1, classifier_layer_01_depthwise_conv_2d((int8_t *)(base + 24u), (int8_t *)(base + 0u)));
+    TRACED(1, (int8_t *)(base + 0u), 36u);
+    PROFILED(2, classifier_layer_02_average_pool_2d((int8_t *)(base + 0u), (int8_t *)(base + 36u)));
+    TRACED(2, (int8_t *)(base + 36u), 4u);
+    PROFILED(3, classifier_layer_03_fully_connected((int8_t *)(base + 36u), (int8_t *)(base + 0u)));
+    TRACED(3, (int8_t *)(base + 0u), 3u);
+    PROFILED(4, classifier_layer_04_softmax((int8_t *)(base + 0u), out0));
+    TRACED(4, out0, 3u);
     return CLASSIFIER_OK;
 }

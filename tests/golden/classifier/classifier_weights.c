@@ -4,7 +4,7 @@
 
 #include "mcuc_port.h"
 
-#if CLASSIFIER_BUILD_ID != 0x3afdccb0u
+#if CLASSIFIER_BUILD_ID != 0x7112fe79u
 #error "classifier: header and weights come from different runs of mcuc"
 #endif
 

@@ -6,7 +6,7 @@
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if GATE_BUILD_ID != 0x966cb7e6u || MCUC_RUNTIME_VERSION != 1
+#if GATE_BUILD_ID != 0x1664eb7du || MCUC_RUNTIME_VERSION != 1
 #error "gate: header, source and runtime come from different runs of mcuc"
 #endif
 
@@ -15,7 +15,8 @@ extern const int32_t gate_l02_multiplier[1];
 extern const int8_t gate_l02_shift[1];
 
 #if defined(MCUC_PROFILE)
-/* Cycles of each layer, handed to a function of the caller's; mcuc_cycles reads the core's cycle counter. */
+/* Cycles of each layer, handed to a function of the caller's, of a streamed layer in many parts; mcuc_cycles reads the
+   core's cycle counter. */
 extern void mcuc_layer_done(int32_t layer, uint32_t cycles);
 #if defined(__ARM_ARCH_6M__)
 extern uint32_t mcuc_cycles(void); /* Armv6-M has no DWT_CYCCNT: the caller supplies a timer */
@@ -26,21 +27,21 @@ uint32_t mcuc_cycles(void)
     return *(volatile uint32_t *)0xE0001004u; /* DWT_CYCCNT, ARMv7-M ARM C1.8.8 */
 }
 #endif
-#define LAYER(i, p, n, call)                     \
-    do {                                         \
-        const uint32_t start_ = mcuc_cycles();   \
-        call;                                    \
+#define PROFILED(i, call)                           \
+    do {                                            \
+        const uint32_t start_ = mcuc_cycles();      \
+        call;                                       \
         mcuc_layer_done(i, mcuc_cycles() - start_); \
     } while (0)
-#elif defined(MCUC_TRACE)
-extern void mcuc_trace(int32_t layer, const void *data, uint32_t bytes);
-#define LAYER(i, p, n, call)      \
-    do {                          \
-        call;                     \
-        mcuc_trace(i, p, n);      \
-    } while (0)
 #else
-#define LAYER(i, p, n, call) call
+#define PROFILED(i, call) call
+#endif
+#if defined(MCUC_TRACE)
+/* The next bytes of a layer's output, in order. */
+extern void mcuc_trace(int32_t layer, const void *data, uint32_t bytes);
+#define TRACED(i, p, n) mcuc_trace(i, p, n)
+#else
+#define TRACED(i, p, n) ((void)0)
 #endif
 
 static void gate_k0_unary(MCUC_KERNEL_ARGS, const int8_t *table)
@@ -163,8 +164,11 @@ int gate_run(void *arena, const void *const inputs[], void *const outputs[])
     }
     uint8_t *const base = (uint8_t *)arena;
     MCUC_UNUSED(base);
-    LAYER(0, (int8_t *)(base + 0u), 24u, gate_layer_00_logistic(in1, (int8_t *)(base + 0u)));
-    LAYER(1, out0, 24u, gate_layer_01_mul(in0, (int8_t *)(base + 0u), out0));
-    LAYER(2, out1, 2u, gate_layer_02_mean(out0, out1));
+    PROFILED(0, gate_layer_00_logistic(in1, (int8_t *)(base + 0u)));
+    TRACED(0, (int8_t *)(base + 0u), 24u);
+    PROFILED(1, gate_layer_01_mul(in0, (int8_t *)(base + 0u), out0));
+    TRACED(1, out0, 24u);
+    PROFILED(2, gate_layer_02_mean(out0, out1));
+    TRACED(2, out1, 2u);
     return GATE_OK;
 }

@@ -9,12 +9,12 @@
 extern "C" {
 #endif
 
-#define GATE_BUILD_ID 0x966cb7e6u
+#define GATE_BUILD_ID 0x1664eb7du
 
 /* Memory, in bytes. ARENA: everything but the stack, input and output included. WORK: the same when the caller
    keeps input and output in buffers of its own. STACK: what gate_run needs of the calling task's stack, measured
    and bounded in mcuc's own build; other compilers or flags need their own margin. */
-#define GATE_ARENA_BYTES 72u
+#define GATE_ARENA_BYTES 56u
 #define GATE_WORK_BYTES 24u
 #define GATE_STATE_BYTES 0u
 #define GATE_STACK_BYTES 512u
@@ -30,7 +30,7 @@ typedef int8_t gate_input_0_t;
 #define GATE_INPUT_0_SCALE 0.0500000007f
 #define GATE_INPUT_0_ZERO_POINT 2
 /* The buffer inside the arena; its content does not survive a run. */
-#define GATE_INPUT_0_IN(arena) ((gate_input_0_t *)(void *)((uint8_t *)(arena) + 24u))
+#define GATE_INPUT_0_IN(arena) ((gate_input_0_t *)(void *)((uint8_t *)(arena) + 32u))
 
 /* gate */
 typedef int8_t gate_input_1_t;
@@ -42,7 +42,7 @@ typedef int8_t gate_input_1_t;
 #define GATE_INPUT_1_SCALE 0.100000001f
 #define GATE_INPUT_1_ZERO_POINT (-7)
 /* The buffer inside the arena; its content does not survive a run. */
-#define GATE_INPUT_1_IN(arena) ((gate_input_1_t *)(void *)((uint8_t *)(arena) + 48u))
+#define GATE_INPUT_1_IN(arena) ((gate_input_1_t *)(void *)((uint8_t *)(arena) + 8u))
 
 /* gated */
 typedef int8_t gate_output_0_t;
@@ -54,7 +54,7 @@ typedef int8_t gate_output_0_t;
 #define GATE_OUTPUT_0_SCALE 0.0399999991f
 #define GATE_OUTPUT_0_ZERO_POINT 1
 /* The buffer inside the arena; its content does not survive a run. */
-#define GATE_OUTPUT_0_IN(arena) ((gate_output_0_t *)(void *)((uint8_t *)(arena) + 48u))
+#define GATE_OUTPUT_0_IN(arena) ((gate_output_0_t *)(void *)((uint8_t *)(arena) + 24u))
 
 /* mean */
 typedef int8_t gate_output_1_t;
@@ -66,7 +66,7 @@ typedef int8_t gate_output_1_t;
 #define GATE_OUTPUT_1_SCALE 0.0199999996f
 #define GATE_OUTPUT_1_ZERO_POINT 1
 /* The buffer inside the arena; its content does not survive a run. */
-#define GATE_OUTPUT_1_IN(arena) ((gate_output_1_t *)(void *)((uint8_t *)(arena) + 0u))
+#define GATE_OUTPUT_1_IN(arena) ((gate_output_1_t *)(void *)((uint8_t *)(arena) + 52u))
 
 enum gate_error {
     GATE_OK = 0,

@@ -4,7 +4,7 @@
 
 #include "mcuc_port.h"
 
-#if GATE_BUILD_ID != 0x966cb7e6u
+#if GATE_BUILD_ID != 0x1664eb7du
 #error "gate: header and weights come from different runs of mcuc"
 #endif
 

@@ -6,7 +6,7 @@
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if RESIDUAL_BUILD_ID != 0x01dd6eb8u || MCUC_RUNTIME_VERSION != 1
+#if RESIDUAL_BUILD_ID != 0x7d7af1c1u || MCUC_RUNTIME_VERSION != 1
 #error "residual: header, source and runtime come from different runs of mcuc"
 #endif
 
@@ -16,7 +16,8 @@ extern const int32_t residual_l00_multiplier[2];
 extern const int8_t residual_l00_shift[2];
 
 #if defined(MCUC_PROFILE)
-/* Cycles of each layer, handed to a function of the caller's; mcuc_cycles reads the core's cycle counter. */
+/* Cycles of each layer, handed to a function of the caller's, of a streamed layer in many parts; mcuc_cycles reads the
+   core's cycle counter. */
 extern void mcuc_layer_done(int32_t layer, uint32_t cycles);
 #if defined(__ARM_ARCH_6M__)
 extern uint32_t mcuc_cycles(void); /* Armv6-M has no DWT_CYCCNT: the caller supplies a timer */
@@ -27,21 +28,21 @@ uint32_t mcuc_cycles(void)
     return *(volatile uint32_t *)0xE0001004u; /* DWT_CYCCNT, ARMv7-M ARM C1.8.8 */
 }
 #endif
-#define LAYER(i, p, n, call)                     \
-    do {                                         \
-        const uint32_t start_ = mcuc_cycles();   \
-        call;                                    \
+#define PROFILED(i, call)                           \
+    do {                                            \
+        const uint32_t start_ = mcuc_cycles();      \
+        call;                                       \
         mcuc_layer_done(i, mcuc_cycles() - start_); \
     } while (0)
-#elif defined(MCUC_TRACE)
-extern void mcuc_trace(int32_t layer, const void *data, uint32_t bytes);
-#define LAYER(i, p, n, call)      \
-    do {                          \
-        call;                     \
-        mcuc_trace(i, p, n);      \
-    } while (0)
 #else
-#define LAYER(i, p, n, call) call
+#define PROFILED(i, call) call
+#endif
+#if defined(MCUC_TRACE)
+/* The next bytes of a layer's output, in order. */
+extern void mcuc_trace(int32_t layer, const void *data, uint32_t bytes);
+#define TRACED(i, p, n) mcuc_trace(i, p, n)
+#else
+#define TRACED(i, p, n) ((void)0)
 #endif
 
 static void residual_k0_dot(MCUC_KERNEL_ARGS, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int8_t *shift)
@@ -192,7 +193,7 @@ MCUC_NOINLINE static void residual_layer_03_clip(const int8_t *in0, int8_t *out)
                 const int32_t x = 0, x_end = 25;
                 {
                     const int32_t c = 0, c_end = 2;
-                    residual_k3_unary(rows, out + y * 50 + x * 2 + c, 2, x, x_end, c, c_end,
+                    residual_k3_unary(rows, out + y * 100 + x * 4 + c, 4, x, x_end, c, c_end,
                         NULL);
                 }
             }
@@ -201,7 +202,7 @@ MCUC_NOINLINE static void residual_layer_03_clip(const int8_t *in0, int8_t *out)
 }
 
 /* 4:CONCATENATION: 1x5x5x2 + 1x5x5x2 -> 1x5x5x4, tensor joined */
-MCUC_NOINLINE static void residual_layer_04_concat(const int8_t *in0, const int8_t *in1, int8_t *out)
+MCUC_NOINLINE static void residual_layer_04_concat(const int8_t *in0, int8_t *out)
 {
     {
         const int8_t *rows[1];
@@ -212,20 +213,6 @@ MCUC_NOINLINE static void residual_layer_04_concat(const int8_t *in0, const int8
                 {
                     const int32_t c = 0, c_end = 2;
                     residual_k4_move(rows, out + y * 20 + x * 4 + c, 4, x, x_end, c, c_end,
-                        NULL);
-                }
-            }
-        }
-    }
-    {
-        const int8_t *rows[1];
-        for (int32_t y = 0; y < 5; y++) {
-            mcuc_rows(rows + 0, in1, y, 1, 1, 5, 10);
-            {
-                const int32_t x = 0, x_end = 5;
-                {
-                    const int32_t c = 0, c_end = 2;
-                    residual_k4_move(rows, out + 2 + y * 20 + x * 4 + c, 4, x, x_end, c, c_end,
                         NULL);
                 }
             }
@@ -245,10 +232,19 @@ int residual_run(void *arena, const residual_input_t *input, residual_output_t *
     }
     uint8_t *const base = (uint8_t *)arena;
     MCUC_UNUSED(base);
-    LAYER(0, (int8_t *)(base + 52u), 32u, residual_layer_00_conv_2d(in0, (int8_t *)(base + 52u)));
-    LAYER(1, (int8_t *)(base + 52u), 32u, residual_layer_01_add(in0, (int8_t *)(base + 52u), (int8_t *)(base + 52u)));
-    LAYER(2, (int8_t *)(base + 0u), 50u, residual_layer_02_pad((int8_t *)(base + 52u), (int8_t *)(base + 0u)));
-    LAYER(3, (int8_t *)(base + 52u), 50u, residual_layer_03_clip((int8_t *)(base + 0u), (int8_t *)(base + 52u)));
-    LAYER(4, out0, 100u, residual_layer_04_concat((int8_t *)(base + 0u), (int8_t *)(base + 52u), out0));
+    PROFILED(0, residual_layer_00_conv_2d(in0, (int8_t *)(base + 16u)));
+    TRACED(0, (int8_t *)(base + 16u), 32u);
+    PROFILED(1, residual_layer_01_add(in0, (int8_t *)(base + 16u), (int8_t *)(base + 16u)));
+    TRACED(1, (int8_t *)(base + 16u), 32u);
+    PROFILED(2, residual_layer_02_pad((int8_t *)(base + 16u), (int8_t *)(base + 0u)));
+    TRACED(2, (int8_t *)(base + 0u), 50u);
+    PROFILED(3, residual_layer_03_clip((int8_t *)(base + 0u), out0 + 2));
+#if defined(MCUC_TRACE)
+    for (int32_t p = 0; p < 25; p++) {
+        TRACED(3, out0 + 2 + p * 4, 2u);
+    }
+#endif
+    PROFILED(4, residual_layer_04_concat((int8_t *)(base + 0u), out0));
+    TRACED(4, out0, 100u);
     return RESIDUAL_OK;
 }

@@ -9,13 +9,13 @@
 extern "C" {
 #endif
 
-#define RESIDUAL_BUILD_ID 0x01dd6eb8u
+#define RESIDUAL_BUILD_ID 0x7d7af1c1u
 
 /* Memory, in bytes. ARENA: everything but the stack, input and output included. WORK: the same when the caller
    keeps input and output in buffers of its own. STACK: what residual_run needs of the calling task's stack, measured
    and bounded in mcuc's own build; other compilers or flags need their own margin. */
-#define RESIDUAL_ARENA_BYTES 204u
-#define RESIDUAL_WORK_BYTES 104u
+#define RESIDUAL_ARENA_BYTES 152u
+#define RESIDUAL_WORK_BYTES 52u
 #define RESIDUAL_STATE_BYTES 0u
 #define RESIDUAL_STACK_BYTES 512u
 #define RESIDUAL_ARENA_ALIGN 16u
@@ -30,7 +30,7 @@ typedef int8_t residual_input_t;
 #define RESIDUAL_INPUT_SCALE 0.0299999993f
 #define RESIDUAL_INPUT_ZERO_POINT 5
 /* The buffer inside the arena; its content does not survive a run. */
-#define RESIDUAL_INPUT_IN(arena) ((residual_input_t *)(void *)((uint8_t *)(arena) + 0u))
+#define RESIDUAL_INPUT_IN(arena) ((residual_input_t *)(void *)((uint8_t *)(arena) + 120u))
 
 /* joined */
 typedef int8_t residual_output_t;
@@ -42,7 +42,7 @@ typedef int8_t residual_output_t;
 #define RESIDUAL_OUTPUT_SCALE 0.0599999987f
 #define RESIDUAL_OUTPUT_ZERO_POINT 0
 /* The buffer inside the arena; its content does not survive a run. */
-#define RESIDUAL_OUTPUT_IN(arena) ((residual_output_t *)(void *)((uint8_t *)(arena) + 104u))
+#define RESIDUAL_OUTPUT_IN(arena) ((residual_output_t *)(void *)((uint8_t *)(arena) + 52u))
 
 enum residual_error {
     RESIDUAL_OK = 0,

@@ -4,7 +4,7 @@
 
 #include "mcuc_port.h"
 
-#if RESIDUAL_BUILD_ID != 0x01dd6eb8u
+#if RESIDUAL_BUILD_ID != 0x7d7af1c1u
 #error "residual: header and weights come from different runs of mcuc"
 #endif
 
