@@ -87,7 +87,27 @@ def gate() -> bytes:
     ], [y, m])
 
 
-NETWORKS = {"classifier": classifier, "residual": residual, "gate": gate}
+def bottleneck() -> bytes:
+    """Expand, depthwise, project, the sum with the input, and the means: what a stream runs row by row."""
+    rng = RNG(13)
+    x = activation("x", (1, 8, 8, 2), 0.03, 5)
+    a, b = activation("expanded", (1, 8, 8, 6), 0.04, -128), activation("filtered", (1, 8, 8, 6), 0.04, -128)
+    c, d = activation("projected", (1, 8, 8, 2), 0.05, 1), activation("sum", (1, 8, 8, 2), 0.06, 2)
+    y = activation("means", (1, 1, 1, 2), 0.03, 0)
+    w1, w2, w3 = weights(rng, (6, 1, 1, 2)), weights(rng, (1, 3, 3, 6), axis=3), weights(rng, (2, 1, 1, 6))
+    axes = constant("", np.array([1, 2], np.int32))
+    relu6 = {**CONV, "fusedActivationFunction": 3}
+    return network("bottleneck", [x], [
+        ("CONV_2D", (x, w1, bias(rng, x, w1, 6)), a, relu6),
+        ("DEPTHWISE_CONV_2D", (a, w2, bias(rng, a, w2, 6)), b, {**relu6, "depthMultiplier": 1}),
+        ("CONV_2D", (b, w3, bias(rng, b, w3, 2)), c, CONV),
+        ("ADD", (x, c), d, {}),
+        ("MEAN", (d, axes), y, {"keepDims": True}),
+    ], [y])
+
+
+NETWORKS = {"classifier": classifier, "residual": residual, "gate": gate, "bottleneck": bottleneck}
+GOALS = {"bottleneck": "sram"}  # of the others the first schedule that a compilation tries
 
 
 def load(name: str) -> Graph:

@@ -1,4 +1,4 @@
-"""The generated C of three small networks is, byte for byte, the C that was reviewed.
+"""The generated C of four small networks is, byte for byte, the C that was reviewed.
 
 After a change of templates or kernels: MCUC_UPDATE_GOLDEN=1 pytest tests/golden, and review the difference.
 """
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from golden_networks import NETWORKS, load
+from golden_networks import GOALS, NETWORKS, load
 from harness import assert_equal, run_reference, samples
 
 from mcuc.emit.model import Emitted, emit
@@ -31,7 +31,7 @@ UPDATE = os.environ.get("MCUC_UPDATE_GOLDEN") == "1"
 def emitted(name: str) -> tuple[Graph, Emitted]:
     board = load_board(BOARD)
     graph = load(name)
-    found = explore(graph, board.chip, "balanced").candidates[0]
+    found = explore(graph, board.chip, GOALS.get(name, "balanced")).candidates[0]
     placed = plan(found.graph, found.schedule)
     made = emit(found.graph, found.schedule, placed, name, f"{name}.tflite", board.chip.arena_align, 512)
     return found.graph, made
@@ -70,7 +70,7 @@ def test_golden_c_computes_the_reference(name: str, tmp_path: Path) -> None:
 
 def test_golden_c_stays_small() -> None:
     lines = [len(p.read_text(encoding="utf-8").splitlines()) for p in HERE.glob("*/*.[ch]")]
-    assert len(lines) == 9 and max(lines) <= 450 and sum(lines) <= 1500
+    assert len(lines) == 12 and max(lines) <= 450 and sum(lines) <= 1800
 
 
 @pytest.fixture(scope="module")
