@@ -24,7 +24,7 @@ from mcuc.report.json import from_json
 from mcuc.verify import reference
 
 DELIVERED = {"firmware.elf", "report.json", "report.html", "manifest.json", "mcuc_dot.h", "mcuc_math.h", "mcuc_port.h"}
-DELIVERED |= {"mcuc_stream.h"}
+DELIVERED |= {"mcuc_stream.h", "memory.svg"}
 
 
 def test_compile_with_every_flag(run: Run, model: Path) -> None:
