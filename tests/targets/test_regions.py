@@ -128,6 +128,13 @@ def test_external_memory_is_used_when_named_and_the_report_says_what_it_needs(tm
     assert "sdram" in note and "initialise" in note
 
 
+def test_external_memory_is_left_alone_where_a_schedule_fits_inside(tmp_path: Path) -> None:
+    """Layer by layer the model takes more than the 64 KB of DTCM; row by row it does not."""
+    done = compiled(tmp_path, "stm32f746g-disco", ("dtcm", "sdram"), 184)
+    assert [a.name for a in done.plan.arenas] == ["dtcm"] and done.plan.several
+    assert any(s.kind == "stream" for s in done.report.segments) and done.report.verify.bit_exact
+
+
 def test_memory_without_dma_alone_is_used_and_noted(tmp_path: Path) -> None:
     done = compiled(tmp_path, "stm32f4-discovery", ("ccm",), 32)
     assert ([a.name for a in done.plan.arenas], done.plan.several) == (["ccm"], False)

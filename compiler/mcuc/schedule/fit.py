@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mcuc.errors import McucError
 from mcuc.ir import Graph
@@ -32,40 +32,54 @@ class Fitted:
 
 
 def fit(candidates: Sequence[Candidate], arena: int, regions: Sequence[Region] = ()) -> Fitted | None:
-    """The first candidate whose arenas are at most `arena` bytes and fit the regions; None where no plan does."""
-    most = min(arena, sum(r.size for r in regions)) if regions else arena
-    for candidate in candidates:
-        if candidate.peak <= most:
-            try:
-                found = plan(candidate.graph, candidate.schedule, regions=regions, most=arena)
-            except McucError as error:
-                if error.code != "over-budget":
-                    raise
-                continue
-            if found.arena <= arena:
+    """The first candidate whose arenas are at most `arena` bytes and fit the regions; None where no plan does.
+
+    Memory outside the chip is taken only where none fits inside: a slower schedule costs less than its accesses.
+    """
+    for rooms in _inside_first(regions):
+        most = min(arena, sum(r.size for r in rooms)) if rooms else arena
+        for candidate in candidates:
+            found = _planned(candidate, rooms, arena) if candidate.peak <= most else None
+            if isinstance(found, Plan) and found.arena <= arena:
                 return Fitted(candidate, found)
     return None
 
 
 def least(candidates: Sequence[Candidate], regions: Sequence[Region] = (), once: bool = False) -> Fitted:
-    """The smallest arena among the candidates with the lowest peaks. once: of those that compute nothing twice.
+    """The smallest arena among the candidates with the lowest peaks, outside the chip only where none fits inside.
+    once: of those that compute nothing twice, unless none of them fits.
 
     Raises McucError("over-budget") where none of them fits the regions.
     """
-    planned = []
-    refused: McucError | None = None
     pool = [c for c in candidates if not (once and c.recomputed)] or candidates
-    for c in sorted(pool, key=lambda c: c.peak)[:LEAST_TRIES]:
-        try:
-            planned.append(Fitted(c, plan(c.graph, c.schedule, regions=regions, most=0)))
-        except McucError as error:
-            if error.code != "over-budget":
-                raise
-            refused = refused or error
-    if not planned:
-        assert refused is not None
-        raise refused
-    return min(planned, key=lambda f: (f.plan.arena, f.candidate.cost))
+    lowest = sorted(pool, key=lambda c: c.peak)[:LEAST_TRIES]
+    refused: McucError | None = None
+    for rooms in _inside_first(regions):
+        found = [(c, _planned(c, rooms, 0)) for c in lowest]
+        fitted = [Fitted(c, p) for c, p in found if isinstance(p, Plan)]
+        if fitted:
+            return min(fitted, key=lambda f: (f.plan.arena, f.candidate.cost))
+        refused = next(p for _, p in found if isinstance(p, McucError))
+    if once and len(pool) < len(candidates):
+        return least(candidates, regions)
+    assert refused is not None
+    raise refused
+
+
+def _planned(candidate: Candidate, regions: Sequence[Region], most: int) -> Plan | McucError:
+    """The plan, or why there is none in these regions."""
+    try:
+        return plan(candidate.graph, candidate.schedule, regions=regions, most=most)
+    except McucError as error:
+        if error.code != "over-budget":
+            raise
+        return error
+
+
+def _inside_first(regions: Sequence[Region]) -> tuple[tuple[Region, ...], ...]:
+    """The regions without room outside the chip, and then with it."""
+    inside = tuple(replace(r, size=0) if r.external else r for r in regions)
+    return (inside,) if inside == tuple(regions) else (inside, tuple(regions))
 
 
 def over_budget(fitted: Fitted, beside: int, budget: int, remedies: Sequence[str]) -> McucError:
