@@ -1,8 +1,9 @@
-"""Which tensors share bytes, and how long each buffer is live."""
+"""Which tensors share bytes, how long each buffer is live, and how long each of its bytes."""
 
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,9 @@ import numpy as np
 import pytest
 from harness import RNG, activation, assert_equal, bias, constant, run_reference, samples, tflite_graph, weights
 
+sys.path.append(str(Path(__file__).resolve().parent.parent / "stream"))
+from tagged import execute
+
 from mcuc.emit.model import emit
 from mcuc.emulate import host
 from mcuc.errors import McucError
@@ -18,8 +22,9 @@ from mcuc.ir import Graph, Node, Tensor, check
 from mcuc.passes.fold_zero_points import fold_zero_points
 from mcuc.plan import Plan, plan
 from mcuc.plan.lifetimes import Lifetimes, lifetimes
-from mcuc.schedule import Schedule, Tiling
+from mcuc.schedule import Schedule, Segment, Tiling
 from mcuc.schedule.explore import layer_by_layer
+from mcuc.schedule.select import retile
 from mcuc.toolchain import build_host_executable
 from mcuc.verify import reference
 from mcuc.verify.compare import fnv1a
@@ -66,8 +71,10 @@ def found(graph: Graph) -> tuple[Lifetimes, Schedule, Plan]:
 
 
 def live(lives: Lifetimes, root: str) -> tuple[int, int]:
+    """The layers [first, end) during which any byte of the buffer is in use."""
     (buffer,) = [b for b in lives.buffers if b.id == root]
-    return buffer.lower, buffer.upper
+    during = [k for k, (lower, upper) in enumerate(lives.ranges) if lower < buffer.upper and buffer.lower < upper]
+    return during[0], during[-1] + 1
 
 
 def most_scratch(schedule: Schedule) -> int:
@@ -76,11 +83,12 @@ def most_scratch(schedule: Schedule) -> int:
 
 def test_an_element_wise_layer_takes_its_dying_input_s_bytes() -> None:
     graph = network([("CONV_2D", "x", "a"), ("RELU", "a", "b"), ("QUANTIZE", "b", "c"), ("CONV_2D", "c", "y")], "y")
-    lives, schedule, placed = found(graph)
+    lives, _, placed = found(graph)
     assert lives.storage["b"] == lives.storage["c"] == "a"
     assert live(lives, "a") == (0, 4)
     assert placed.tensors["a"] == placed.tensors["b"] == placed.tensors["c"]
-    assert placed.work == graph.tensors["a"].bytes + most_scratch(schedule)
+    _, _, without = found(network([("CONV_2D", "x", "a"), ("CONV_2D", "a", "y")], "y"))
+    assert (placed.arena, placed.work) == (without.arena, without.work), "the two layers take no bytes"
 
 
 def test_an_input_that_is_read_later_is_not_overwritten() -> None:
@@ -146,10 +154,59 @@ def test_a_tensor_added_to_itself() -> None:
     assert lives.storage["b"] == "b"
 
 
-def test_a_convolution_never_overwrites_its_input() -> None:
-    lives, _, placed = found(network([("CONV_2D", "x", "a"), ("CONV_2D", "a", "b"), ("CONV_2D", "b", "y")], "y"))
+def test_a_convolution_overwrites_of_its_input_only_what_is_dead() -> None:
+    graph = network([("CONV_2D", "x", "a"), ("CONV_2D", "a", "b"), ("CONV_2D", "b", "y")], "y")
+    lives, schedule, placed = found(graph)
     assert lives.storage["b"] == "b"
     assert placed.tensors["a"] != placed.tensors["b"]
+    for outside in (False, True):
+        execute(graph, schedule, placed, outside)
+
+
+def spans(lives: Lifetimes, root: str) -> list[tuple[int, int, int, int]]:
+    """(first tick, end, first byte, end) of every piece of a buffer."""
+    (buffer,) = [b for b in lives.buffers if b.id == root]
+    return [(s.lower, s.upper, s.start, s.end) for s in buffer.spans]
+
+
+def test_rows_live_from_their_own_tick_to_their_last_reader_s() -> None:
+    """3x3 convolutions of four rows of 48 bytes, a tick a row: row r is written in tick r of the first and read last by
+    row r + 1 of the second, where there is one."""
+    steps = [("CONV_2D", "x", "a"), ("CONV_2D", "a", "y")]
+    lives, _, placed = found(network(steps, "y"))
+    assert lives.ranges == ((0, 4), (4, 8))
+    assert spans(lives, "a") == [(0, 6, 0, 48), (1, 7, 48, 96), (2, 8, 96, 144), (3, 8, 144, 192)]
+    assert spans(lives, "x") == [(0, 2, 0, 48), (0, 3, 48, 96), (0, 4, 96, 192)]
+    assert spans(lives, "y") == [(4 + r, 8, 48 * r, 48 * r + 48) for r in range(4)], "an output lives until the end"
+    assert placed.arena < 2 * 192 + most_scratch(found(network(steps, "y"))[1]), "an output over its dying input"
+
+
+def test_a_layer_that_goes_through_a_row_once_for_every_block_of_channels_reads_it_to_the_end() -> None:
+    """RELU to the output is one long row: cut by columns its input dies from the left, cut by channels all at once."""
+    graph = network([("CONV_2D", "x", "a"), ("RELU", "a", "y")], "y")
+    layers = layer_by_layer(graph, None, Tiling()).layers
+    ends = []
+    for tiling in (Tiling(), Tiling(columns=5), Tiling(channels=3), Tiling(5, 3)):
+        cut = Schedule(Segment("layers", (layers[0], retile(layers[1], tiling))))
+        ends.append({upper for _, upper, _, _ in spans(lifetimes(graph, cut), "a")})
+    assert len(ends[0]) == len(ends[1]) == 6 and len(ends[2]) == len(ends[3]) == 1
+
+
+@pytest.mark.parametrize("left, right", [(0, 0), (3, 0), (8, 0), (16, 0), (0, 16), (9, 9)])
+def test_columns_of_one_row_wait_for_the_padding_before_them(left: int, right: int, tmp_path: Path) -> None:
+    """Input column c is read by output column c + left, not earlier."""
+    x, y = activation("x", (1, 1, 16, 4), 0.05, 3), activation("y", (1, 1, 16 + left + right, 4), 0.05, 3)
+    pads = constant("pads", np.array([[0, 0], [0, 0], [left, right], [0, 0]], np.int32))
+    graph = tflite_graph("PAD", [x, pads], y)
+    lives, schedule, placed = found(graph)
+    for outside in (False, True):
+        execute(graph, schedule, placed, outside)
+    ticks = lives.ranges[0][1]
+    for lower, upper, start, end in spans(lives, "x"):
+        assert lower == 0
+        last = (end - 1) // 4 + left  # the output column that reads the piece's last byte
+        assert upper == 1 + max(t for t in range(ticks) if t * (16 + left + right) // ticks <= last), (start, end)
+    runs_right(graph, tmp_path)
 
 
 def test_a_chain_of_reshapes_is_one_buffer() -> None:
@@ -203,7 +260,7 @@ def test_scratch_lives_while_its_layer_runs(tmp_path: Path) -> None:
     lives = lifetimes(graph, with_scratch)
     for step, layer in enumerate(layers):
         (buffer,) = [b for b in lives.buffers if b.id == lives.scratch[layer.node.name]]
-        assert (buffer.lower, buffer.upper, buffer.size) == (step, step + 1, 40 + 8 * step)
+        assert (buffer.lower, buffer.upper, buffer.size) == (*lives.ranges[step], 40 + 8 * step)
     placed = plan(graph, with_scratch)
     for step, layer in enumerate(layers):
         at = placed.scratch[layer.node.name]
