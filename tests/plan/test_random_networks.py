@@ -53,7 +53,7 @@ def test_every_layer_reads_what_was_written(graph: Graph, seed: int, fast: bool)
     optimized, schedule = lowered(graph, seed)
     placed = plan(optimized, schedule, fast=fast)
     assert placed.work <= placed.arena
-    assert placed.lower_bound <= placed.arena and placed.optimal == (placed.lower_bound == placed.arena)
+    assert placed.lower_bound <= placed.arena and (placed.optimal or fast)
     assert max(placed.live, default=0) <= placed.arena
     for outside in (False, True):
         execute(optimized, schedule, placed, outside)
