@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from mcuc.schedule import Schedule, Segment, Tiling
 from mcuc.schedule.explore import layer_by_layer
 from mcuc.schedule.members import Member, members_of
 from mcuc.schedule.stream import make_stream, segment_members, stream_segment
+from mcuc.schedule.strips import strips_of
 from small_models import tiny_graph
 
 MEMBERS = 4  # convolution, depthwise, pointwise, average pool
@@ -141,15 +141,21 @@ def test_every_buffer_has_its_kind_and_the_kinds_add_up(block: int, push: bool) 
         assert [(s.lower, s.upper, s.start, s.end) for s in source.spans] == list(b.spans)
 
 
-def test_rows_that_the_passes_compute_again_are_counted() -> None:
+def test_strips_count_what_they_compute_and_run_again(tmp_path: Path) -> None:
+    """MACs of the halo, by hand: two strips of a 16-column image, the depthwise's input columns 7 and 8 twice."""
     graph = graph_of()
-    schedule = streamed(graph, 0)
-    stream, _ = members_in(schedule, graph)
-    assert stream.stream is not None
-    passes_before = stream.stream.passes
-    idle = next(i for i, p in enumerate(passes_before) if not p & 2)
-    again = (*passes_before[:idle], passes_before[idle] | 2, *passes_before[idle + 1 :])  # one more of the depthwise
-    doubled = replace(stream, stream=replace(stream.stream, passes=again))
-    found = segment_reports(graph, Schedule(Segment("layers", (doubled, *schedule.segments[1:]))),
-                            planned(graph, schedule), None)[0]
-    assert found.extra_macs == schedule.layers[1].macs // 16, "16 rows, one of them twice"
+    layers = layer_by_layer(graph, None, Tiling()).layers
+    whole = frozenset({layers[MEMBERS - 1].node.outputs[0]})
+    members = members_of(layers[:MEMBERS], graph, whole)
+    assert members is not None
+    strips = strips_of(members, 2)
+    assert strips is not None
+    for block in BLOCKS:
+        stream = stream_segment(members, make_stream(members, graph, block, strips=strips))
+        schedule = Schedule(Segment("layers", (stream, *layers[MEMBERS:])))
+        found = segment_reports(graph, schedule, planned(graph, schedule), None)[0]
+        assert found.extra_macs == layers[0].macs * 2 // 16
+        assert stream.stream is not None
+        runs = runs_in_c(graph, schedule, tmp_path / str(block))[:MEMBERS]
+        assert kernel_runs(stream.stream, segment_members(stream, graph)) == runs
+

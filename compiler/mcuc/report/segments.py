@@ -49,7 +49,7 @@ def segment_reports(graph: Graph, schedule: Schedule, plan: Plan, chip: Chip | N
             whole_bytes=sum(graph.tensors[name].bytes for name in unit.stream.lines),
             other_bytes=sum(b.size for b in plan.buffers
                             if kinds[b.id] in ("sums", "counters", "push buffer") and lower <= b.lower < upper),
-            extra_macs=_extra_macs(unit.stream, members),
+            extra_macs=unit.stream.recomputed,
             pushed=unit.stream.pushed or "",
         ))
     return tuple(found)
@@ -60,15 +60,6 @@ def _live_alone(graph: Graph, schedule: Schedule) -> dict[str, int]:
     found = lifetimes(graph, schedule)
     live = live_bytes(found.buffers, found.ranges)
     return {layer.node.name: most for layer, most in zip(schedule.layers, live, strict=True)}
-
-
-def _extra_macs(stream: Stream, members: Sequence[Member]) -> int:
-    """MACs of rows that the passes compute more than once."""
-    extra = 0
-    for j, member in enumerate(members):
-        rows = sum(p >> j & 1 for p in stream.passes)
-        extra += max(0, member.layer.macs * rows // member.height - member.layer.macs)
-    return extra
 
 
 def _weights(layer: Layer) -> int:
@@ -89,7 +80,8 @@ def _read_alone(layer: Layer) -> int:
 
 
 def kernel_runs(stream: Stream, members: Sequence[Member]) -> list[int]:
-    """How often each member's kernels run in the stream: once a row, with blocks of columns once a block.
+    """How often each member's kernels run in the stream: once a row, with blocks of columns once a block, in strips
+    and groups of channels as often in each.
 
     A block is cut short where the row that it reads is still being written, so the blocks are replayed.
     """
@@ -99,7 +91,10 @@ def kernel_runs(stream: Stream, members: Sequence[Member]) -> list[int]:
         if (mask, waits) not in known:
             known[mask, waits] = _runs_of_pass(stream, members, mask, waits)
         total = [a + b for a, b in zip(total, known[mask, waits], strict=True)]
-    return total
+    groups = 1
+    if stream.group:
+        groups = -(-members[0].layer.calls[0][0].channels // stream.group)
+    return [n * groups for n in total]
 
 
 def _passes(stream: Stream, members: Sequence[Member]) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
@@ -120,14 +115,31 @@ def _runs_of_pass(
     stream: Stream, members: Sequence[Member], mask: int, waits: Sequence[Sequence[int]]
 ) -> list[int]:
     firing = [j for j in range(len(members)) if mask >> j & 1]
-    runs = [0] * len(members)
+    whole = tuple((0, m.width) for m in members)
+    strips = stream.strips or (whole,)
     if not stream.steps:
-        return [mask >> j & 1 for j in range(len(members))]
-    x = [0] * len(members)
-    while any(x[j] < members[j].width for j in firing):
+        return [(mask >> j & 1) * len(strips) for j in range(len(members))]
+    runs = [0] * len(members)
+    for strip in strips:
+        for j, n in enumerate(_runs_of_strip(stream, members, firing, waits, strip)):
+            runs[j] += n
+    return runs
+
+
+def _runs_of_strip(
+    stream: Stream,
+    members: Sequence[Member],
+    firing: Sequence[int],
+    waits: Sequence[Sequence[int]],
+    strip: Sequence[tuple[int, int]],
+) -> list[int]:
+    """Of one pass over the columns [begin, end) of each member's grid."""
+    runs = [0] * len(members)
+    x = [begin for begin, _ in strip]
+    while any(x[j] < strip[j][1] for j in firing):
         for j in firing:
             m = members[j]
-            end = min(m.width, x[j] + stream.steps[j])
+            end = min(strip[j][1], x[j] + stream.steps[j])
             for i in waits[j]:
                 end = min(end, reachable(x[i], members[i].width, m.inside[members[i].output].columns, m.width))
             if end > x[j]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from mcuc.emit.arenas import arena_symbol
 from mcuc.emit.model import Emitted
+from mcuc.emit.traced import traced as traced_bytes
 from mcuc.emulate import host
 from mcuc.emulate.cortex_m import CortexM, Dump, EmulatedRun, Poke
 from mcuc.errors import McucError
@@ -110,11 +111,9 @@ def first_difference_emulated(
 
 def _first(graph: Graph, schedule: Schedule, sample: Sequence[Array], hashes: Sequence[int]) -> str:
     values = reference.run(graph, dict(zip(graph.inputs, sample, strict=True)))
-    layers = [layer for layer in schedule.layers if layer.calls]
-    for layer, found in zip(layers, hashes, strict=True):
-        name = layer.node.outputs[0]
-        if fnv1a(values[name].tobytes()) != found:
-            return f"{layer.node.name}, tensor {name!r}"
+    for (layer, data), found in zip(traced_bytes(schedule, graph, values), hashes, strict=True):
+        if fnv1a(data) != found:
+            return f"{layer.node.name}, tensor {layer.node.outputs[0]!r}"
     return "no layer: the outputs are overwritten after they are computed"
 
 
