@@ -1,36 +1,31 @@
-"""Streams against plain execution, on random networks cut at random."""
+"""Streams against plain execution, on random networks cut at random: the long run is benchmarks/stream_graphs.py."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from harness import STRICT, assert_equal, run_reference, samples
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
-from random_networks import networks
+import pytest
+from random_chains import rolled
 from random_streams import random_schedule
+from tagged import execute
+from together import check_together
 
 from mcuc import passes
-from mcuc.emit.model import emit
-from mcuc.emulate import host
-from mcuc.ir import Graph
 from mcuc.plan import plan
 
-CHECKED = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+BATCH, BATCHES = 20, 5
 
 
-@settings(CHECKED, max_examples=40, phases=[Phase.generate])
-@given(networks(), st.integers(0, 1 << 20))
-def test_one(graph: Graph, seed: int) -> None:
-    lowered = passes.optimize(graph)
-    schedule = random_schedule(lowered, seed)
-    placed = plan(lowered, schedule, fast=True)
-    emitted = emit(lowered, schedule, placed, "case", "test", 16, 1024)
-    with TemporaryDirectory() as folder:
-        model = host.build(emitted, lowered, Path(folder), sanitize=True, extra_flags=STRICT)
-        inputs = samples(graph, 3)
-        for inside in (False, True):
-            found = host.run(model, inputs, inside=inside, timeout_s=10).outputs
-            assert_equal(run_reference(graph, inputs), [[o[n] for o in found] for n in range(len(inputs))], f"{inside}\n{graph}")
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_random_networks_in_streams_equal_the_reference(batch: int, tmp_path: Path) -> None:
+    """The C, with sanitizers, in both buffer modes; the plan, on memory that knows what every byte is."""
+    seeds = range(100_000 + batch * BATCH, 100_000 + (batch + 1) * BATCH)
+    sources, parts = [rolled(seed) for seed in seeds], []
+    for seed, source in zip(seeds, sources, strict=True):
+        graph = passes.optimize(source)
+        schedule = random_schedule(graph, seed)
+        placed = plan(graph, schedule, fast=bool(seed % 2))
+        assert all(execute(graph, schedule, placed, outside) for outside in (False, True))
+        parts.append((graph, schedule, placed))
+    assert check_together(sources, parts, tmp_path, 3)
