@@ -43,9 +43,10 @@ from mcuc.pipeline import Request, build_image
 from mcuc.plan import Plan, plan
 from mcuc.schedule import Layer, Schedule, Segment, Tiling
 from mcuc.schedule.explore import explore, layer_by_layer, layers_of
-from mcuc.schedule.lives import lives_of
+from mcuc.schedule.lives import lives_of, needed_whole
 from mcuc.schedule.partition import front, units
 from mcuc.schedule.select import retile
+from mcuc.schedule.stream import make_stream, members_of, stream_segment
 from mcuc.schedule.units import alone
 from mcuc.schedule.variants import PER_COPIED_BYTE, front_of_both
 from mcuc.schedule.views import moved_bytes, without_copies
@@ -419,6 +420,28 @@ def test_a_layer_writes_over_a_slice_of_a_dying_tensor() -> None:
     assert_same_in_c(graph, graph, scheduled(graph))
 
 
+def test_an_element_wise_layer_writes_into_the_concatenation_and_not_over_its_dying_input() -> None:
+    steps = [("CONV_2D 1", "x", "d", A), ("LOGISTIC", "d", "a", A), PARTS[1], JOIN, ("CONV_2D 3", "y", "z", A)]
+    graph = network(steps, X, "z")
+    assert plan(graph, layer_by_layer(graph, None, Tiling())).storage["a"] == "d"
+    placed = plan(graph, scheduled(graph))
+    assert placed.storage["a"] == "y" and placed.storage["d"] == "d"
+    assert_same_in_c(graph, graph, scheduled(graph))
+
+
+def test_a_stream_over_a_concatenation_that_still_copies_keeps_it_whole() -> None:
+    """Of pixels, where the channels of a part are one run of bytes and its producer can be a member."""
+    steps = [("CONV_2D 1", "x", "a", (1, 1, 1, 4)), ("CONCATENATION 3", "a x", "y", (1, 1, 1, 8)),
+             ("CONV_2D 1", "y", "z", (1, 1, 1, 4))]
+    graph = network(steps, {"x": (1, 1, 1, 4)}, "z")
+    layers = scheduled(graph).layers
+    whole = needed_whole(layers, 0, 3, graph, lives_of(layers, graph))
+    assert whole == {"a", "y", "z"}
+    members = members_of(layers, graph, whole)
+    assert members is not None
+    assert_same_in_c(graph, graph, Schedule(Segment("layers", (stream_segment(members, make_stream(members, graph)),))))
+
+
 def test_one_block_copies_within_a_stream_and_another_does_not_copy() -> None:
     """Two fire modules as in SqueezeNet, the first with the larger tensors."""
     steps: list[Step] = [("CONV_2D 3", "x", "s", (1, 8, 8, 12))]
@@ -442,10 +465,12 @@ def test_one_block_copies_within_a_stream_and_another_does_not_copy() -> None:
 
 
 def test_an_input_that_arrives_by_rows_holds_nothing_and_outputs_hold_no_parts() -> None:
-    steps = [("SLICE 0 1 0 0", "x", "s", (1, 2, 5, 4)), ("CONV_2D 1", "s", "c", (1, 2, 5, 4)), *PARTS, JOIN]
-    graph = network(steps, X, "c y")
-    assert kept(graph, "s") == [] and kept(graph, "y") == []
-    assert kept(graph, "s", pushed="x") == [0] and kept(graph, "y", pushed="x") == [0, 1]
+    steps = [("SLICE 0 1 0 0", "x", "s", (1, 2, 5, 4)), ("CONV_2D 1", "s", "c", (1, 2, 5, 4)), *PARTS, JOIN,
+             ("CONV_2D 1", "x", "d", A), ("CONV_2D 1", "x", "e", A), ("CONCATENATION 1", "d e", "z", (1, 8, 5, 3))]
+    graph = network(steps, X, "c y z")
+    assert kept(graph, "s") == [] and kept(graph, "y") == [] and kept(graph, "z") == []
+    assert kept(graph, "s", pushed="x") == [0]
+    assert kept(graph, "y", pushed="x") == kept(graph, "z", pushed="x") == [0, 1]
 
 
 def test_rows_in_and_no_copies_behind_them() -> None:
@@ -456,6 +481,17 @@ def test_rows_in_and_no_copies_behind_them() -> None:
     direct = [c for c in candidates if any(layer.into for layer in c.layers)]
     assert direct
     assert_same_in_c(graph, direct[0].graph, direct[0].schedule)
+
+
+def test_layers_that_read_an_input_by_rows_copy_in_its_stream() -> None:
+    """Both parts read it, so that the stream that takes it in has to hold the concatenation."""
+    graph = network([*PARTS, JOIN, ("CONV_2D 3", "y", "z", A)], X, "z")
+    candidates = explore(graph, None, "latency", pushed="x").candidates
+    assert candidates
+    for candidate in candidates:
+        first = candidate.schedule.segments[0]
+        assert isinstance(first, Segment) and first.stream is not None and first.stream.pushed == "x"
+        assert_same_in_c(graph, candidate.graph, candidate.schedule)
 
 
 # What it is for
