@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from machine import (
     TAG,
@@ -41,8 +42,7 @@ class Progress:
     first: int = 0
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """Where channels [c0, c1) of a row's pixels lie: pixel x `stride` bytes after pixel x - 1, pixel 0 at `at`."""
 
     memory: Memory
