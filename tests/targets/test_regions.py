@@ -103,7 +103,7 @@ def test_the_report_adds_up_over_the_regions(name: str, golden: Callable[[str, b
     page = (done.out / "report.html").read_text()
     assert all(f"In {r.name}:" in page for r in sram.regions)
     chart = (done.out / "memory.svg").read_text()
-    assert all(f">{a.name}</text>" in chart for a in done.plan.arenas)
+    assert all(f">{a.name}</text>" in chart and f" in {a.name}, " in chart for a in done.plan.arenas)
 
 
 @pytest.mark.parametrize("name", sorted(DOMAINS))
