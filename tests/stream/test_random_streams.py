@@ -1,31 +1,76 @@
-"""Streams against plain execution, on random networks cut at random: the long run is benchmarks/stream_graphs.py."""
+"""Random image networks cut at random into streams and layers that run alone: rows, columns, strips, groups, rows in.
+
+The plan on memory whose bytes know what they are, and the generated C with sanitizers against the NumPy reference.
+benchmarks/random_streams.py does the same for as long as one likes.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import pytest
-from random_chains import rolled
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from random_chains import chains, rolled
+from random_networks import networks
 from random_streams import random_schedule
 from tagged import execute
-from together import check_together
+from together import Part, check_together
 
 from mcuc import passes
+from mcuc.ir import Graph
 from mcuc.plan import plan
+from mcuc.schedule import Segment
 
-BATCH, BATCHES = 20, 5
+CHECKED = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+TOGETHER = 12  # networks in one compilation
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("batch", range(BATCHES))
-def test_random_networks_in_streams_equal_the_reference(batch: int, tmp_path: Path) -> None:
-    """The C, with sanitizers, in both buffer modes; the plan, on memory that knows what every byte is."""
-    seeds = range(100_000 + batch * BATCH, 100_000 + (batch + 1) * BATCH)
-    sources, parts = [rolled(seed) for seed in seeds], []
-    for seed, source in zip(seeds, sources, strict=True):
-        graph = passes.optimize(source)
-        schedule = random_schedule(graph, seed)
-        placed = plan(graph, schedule, fast=bool(seed % 2))
-        assert all(execute(graph, schedule, placed, outside) for outside in (False, True))
-        parts.append((graph, schedule, placed))
-    assert check_together(sources, parts, tmp_path, 3)
+def planned(graph: Graph, seed: int, fast: bool) -> Part:
+    """A random schedule of the optimized graph with its plan, both run on tagged memory in both buffer modes."""
+    optimized = passes.optimize(graph)
+    schedule = random_schedule(optimized, seed)
+    placed = plan(optimized, schedule, fast=fast)
+    assert placed.lower_bound <= placed.arena and placed.work <= placed.arena
+    for outside in (False, True):
+        execute(optimized, schedule, placed, outside)
+    return optimized, schedule, placed
+
+
+@settings(CHECKED, max_examples=150)
+@given(chains(), st.integers(0, 1 << 20), st.booleans())
+def test_chains_read_what_was_written(graph: Graph, seed: int, fast: bool) -> None:
+    planned(graph, seed, fast)
+
+
+@settings(CHECKED, max_examples=150)
+@given(networks(), st.integers(0, 1 << 20), st.booleans())
+def test_any_network_reads_what_was_written(graph: Graph, seed: int, fast: bool) -> None:
+    planned(graph, seed, fast)
+
+
+@settings(CHECKED, max_examples=9, phases=[Phase.generate])
+@given(st.lists(st.tuples(chains(), st.integers(0, 1 << 20)), min_size=TOGETHER, max_size=TOGETHER))
+def test_the_c_of_chains_equals_the_reference(drawn: list[tuple[Graph, int]]) -> None:
+    parts = [planned(graph, seed, bool(seed % 2)) for graph, seed in drawn]
+    with TemporaryDirectory() as folder:
+        check_together([graph for graph, _ in drawn], parts, Path(folder))
+
+
+def test_random_schedules_are_of_every_kind() -> None:
+    """So that the tests above mean something."""
+    seen: dict[str, int] = {}
+    for seed in range(60):
+        graph = passes.optimize(rolled(seed))
+        for unit in random_schedule(graph, seed).segments:
+            if isinstance(unit, Segment):
+                assert unit.stream is not None
+                kinds = [unit.kind, "rows in" * (unit.stream.pushed is not None), "columns" * bool(unit.stream.steps)]
+                kinds += ["average" * any(layer.reduction is not None for layer in unit.members)]
+            else:
+                kinds = ["alone", "tiled" * (unit.tiling.columns or unit.tiling.channels > 0)]
+                kinds += ["within another" * bool(unit.into), "apart" * bool(unit.pitch)]
+            for kind in filter(None, kinds):
+                seen[kind] = seen.get(kind, 0) + 1
+    wanted = {"stream", "strips", "groups", "rows in", "columns", "average", "alone", "tiled", "within another"}
+    assert wanted | {"apart"} <= {kind for kind, count in seen.items() if count >= 3}, seen
