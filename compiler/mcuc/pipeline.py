@@ -19,6 +19,7 @@ from mcuc.errors import McucError
 from mcuc.importers import load
 from mcuc.ir import Array, Graph
 from mcuc.plan import Plan
+from mcuc.plan import plan as make_plan
 from mcuc.plan.regions import Region
 from mcuc.report.budgets import check_budgets
 from mcuc.report.make import deliver, make_report
@@ -32,6 +33,7 @@ from mcuc.toolchain import Firmware, Optimize, build_firmware
 from mcuc.verify.answers import Answers, check_answers, host_samples
 
 DEFAULT_BOARD = "nucleo-f746zg"
+LINK_ROOM = 8192  # bytes beside the arena with which every firmware links
 DEFAULT_STACK = 1024  # bytes, what the first header says until the stack is measured
 Progress = Callable[[str], None]
 
@@ -124,7 +126,7 @@ def compile_graph(
     graph = passes.check_supported(passes.optimize(graph))
 
     progress("planning memory")
-    explored = explore(graph, board.chip, request.optimize, pushed_input(graph, request))
+    explored = explore(graph, board.chip, schedule_goal(request), pushed_input(graph, request))
     beside = 0  # bytes of static data and stack, known once there is a firmware
 
     with os_errors(folder), tempfile.TemporaryDirectory(prefix="mcuc-") as scratch:
@@ -178,13 +180,18 @@ def compile_graph(
             budget,
             extra,
             accuracy,
-            (*stack_notes, *memory_notes(explored, fitted, board, request), *ram.notes(board, plan)),
+            (*stack_notes, *memory_notes(explored, fitted, board, budget, request), *ram.notes(board, plan)),
         )
         check_budgets(report, request.latency_ms)
         deliver(folder, emitted, firmware, report, schedule, extra.files)
     return Compiled(
         graph, schedule, plan, emitted, replace(firmware, elf=folder / "firmware.elf"), answers, report, folder
     )
+
+
+def schedule_goal(request: Request) -> str:
+    """What the schedule is chosen for: a budget in bytes wants the fastest that fits it, else --optimize decides."""
+    return "latency" if request.budget is not None and request.optimize == "balanced" else request.optimize
 
 
 def pushed_input(graph: Graph, request: Request) -> str | None:
@@ -222,16 +229,19 @@ def fit_or_refuse(
     except McucError as error:  # the regions are too small, together or one by one
         room = min(budget - beside, sum(r.size for r in regions))
         total = min(c.peak for c in explored.candidates) + beside
-        ways = remedies(explored.ordered.graph, board, room, total, request.rows_in)
+        ways = remedies(explored, board, room, total, budget)
         raise McucError(error.code, error.found, error.where, "; ".join([error.try_this, *ways])) from error
-    if smallest.plan.arena + beside <= budget:
-        return smallest
+    firmware_first = beside == 0 and smallest.plan.arena + LINK_ROOM <= board.sram_bytes
+    if smallest.plan.arena + beside <= budget or firmware_first:
+        return smallest  # also to be refused with its stack and static data counted
     total = smallest.plan.arena + beside
-    ways = remedies(explored.ordered.graph, board, budget - beside, total, request.rows_in)
+    ways = remedies(explored, board, budget - beside, total, budget)
     raise over_budget(smallest, beside, budget, ways)
 
 
-def memory_notes(explored: Explored, fitted: Fitted, board: Board, request: Request) -> tuple[str, ...]:
+def memory_notes(
+    explored: Explored, fitted: Fitted, board: Board, budget: int, request: Request
+) -> tuple[str, ...]:
     """What the report says of the order of layers, and of the SRAM that rows in saves."""
     ordered = explored.ordered
     notes = []
@@ -241,15 +251,19 @@ def memory_notes(explored: Explored, fitted: Fitted, board: Board, request: Requ
         )
     lowest = min(explored.candidates, key=lambda c: c.peak)
     if request.least and lowest.peak < fitted.plan.arena and lowest.recomputed:
-        notes.append(
-            f"a smaller --budget gets schedules that compute MACs twice: an arena of about {lowest.peak:,} bytes takes "
-            f"{lowest.recomputed:,} more"
-        )
+        arena = make_plan(lowest.graph, lowest.schedule).arena
+        if arena < fitted.plan.arena:
+            notes.append(
+                f"a smaller --budget gets schedules that compute MACs twice: an arena of {arena:,} bytes takes "
+                f"{lowest.recomputed:,} more"
+            )
     if request.rows_in:
-        whole = explore(explored.ordered.graph, board.chip, request.optimize).candidates
-        held = least(whole, once=True) if request.least else fit(whole, board.sram_bytes) or least(whole)
+        whole = explore(explored.ordered.graph, board.chip, schedule_goal(request)).candidates
+        held = least(whole, once=True) if request.least else fit(whole, budget) or least(whole)
+        saved = "" if fitted.plan.arena < held.plan.arena else ": no memory is saved here"
         notes.append(
-            f"rows in: the arena takes {fitted.plan.arena:,} bytes, {held.plan.arena:,} bytes with the input held whole"
+            f"rows in: the arena takes {fitted.plan.arena:,} bytes, {held.plan.arena:,} bytes with the input held "
+            f"whole{saved}"
         )
     return tuple(notes)
 

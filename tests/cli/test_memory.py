@@ -41,13 +41,21 @@ def test_a_budget_chooses_the_schedule(run: Run, photo: Path) -> None:
     assert room.sram.arena == fastest.sram.arena and room.instructions == fastest.instructions
 
 
-def test_one_byte_less_than_the_smallest_is_refused_with_remedies(run: Run, photo: Path) -> None:
-    smallest = compiled(run, photo, "--budget", "min", "-o", "small").sram.total
-    words: list[object] = ["compile", photo, "--budget", str(smallest - 1), "-o", "out"]
-    refused(run, words, "bytes over", "layer", "in use")
-    done = run(*words)
-    remedies = re.findall(r"arena about ([\d,]+) bytes", done.err)
-    assert remedies and all(int(r.replace(",", "")) < smallest for r in remedies), done.err
+def test_what_a_refusal_says_is_true(run: Run, photo: Path) -> None:
+    """What it says that the model takes is enough, and much less is not."""
+    said = re.findall(r"the model takes ([\d,]+) bytes", run("compile", photo, "--budget", "64", "-o", "out").err)
+    least = int(said[0].replace(",", ""))
+    compiled(run, photo, "--budget", str(least), "-o", "least")
+    refused(run, ["compile", photo, "--budget", str(least * 4 // 5), "-o", "out"], "over", "in use")
+
+
+def test_rows_in_is_a_remedy_that_fits(run: Run, photo: Path) -> None:
+    held = compiled(run, photo, "--budget", "min", "-o", "held").sram
+    rows = compiled(run, photo, "--budget", "min", "--rows-in", "-o", "rows").sram
+    between = rows.total + (held.arena - rows.arena) // 2
+    words: list[object] = ["compile", photo, "--budget", str(between)]
+    offered = "--rows-in" in run(*words, "-o", "out").err
+    assert not offered or compiled(run, *words[1:], "--rows-in", "-o", "fits").sram.total <= between
 
 
 def test_rows_in_never_holds_the_input(run: Run, photo: Path) -> None:

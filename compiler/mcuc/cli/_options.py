@@ -64,8 +64,8 @@ Budget = Annotated[
         metavar="N|min",
         parser=usage(_size_or_min),
         show_default=False,
-        help="SRAM allowed: 320KB (1 KB = 1024 bytes), 1MB, 327680, or min for the least possible. "
-        "Default: all that the board has.",
+        help="SRAM allowed: 320KB (1 KB = 1024 bytes), 1MB, 327680: the fastest schedule that fits; or min for the "
+        "smallest that computes nothing twice. Default: all that the board has.",
     ),
 ]
 RowsIn = Annotated[

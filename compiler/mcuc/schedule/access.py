@@ -9,6 +9,8 @@ from mcuc.ir import Graph
 from mcuc.kernels._base import Call, Columns, Rows
 from mcuc.schedule import Layer
 
+MOST = 32767  # rows and columns that the counters of a line can tell, mcuc_line_t
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -105,6 +107,12 @@ def streamable(layer: Layer, graph: Graph) -> Layer | None:
             return None
         calls.append((cut, kernel))
     return replace(layer, calls=tuple(calls))
+
+
+def countable(layer: Layer, graph: Graph) -> bool:
+    """The rows and columns of all its tensors can be counted by a stream."""
+    grids = (grid(graph, name) for name in (*graph.runtime_inputs(layer.node), *layer.node.outputs))
+    return all(max(g.height, g.width) <= MOST for g in grids)
 
 
 def ringable(layer: Layer, tensor: str, graph: Graph) -> bool:

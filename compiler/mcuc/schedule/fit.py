@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from mcuc.errors import McucError
 from mcuc.ir import Graph
-from mcuc.plan import Plan, plan
+from mcuc.plan import Plan, live_bytes, plan
 from mcuc.plan.regions import Region
-from mcuc.schedule import Schedule
+from mcuc.schedule import Layer, Schedule, Segment
 from mcuc.schedule.explore import Candidate
 
 LEAST_TRIES = 4  # of the candidates with the lowest peaks, whose placements may come out in another order
@@ -88,17 +88,27 @@ def over_budget(fitted: Fitted, beside: int, budget: int, remedies: Sequence[str
     beside: bytes of static data and stack; remedies: in words, the cheapest first.
     """
     graph, found = fitted.graph, fitted.plan
-    step = max(range(len(found.live)), key=lambda t: found.live[t])
-    layer = fitted.schedule.layers[step]
-    inputs = ", ".join(f"{n!r} {graph.tensors[n].bytes:,} B" for n in graph.runtime_inputs(layer.node))
-    out = graph.tensors[layer.node.outputs[0]]
+    units, live = fitted.schedule.segments, live_bytes(found.buffers, found.ranges)
+    step = max(range(len(units)), key=lambda t: live[t])
     total = found.arena + beside
     return McucError(
         "over-budget",
-        f"the least that the model takes is {total:,} bytes ({total / 1024:.1f} KB): arena {found.arena:,}, static "
-        f"data and stack {beside:,}; the SRAM budget is {budget:,} ({budget / 1024:.1f} KB): "
+        f"with its smallest arena the model takes {total:,} bytes ({total / 1024:.1f} KB): arena {found.arena:,}, "
+        f"static data and stack {beside:,}; the SRAM budget is {budget:,} ({budget / 1024:.1f} KB): "
         f"{total - budget:,} bytes over",
-        where=f"layer {layer.node.name} is where {found.live[step]:,} bytes are in use "
-        f"(in {inputs}; out {out.name!r} {out.bytes:,} B)",
+        where=f"{_unit_words(units[step], graph)}: {live[step]:,} bytes are in use there",
         try_this="; ".join(remedies),
     )
+
+
+def _unit_words(unit: Layer | Segment, graph: Graph) -> str:
+    """A layer with its tensors, or a stream with the tensors that it keeps the most bytes of."""
+    if isinstance(unit, Layer):
+        inputs = ", ".join(f"{n!r} {graph.tensors[n].bytes:,} B" for n in graph.runtime_inputs(unit.node))
+        out = graph.tensors[unit.node.outputs[0]]
+        return f"layer {unit.node.name} (in {inputs}; out {out.name!r} {out.bytes:,} B)"
+    assert unit.stream is not None
+    names = [layer.node.name for layer in unit.members if isinstance(layer, Layer)]
+    lines = sorted(unit.stream.lines.items(), key=lambda line: -line[1].bytes)[:2]
+    kept = ", ".join(f"{line.bytes:,} B of {name!r}" for name, line in lines)
+    return f"the stream of layers {names[0]} to {names[-1]} (lines: {kept})"

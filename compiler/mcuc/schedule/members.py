@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from mcuc.ir import Graph
 from mcuc.schedule import Layer
-from mcuc.schedule.access import Reads, reads, ringable, streamable
+from mcuc.schedule.access import Reads, countable, reads, ringable, streamable
 
 MOST_MEMBERS = 31  # bits of a pass, and one for the pushed row
 
@@ -16,7 +16,7 @@ MOST_MEMBERS = 31  # bits of a pass, and one for the pushed row
 @dataclass(frozen=True, eq=False)
 class Member:
     """A layer of a stream as the replay sees it. height, width: its grid of work, which for a reduction is the
-    input's. inside: what it reads of tensors in the stream. sink: its output is needed whole. wide: most bytes."""
+    input's. inside: what it reads of tensors in the stream. sink: its output is needed whole."""
 
     layer: Layer
     output: str
@@ -66,6 +66,8 @@ def _member(layer: Layer, graph: Graph, made: set[str], whole: frozenset[str]) -
 @lru_cache(maxsize=4096)
 def _cut(layer: Layer, reduced: bool, graph: Graph) -> tuple[Layer | None, Mapping[str, Reads]]:
     """The layer by rows and what it reads. Both are compared by identity, so this remembers them for a search."""
+    if not countable(layer, graph):
+        return None, {}
     if reduced:
         assert layer.reduction is not None
         cut: Layer | None = replace(layer, calls=(layer.reduction.accumulate,))

@@ -12,22 +12,29 @@ from mcuc.errors import McucError
 from mcuc.ir import Graph, Node, Tensor, check
 from mcuc.ops._pool import PoolAttrs
 from mcuc.ops.reshape import ReshapeAttrs
-from mcuc.schedule.explore import explore
+from mcuc.schedule.explore import Explored, explore
 from mcuc.targets import Board, list_boards
 
 FACTORS = (0.875, 0.75, 0.5, 0.25)
 SHOWN = 3
+OTHER_STACK = 128  # bytes that the stack of another schedule may take more
 PER_CHANNEL = ("multiplier", "shift", "scale")
 
 
-def remedies(graph: Graph, board: Board, arena: int, total: int, rows_in: bool) -> list[str]:
+def remedies(explored: Explored, board: Board, arena: int, total: int, budget: int) -> list[str]:
     """The cheapest ways to an arena of `arena` bytes, in words with their planned figures: first what costs no
-    accuracy. total: bytes of SRAM that the model takes at least; rows_in: the input arrives by rows already."""
-    found = [*_rows_in(graph, board, arena)] if not rows_in else []
-    found += _first_that_fits("input", lambda f: with_input(graph, f), board, arena, _input_words)
-    found += _first_that_fits("width", lambda f: with_width(graph, f), board, arena, _width_words)
-    found += _other_board(board, total)
-    return found[:SHOWN] or ["a smaller model: neither a quarter of the channels nor of the resolution would fit"]
+    accuracy. total: bytes of SRAM that the model takes at least; budget: bytes allowed, of which the rest is taken by
+    stack and static data."""
+    graph, pushed = explored.ordered.graph, explored.candidates[0].pushed
+    room = arena - OTHER_STACK
+    found = [*_rows_in(graph, board, room)] if pushed is None else []
+    found += _first_that_fits(lambda f: with_input(graph, f), board, room, pushed, _input_words)
+    found += _first_that_fits(lambda f: with_width(graph, f), board, room, pushed, _width_words)
+    if budget >= board.sram_bytes:
+        found += _other_board(board, total)
+    else:
+        found.append(f"--budget {total}")
+    return found[:SHOWN]
 
 
 def _peak(graph: Graph, board: Board, pushed: str | None = None) -> int:
@@ -46,12 +53,16 @@ def _rows_in(graph: Graph, board: Board, arena: int) -> Iterator[str]:
 
 
 def _first_that_fits(
-    what: str, make: Callable[[float], Graph], board: Board, arena: int, words: Callable[[Graph, float], str]
+    make: Callable[[float], Graph],
+    board: Board,
+    arena: int,
+    pushed: str | None,
+    words: Callable[[Graph, float], str],
 ) -> Iterator[str]:
     for factor in FACTORS:
         try:
             smaller = make(factor)
-            peak = _peak(smaller, board)
+            peak = _peak(smaller, board, pushed)
         except (McucError, ValueError):
             return  # a layer that is made for this one size, such as a dense layer over an image
         if peak <= arena:
