@@ -2,11 +2,11 @@
 
     python benchmarks/random_streams.py --until 2000 [--batch 24] [--output FILE]
 
-A network and its schedule follow from a seed (tests/stream/random_chains.py, random_streams.py). Each plan is run on
-memory that knows its bytes (tests/stream/tagged.py); then the C runs in both buffer modes, compiled with strict warnings
-and with address and undefined behaviour sanitizers. For every fourth seed the same again with one buffer out of its
-place, where the executor finds no fault in it. The run goes on after the last seed in FILE; a seed that fails is
-recorded there, and the exit status is 1.
+A network and its schedule follow from a seed (tests/stream/random_chains.py, random_schedules.py). Each plan is run on
+memory that knows its bytes (tests/stream/tagged.py); then the C runs in both buffer modes, compiled with strict
+warnings and with address and undefined behaviour sanitizers. For every fourth seed the same again with one buffer out
+of its place, where the executor finds no fault in it. The run goes on after the last seed in FILE; a seed that fails
+is recorded there, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests" / folder) for folder in ("ops", "plan", "stream")]
+sys.path.extend(str(Path(__file__).resolve().parent.parent / "tests" / name) for name in ("ops", "plan", "stream"))
 
 from faults import moved
 from harness import run_reference, samples
 from random_chains import rolled
-from random_streams import random_schedule
+from random_schedules import random_schedule
 from tagged import execute
 from together import Part, build_together
 
@@ -41,6 +40,7 @@ from mcuc.ir import Graph
 from mcuc.plan import plan
 from mcuc.schedule import Schedule, Segment
 
+ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "random_streams.json"
 SAMPLES = 4  # of each network: all lowest, all highest, a narrow range, random
 SHIFTS = (-8, -4, 4, 8, -12, 12, -16, 16)
@@ -143,7 +143,8 @@ def run_batch(seeds: Sequence[int], total: dict[str, Any]) -> None:
             total["elements"] += compared
             total["differing"] += differing
             if differing:
-                total["failures"].append({"seed": label, "where": "outputs", "what": f"{differing} of {compared} differ"})
+                what = f"{differing} of {compared} differ"
+                total["failures"].append({"seed": label, "where": "outputs", "what": what})
 
 
 def load(path: Path) -> dict[str, Any]:

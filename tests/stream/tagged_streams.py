@@ -161,6 +161,7 @@ def _run_pass(m: Machine, s: Running, now: int) -> None:
         for j in firing:
             _run_member(m, s, j, 0)
             s.counters[j].rows += 1
+            _count(m, s, j)
     else:
         busy = True
         while busy:
@@ -173,12 +174,21 @@ def _run_pass(m: Machine, s: Running, now: int) -> None:
             moved = before != [(p.x, p.first) for p in s.counters]
             assert moved or not busy, f"a pass of the stream of {s.members[0].layer.node.name} makes no progress"
         for j in firing:
-            _next_row(s.counters[j], s.strip[j][0])
+            _next_row(m, s, j, s.strip[j][0])
 
 
-def _next_row(counters: Progress, begin: int) -> None:
+def _count(m: Machine, s: Running, j: int) -> None:
+    """The counters of a line are written."""
+    check(m, s.state, "the stream")
+    start = s.state.bytes - LINE * (len(s.number) - j)
+    write(m, part(s.arena, s.state.at, s.state.tags, start, start + LINE, "counters"), "the stream")
+
+
+def _next_row(m: Machine, s: Running, j: int, begin: int) -> None:
+    counters = s.counters[j]
     counters.rows += 1
     counters.x = counters.first = begin
+    _count(m, s, j)
 
 
 def _push_rows(m: Machine, s: Running) -> None:
@@ -198,10 +208,13 @@ def _push_rows(m: Machine, s: Running) -> None:
             if takes:
                 assert s.counters[s.number[name]].rows == r, f"row {r} of {name!r} is taken in at another's place"
                 s.counters[s.number[name]].x = line.width
+                _count(m, s, s.number[name])
             _run_pass(m, s, passes[done])
             if takes:
                 _keep_row(m, s)
             done += 1
+        check(m, s.state, "the stream")
+        write(m, part(s.arena, s.state.at, s.state.tags, 0, FEED, "counters"), "the stream")
 
 
 def _keep_row(m: Machine, s: Running) -> None:
@@ -213,7 +226,7 @@ def _keep_row(m: Machine, s: Running) -> None:
         check(m, _row_piece(m, s, name, counters.rows, *s.row), "the stream")
         slot = m.plan.lines[name] + counters.rows % line.slots * line.width * line.pixel_bytes
         write(m, _row_piece(m, s, name, counters.rows, s.arena, slot), "the stream")
-    _next_row(counters, 0)
+    _next_row(m, s, s.number[name], 0)
 
 
 def _row_piece(m: Machine, s: Running, name: str, r: int, memory: Memory, at: int) -> Piece:
@@ -261,6 +274,7 @@ def _run_member(m: Machine, s: Running, j: int, step: int) -> bool:
             check(m, piece, f"the trace of {who}")
     if step:
         counters.x = end
+        _count(m, s, j)
     return end < last
 
 
@@ -422,6 +436,7 @@ def _retire(m: Machine, s: Running, j: int, firing: Sequence[int]) -> None:
     for piece in _pixels(m, s, moved, name, y, free, counters.x):
         write(m, piece, who)
     counters.first = free
+    _count(m, s, j)
 
 
 def _common(reads: Sequence[Rows]) -> Columns | None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from random_chains import chains, rolled
 from random_networks import networks
-from random_streams import random_schedule
+from random_schedules import random_schedule
 from tagged import execute
 from together import Part, check_together
 

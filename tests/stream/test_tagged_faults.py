@@ -71,6 +71,14 @@ def test_what_a_stream_keeps_for_itself_is_not_where_its_counters_are(kind: str)
             assert refusal(SCHEDULES[kind], moved(placed, b.id, counters - placed.offsets[b.id])), b.id
 
 
+def test_counters_that_are_written_last_destroy_what_lies_under_them() -> None:
+    """The stream's last row over its counters: whoever reads the row finds the counters' last values."""
+    placed, (counters,) = PLANS["groups"], PLANS["groups"].state.values()
+    end = placed.offsets["slim"] + GRAPH.tensors["slim"].bytes
+    words = refusal(SCHEDULES["groups"], moved(placed, "wide:CONV_2D/state", end - 24 - counters))
+    assert "'counters of wide:CONV_2D' byte" in words and "reads 'slim' byte" in words
+
+
 def test_the_refusal_names_reader_tensor_byte_and_what_lies_there() -> None:
     """The convolution's output over its input, one row too early."""
     placed = moved(PLANS["layers"], "first", PLANS["layers"].offsets["image"] - PLANS["layers"].offsets["first"])
