@@ -1,4 +1,4 @@
-"""Corners of streams, each a network of a few layers, on tagged memory and in C. Random networks found them wrong once."""
+"""Corners of streams, each a network of a few layers, on tagged memory and in C: random networks found them wrong."""
 
 from __future__ import annotations
 
