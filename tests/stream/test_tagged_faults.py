@@ -14,6 +14,7 @@ from tagged import execute
 from together import check_together
 
 from mcuc.plan import Plan, plan
+from mcuc.plan.regions import Region
 from mcuc.schedule import Schedule, Segment, Stream
 from mcuc.schedule.stream import make_stream, members_of, stream_segment
 
@@ -46,6 +47,17 @@ def test_the_example_s_schedules_of_every_kind_are_right(kind: str) -> None:
     assert (stream is not None and bool(stream.steps)) == kind.endswith("columns")
     assert (stream is not None and bool(stream.group)) == (kind == "groups")
     assert (stream is not None and stream.pushed is not None) == kind.startswith("rows in")
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_the_example_s_schedules_over_two_regions_are_right(kind: str) -> None:
+    """Two thirds of the arena in the fast memory; a buffer taken for one of the other memory is noticed."""
+    regions = [Region("fast", PLANS[kind].arena * 2 // 3 & ~3), Region("slow", 1 << 16, cost=3.0)]
+    placed = plan(GRAPH, SCHEDULES[kind], fast=True, regions=regions)
+    assert placed.several and [a.name for a in placed.arenas] == ["fast", "slow"]
+    assert refusal(SCHEDULES[kind], placed) == ""
+    other = replace(placed, region={b: 1 - number for b, number in placed.region.items()})
+    assert refusal(SCHEDULES[kind], other)
 
 
 @pytest.mark.parametrize("kind", SCHEDULES)
