@@ -17,6 +17,7 @@ from mcuc import passes
 from mcuc.ir import Graph, Tensor, check
 from mcuc.plan import plan
 from mcuc.plan.accesses import accesses
+from mcuc.plan.regions import Region
 from mcuc.schedule import Schedule, Segment, Tiling
 from mcuc.schedule.explore import layers_of
 from mcuc.schedule.stream import make_stream, members_of, stream_segment
@@ -107,6 +108,18 @@ def test_outputs_that_are_written_while_rows_arrive_lie_in_the_work_bytes(tmp_pa
     schedule = stream_of(graph, 2, 0, x.name)
     assert plan(graph, schedule).work >= 2 * 60
     runs_right(graph, [schedule], tmp_path)
+
+
+def test_outputs_that_are_written_while_rows_arrive_are_where_dma_reaches() -> None:
+    """The caller may take them out of the arena, as any other output, though they count as work."""
+    net = Network((1, 6, 5, 2))
+    (x,) = net.values
+    a = net.step("RELU", x, x.shape)
+    graph = net.graph(a, net.step("MEAN", a, (1, 1, 1, 2), (1, 2), keepDims=True))
+    regions = [Region("fast", 400, dma=False), Region("slow", 400, cost=3.0)]
+    placed = plan(graph, stream_of(graph, 1, 0, x.name), regions=regions)
+    assert {placed.arenas[placed.arena_of(n)].name for n in graph.outputs} == {"slow"}
+    assert placed.arenas[placed.own_region[graph.nodes[0].name]].name == "fast"
 
 
 def test_a_copy_that_reshapes_reads_the_rows_of_its_output(tmp_path: Path) -> None:

@@ -146,7 +146,8 @@ def _in_regions(
     fast: bool,
 ) -> _Placed:
     reached = frozenset(r.name for r in regions if r.dma)
-    outside = [b.id for b in found.buffers if b.id in found.io | _push_buffers(schedule)]
+    ends = frozenset(found.storage[n] for n in (*graph.inputs, *graph.outputs) if n in found.storage)
+    outside = [b.id for b in found.buffers if b.id in ends | _push_buffers(schedule)]
     result = assign(
         found.buffers,
         traffic(graph, schedule, found),
