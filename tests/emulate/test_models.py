@@ -11,7 +11,7 @@ from mcuc import passes
 from mcuc.emulate.cortex_m import CortexM, Poke
 from mcuc.emulate.peripherals import Registers
 from mcuc.emulate.stack import bound_of
-from mcuc.pipeline import Request, build_image, emit, fit, load
+from mcuc.pipeline import Request, build_image, emit, explore, fit, load
 from mcuc.targets import load_board
 
 BOARDS = ("nucleo-g0b1re", "nucleo-f103rb", "nucleo-l4r5zi", "nucleo-f746zg", "nucleo-u575zi-q")
@@ -22,7 +22,9 @@ def test_keyword_model(name: str, shared_data: Path, cmemu: ModuleType, tmp_path
     request, board = Request(board=name), load_board(name)
     graph = load(shared_data / "models/kws_dscnn_int8.tflite", request.profile)
     graph = passes.check_supported(passes.optimize(graph))
-    schedule, plan = fit(graph, board, request.optimize, board.sram_bytes)
+    fitted = fit(explore(graph, board.chip, request.optimize).candidates, board.sram_bytes)
+    assert fitted is not None
+    graph, schedule, plan = fitted.graph, fitted.schedule, fitted.plan
     emitted = emit(graph, schedule, plan, "kws", "kws", board.chip.arena_align, 2048)
     elf = build_image(emitted, board, request, tmp_path).elf
 

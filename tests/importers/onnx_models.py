@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mcuc.importers import onnx as importer
@@ -189,6 +191,19 @@ def both(blob: bytes, count: int = 5, seed: int = 1) -> tuple[Graph, list[list[A
     return graph, wanted, got
 
 
+@cache
+def saturates() -> bool:
+    """The runtime's dot products of uint8 and int8 are not exact on this CPU: its AVX2 kernels add pairs in 16 bits
+    (VPMADDUBSW), those for VNNI in 32."""
+    ends = [helper.make_tensor_value_info("a", TensorProto.UINT8, [1, 8])]
+    out = [helper.make_tensor_value_info("y", TensorProto.INT32, [1, 4])]
+    b = helper.make_tensor("b", TensorProto.INT8, [8, 4], [127] * 32)
+    graph = helper.make_graph([helper.make_node("MatMulInteger", ["a", "b"], ["y"])], "probe", ends, out, [b])
+    blob = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
+    ((found,),) = oracle.onnxruntime(blob, [[np.full((1, 8), 255, np.uint8)]])
+    return bool((found != 8 * 255 * 127).any())
+
+
 def check_onnx(
     blob: bytes, count: int = 5, seed: int = 1, transposes: int = 0, steps: int = 0, share: float = 0.0
 ) -> Graph:
@@ -201,6 +216,8 @@ def check_onnx(
             )
             difference = np.abs(a.astype(int) - b.astype(int))
             wrong = np.flatnonzero(difference)
+            if difference.max(initial=0) > steps and saturates():
+                pytest.skip("ONNX Runtime saturates 16-bit sums of products on this CPU (no VNNI): no oracle here")
             assert wrong.size <= share * a.size and difference.max(initial=0) <= steps, (
                 f"sample {sample} output {i}: {wrong.size} of {a.size} differ, by up to {difference.max()}, first at "
                 f"{wrong[:1]}: runtime {a.reshape(-1)[wrong[:1]]}, reference {b.reshape(-1)[wrong[:1]]}\n{graph}"
