@@ -1,7 +1,7 @@
 """Absolute value, element by element: the skeleton of an operator. Copy the folder and replace, top to bottom.
 
 It works and is tested, but no list names it: an operator exists once its folder's name stands in mcuc.ops.NAMES.
-Keep the order of this file: attributes, infer, reference, cost, lower, limits, OPERATOR. What only a file format
+Keep the order of this file: attributes, infer, reference, cost, lower, limits, reduction, OPERATOR. What only a file format
 knows stands in tflite.py and onnx.py; leave a file out where the format has no such operator.
 """
 
@@ -61,6 +61,11 @@ def has_elements(node: Node, graph: Graph) -> str | None:
     return None if tensor.elements else f"tensor {tensor.name!r} has shape {tensor.shape}"
 
 
+def reduction(node: Node, graph: Graph) -> tuple[Call, Call] | None:
+    """Only for averages over a whole image (see ops/mean): the calls that add a row to sums, and that finish."""
+    return None
+
+
 OPERATOR = Operator(
     name="_template",  # the folder's name
     summary="absolute value",
@@ -77,4 +82,5 @@ OPERATOR = Operator(
     to_onnx=to_onnx,
     in_place=True,  # output element i needs input element i only, so it may lie over a dying input
     alias=False,  # True: the output is the input's bytes and nothing is computed (see ops/reshape)
+    reduction=reduction,  # leave it out where the operator is no average
 )
