@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from mcuc import passes
 from mcuc.emulate import host
 from mcuc.importers import load
-from mcuc.pipeline import Request, compile_file
+from mcuc.pipeline import compile_file
+from mcuc.request import Request
 from mcuc.schedule.explore import explore
 from mcuc.targets import load_board
 from mcuc.tradeoff import build_point

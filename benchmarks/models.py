@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from mcuc.emulate import host
 from mcuc.emulate.cortex_m import CortexM
 from mcuc.ir import Array, Graph
-from mcuc.pipeline import Compiled, Request, compile_file
+from mcuc.pipeline import Compiled, compile_file
+from mcuc.request import Request
 from mcuc.verify import oracle
 from mcuc.verify.compare import emulated
 from mcuc.verify.samples import quantized

@@ -11,8 +11,9 @@ from mcuc.errors import McucError
 
 if TYPE_CHECKING:
     from mcuc.api import build, compile
-    from mcuc.pipeline import Compiled, Request
+    from mcuc.pipeline import Compiled
     from mcuc.report.types import Report
+    from mcuc.request import Request
 
 __version__ = "0.1.0"
 __all__ = ["Compiled", "McucError", "Report", "Request", "__version__", "build", "compile"]
@@ -20,7 +21,7 @@ __all__ = ["Compiled", "McucError", "Report", "Request", "__version__", "build",
 _HOMES = {
     "Compiled": "mcuc.pipeline",
     "Report": "mcuc.report.types",
-    "Request": "mcuc.pipeline",
+    "Request": "mcuc.request",
     "build": "mcuc.api",
     "compile": "mcuc.api",
 }

@@ -13,8 +13,9 @@ from mcuc import passes, pipeline
 from mcuc.checking import Checked, check_file
 from mcuc.emit.deliver import os_errors
 from mcuc.errors import McucError
-from mcuc.pipeline import DEFAULT_BOARD, Compiled, Progress, Request, quiet
+from mcuc.pipeline import Compiled, Progress, quiet
 from mcuc.report.types import Report
+from mcuc.request import DEFAULT_BOARD, Request
 from mcuc.sizes import parse_size
 from mcuc.toolchain import Optimize
 from mcuc.tradeoff import Tradeoff, tradeoff

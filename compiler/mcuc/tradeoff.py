@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcuc import passes
+from mcuc.choice import pushed_input
 from mcuc.emit.deliver import os_errors
 from mcuc.emit.model import emit
 from mcuc.emit.names import identifier
@@ -16,8 +17,9 @@ from mcuc.emulate.cycles import stream_cycles
 from mcuc.errors import McucError
 from mcuc.importers import load
 from mcuc.ir import Graph
-from mcuc.pipeline import DEFAULT_STACK, Progress, Request, beside_arena, build_image, pushed_input, quiet
+from mcuc.pipeline import DEFAULT_STACK, Progress, beside_arena, build_image, quiet
 from mcuc.plan import plan
+from mcuc.request import Request
 from mcuc.schedule import Segment
 from mcuc.schedule.explore import Candidate, explore
 from mcuc.targets import Board, load_board

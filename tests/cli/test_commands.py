@@ -19,8 +19,8 @@ from mcuc.emulate import cortex_m, host
 from mcuc.emulate.audit import Audit, Finding
 from mcuc.errors import McucError
 from mcuc.ir import Graph
-from mcuc.pipeline import DEFAULT_BOARD, Request
 from mcuc.report.json import from_json
+from mcuc.request import DEFAULT_BOARD, Request
 from mcuc.verify import reference
 
 DELIVERED = {"firmware.elf", "report.json", "report.html", "manifest.json", "mcuc_dot.h", "mcuc_math.h", "mcuc_port.h"}

@@ -15,7 +15,8 @@ from mcuc.emit.model import Emitted
 from mcuc.emulate import host
 from mcuc.emulate.cortex_m import CortexM
 from mcuc.ir import Graph, check
-from mcuc.pipeline import Request, build_image
+from mcuc.pipeline import build_image
+from mcuc.request import Request
 from mcuc.targets import load_board
 from mcuc.verify.answers import check_answers
 from mcuc.verify.compare import (

@@ -8,10 +8,15 @@ from types import ModuleType
 import pytest
 
 from mcuc import passes
+from mcuc.emit.model import emit
 from mcuc.emulate.cortex_m import CortexM, Poke
 from mcuc.emulate.peripherals import Registers
 from mcuc.emulate.stack import bound_of
-from mcuc.pipeline import Request, build_image, emit, explore, fit, load
+from mcuc.importers import load
+from mcuc.pipeline import build_image
+from mcuc.request import Request
+from mcuc.schedule.explore import explore
+from mcuc.schedule.fit import fit
 from mcuc.targets import load_board
 
 BOARDS = ("nucleo-g0b1re", "nucleo-f103rb", "nucleo-l4r5zi", "nucleo-f746zg", "nucleo-u575zi-q")

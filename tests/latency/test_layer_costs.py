@@ -18,8 +18,9 @@ from mcuc.emulate.cortex_m import CortexM, EmulatedRun
 from mcuc.ir import Graph
 from mcuc.latency import emulated as latency
 from mcuc.latency.emulated import LayerCost, layer_costs, network_cost
-from mcuc.pipeline import Request, build_image
+from mcuc.pipeline import build_image
 from mcuc.plan import plan
+from mcuc.request import Request
 from mcuc.schedule import Layer, Schedule, Tiling
 from mcuc.schedule.explore import layer_by_layer
 from mcuc.targets import load_board

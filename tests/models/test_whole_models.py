@@ -15,7 +15,8 @@ import pytest
 from mcuc.emulate import host
 from mcuc.emulate.cortex_m import CortexM
 from mcuc.ir import Array
-from mcuc.pipeline import Compiled, Request, compile_file
+from mcuc.pipeline import Compiled, compile_file
+from mcuc.request import Request
 from mcuc.targets import load_board
 from mcuc.verify import oracle
 from mcuc.verify.compare import emulated

@@ -39,8 +39,9 @@ from mcuc.emulate.cortex_m import CortexM
 from mcuc.ir import Array, Graph, Node, Tensor, check
 from mcuc.kernels._base import Call, Rows
 from mcuc.passes.fold_zero_points import fold_zero_points
-from mcuc.pipeline import Request, build_image
+from mcuc.pipeline import build_image
 from mcuc.plan import Plan, plan
+from mcuc.request import Request
 from mcuc.schedule import Layer, Schedule, Segment, Tiling
 from mcuc.schedule.explore import explore, layer_by_layer, layers_of
 from mcuc.schedule.lives import lives_of, needed_whole

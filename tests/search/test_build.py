@@ -23,7 +23,7 @@ from mcuc.data.npz import read_arrays, write_npz
 from mcuc.emulate import host
 from mcuc.errors import McucError
 from mcuc.importers import load
-from mcuc.pipeline import Request
+from mcuc.request import Request
 from mcuc.search import build as road
 from mcuc.search import cost
 from mcuc.search.build import REUSED, BuildRequest, Built, as_int8, build, mirrors

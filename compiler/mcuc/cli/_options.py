@@ -13,7 +13,7 @@ from mcuc import sizes
 from mcuc.errors import McucError
 
 _T = TypeVar("_T")
-DEFAULT_BOARD = "nucleo-f746zg"  # mcuc.pipeline.DEFAULT_BOARD, which takes long to import
+DEFAULT_BOARD = "nucleo-f746zg"  # mcuc.request.DEFAULT_BOARD, which takes long to import
 
 
 class Optimize(StrEnum):

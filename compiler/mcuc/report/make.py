@@ -24,7 +24,8 @@ from mcuc.verify.answers import Answers
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mcuc.pipeline import Extra, Request
+    from mcuc.pipeline import Extra
+    from mcuc.request import Request
 
 EVIDENCE = {
     "sram": "planned; stack emulated and bounded statically",

@@ -14,10 +14,11 @@ from mcuc.errors import McucError
 from mcuc.exporters import onnx as onnx_exporter
 from mcuc.exporters import tflite as tflite_exporter
 from mcuc.ir import Array, Graph
-from mcuc.pipeline import Compiled, Extra, Labelled, Request, compile_graph
+from mcuc.pipeline import Compiled, Extra, Labelled, compile_graph
 from mcuc.quantize.calibrate import forward
 from mcuc.quantize.ptq import Quantized, quantize
 from mcuc.report.types import ParetoPoint
+from mcuc.request import Request
 from mcuc.search.cost import cost_function, rules, warm_up
 from mcuc.search.effort import effort_named
 from mcuc.search.pareto import Constraints

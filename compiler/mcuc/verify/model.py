@@ -9,7 +9,8 @@ from pathlib import Path
 from mcuc.emulate import host
 from mcuc.emulate.cortex_m import CortexM
 from mcuc.ir import Array
-from mcuc.pipeline import Compiled, Progress, Request, build_image
+from mcuc.pipeline import Compiled, Progress, build_image
+from mcuc.request import Request
 from mcuc.targets import load_board
 from mcuc.verify import outside
 from mcuc.verify.compare import (
