@@ -31,13 +31,14 @@ class CheckedNode:
 @dataclass(frozen=True)
 class Checked:
     """A model judged for a board's core. nodes: after the passes, with those that were refused in the file's order.
-    problems: of the model as a whole."""
+    problems: of the model as a whole. notes: what the passes and the importer have to say of it."""
 
     model: str
     board: str
     core: str
     nodes: tuple[CheckedNode, ...]
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def supported(self) -> bool:
@@ -50,15 +51,17 @@ def check_file(path: Path, board_name: str) -> Checked:
     found = survey(path)
     nodes: list[CheckedNode] = []
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     if found.graph is not None:
         try:
             graph = passes.optimize(found.graph)
+            notes = graph.notes
             nodes = _judged(graph, board)
             problems = () if found.refused or any(n.problem for n in nodes) else _whole(graph)
         except McucError as error:
             problems = () if found.refused else (str(error),)
             nodes = [CheckedNode(n.name, n.op, n.outputs[0], why="not judged") for n in found.graph.nodes]
-    return Checked(path.name, board.name, board.chip.core, _merged(nodes, found), problems)
+    return Checked(path.name, board.name, board.chip.core, _merged(nodes, found), problems, notes)
 
 
 def _judged(graph: Graph, board: Board) -> list[CheckedNode]:

@@ -144,6 +144,12 @@ def test_check_names_a_kernel_for_every_node(run: Run, model: Path) -> None:
     assert all(node["kernels"] or node["why"] for node in found["nodes"])
 
 
+@pytest.mark.shared
+def test_check_says_what_dead_channels_save(run: Run, shared_data: Path) -> None:
+    done = run("check", shared_data / "models" / "vww96_int8.tflite")
+    assert done.code == 0 and "MACs 7,489,664 -> 3,727,313" in " ".join(done.out.split())
+
+
 def test_check_lists_every_unsupported_node(run: Run, models: Path) -> None:
     done = run("check", models / "unsupported.tflite", "--json")
     found = json.loads(done.out)

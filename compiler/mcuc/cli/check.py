@@ -56,4 +56,5 @@ def _show_table(found: Checked) -> None:
         remark = Text(n.problem, style="red") if n.problem else Text(n.why)
         table.add_row(Text(n.name), n.op, "no" if n.problem else "+".join(n.kernels) or "none", remark)
     advice = dict.fromkeys(n.try_this for n in found.nodes if n.try_this)
-    show(table, *(Text(p, style="red") for p in found.problems), *(Text(f"try: {a}") for a in advice))
+    below = [*(f"try: {a}" for a in advice), *(f"note: {n}" for n in found.notes)]
+    show(table, *(Text(p, style="red") for p in found.problems), *map(Text, below))

@@ -26,6 +26,7 @@ from mcuc.emulate.cortex_m import CortexM
 from mcuc.ir import DType, Graph, Tensor
 from mcuc.plan import Plan
 from mcuc.schedule import Layer, Schedule, Segment
+from mcuc.schedule.views import spread
 from mcuc.targets import Board
 from mcuc.toolchain import Optimize, build_firmware, find, runtime_folder
 
@@ -205,7 +206,8 @@ def _stacked_plan(graph: Graph, layer: Layer) -> Plan:
     at = 0
     for name in (*graph.runtime_inputs(layer.node), *layer.node.outputs):
         tensors[name] = at
-        at += (graph.tensors[name].bytes + 3) & ~3
+        pitch = layer.pitch if name in layer.node.outputs else 0
+        at += (spread(graph.tensors[name], pitch) + 3) & ~3
     arena = max(4, at + layer.scratch)
     for name in (*graph.inputs, *graph.outputs):
         tensors.setdefault(name, 0)
