@@ -35,6 +35,17 @@ static inline int32_t mcuc_requant_single(int32_t acc, int32_t multiplier, int32
     return (int32_t)(((int64_t)acc * multiplier + ((int64_t)1 << (30 - shift))) >> (31 - shift));
 }
 
+/* acc + a * b; compilers that know a to be short make four instructions of SMLAL's one. */
+static inline int64_t mcuc_smlal(int64_t acc, int32_t a, int32_t b)
+{
+#if defined(__thumb2__)
+    __asm__("smlal %Q0, %R0, %1, %2" : "+r"(acc) : "r"(a), "r"(b));
+    return acc;
+#else
+    return acc + (int64_t)a * b;
+#endif
+}
+
 static inline int8_t mcuc_clamp(int32_t v, int32_t low, int32_t high)
 {
     return (int8_t)(v < low ? low : (v > high ? high : v));

@@ -23,7 +23,8 @@ from mcuc.report.json import from_json
 from mcuc.request import DEFAULT_BOARD, Request
 from mcuc.verify import reference
 
-DELIVERED = {"firmware.elf", "report.json", "report.html", "manifest.json", "mcuc_dot.h", "mcuc_math.h", "mcuc_port.h"}
+DELIVERED = {"firmware.elf", "report.json", "report.html", "manifest.json", "mcuc_dot.h", "mcuc_dsp.h", "mcuc_math.h",
+             "mcuc_port.h"}
 DELIVERED |= {"mcuc_stream.h", "memory.svg"}
 
 
@@ -96,7 +97,7 @@ def test_compile_with_gcc(run: Run, model: Path) -> None:
 
 
 def test_a_wrong_program_is_found_and_its_layer_named(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One weight of the depthwise layer is wrong in the C that the host compiles: compile and verify exit 1."""
+    """A bias of the depthwise layer is wrong in the C that the host compiles: compile and verify exit 1."""
     real = host.build
 
     def build(emitted, graph, folder, **flags):  # type: ignore[no-untyped-def]
@@ -104,7 +105,7 @@ def test_a_wrong_program_is_found_and_its_layer_named(run: Run, model: Path, mon
         name = next(n for n in wrong if n.endswith("_weights.c"))
         head, brace, tail = _depthwise_table(wrong[name])
         first, comma, rest = tail.partition(",")
-        wrong[name] = f"{head}{brace}{int(first) ^ 64}{comma}{rest}"
+        wrong[name] = f"{head}{brace}{int(first) ^ 1 << 18}{comma}{rest}"
         return real(replace(emitted, files=wrong), graph, folder, **flags)
 
     monkeypatch.setattr(host, "build", build)
@@ -119,7 +120,7 @@ def test_a_wrong_program_is_found_and_its_layer_named(run: Run, model: Path, mon
 
 def _depthwise_table(text: str) -> tuple[str, str, str]:
     """The text before, and behind, the opening brace of the second layer's weights."""
-    opening = text.index("{", text.index("_l01_weights[54] = "))
+    opening = text.index("{", text.index("_l01_weights["))
     return text[:opening], "{", text[opening + 1 :].lstrip()
 
 

@@ -113,8 +113,10 @@ def test_a_layer_in_place_is_named_too(tmp_path: Path) -> None:
     chain = made(check(Graph("net", "tflite", tensors, tuple(nodes), ("x",), ("y",))))
     assert chain.plan.tensors["a"] == chain.plan.tensors["b"] == chain.plan.tensors["c"]
     source = chain.emitted.files["net.c"]
-    constant = re.findall(r"_k1_binary.*?mcuc_clamp\(mcuc_requant\(acc, (\d+),", source, re.S)[0]
-    files = {**chain.emitted.files, "net.c": source.replace(constant, str(int(constant) // 2), 1)}
+    function = re.findall(r"_k1_binary\(.*?^}", source, re.S | re.M)[0]
+    weight = re.findall(r"\* (\d{3,}) \+", function)[0]
+    wrong = function.replace(f"* {weight} +", f"* {int(weight) // 2} +")
+    files = {**chain.emitted.files, "net.c": source.replace(function, wrong)}
     bad, sample = replace(chain.emitted, files=files), samples(chain.graph, 4)[3]
     assert first_difference_host(chain.graph, chain.schedule, bad, sample, tmp_path) == "b, tensor 'b'"
 

@@ -70,7 +70,7 @@ def test_golden_c_computes_the_reference(name: str, tmp_path: Path) -> None:
 
 def test_golden_c_stays_small() -> None:
     lines = [len(p.read_text(encoding="utf-8").splitlines()) for p in HERE.glob("*/*.[ch]")]
-    assert len(lines) == 12 and max(lines) <= 450 and sum(lines) <= 1800
+    assert len(lines) == 12 and max(lines) <= 900 and sum(lines) <= 2800
 
 
 @pytest.fixture(scope="module")

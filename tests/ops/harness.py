@@ -16,17 +16,22 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from mcuc import ops, passes
+from mcuc import kernels, ops, passes
 from mcuc.emit.model import emit
 from mcuc.emulate import host
+from mcuc.emulate.cortex_m import CortexM
 from mcuc.exporters import tflite as exporter
 from mcuc.importers import tflite as importer
 from mcuc.ir import Array, DType, Graph, Node, Quant, Tensor, check
 from mcuc.ops._base import Imported
+from mcuc.pipeline import build_image
 from mcuc.plan import plan
-from mcuc.schedule import Tiling
+from mcuc.request import Request
+from mcuc.schedule import Schedule, Segment, Tiling
 from mcuc.schedule.explore import layer_by_layer
+from mcuc.targets import load_board
 from mcuc.verify import oracle, reference
+from mcuc.verify.compare import emulated
 
 RNG = np.random.default_rng
 _OPTIONS = {"AVERAGE_POOL_2D": "Pool2D", "MAX_POOL_2D": "Pool2D", "MEAN": "Reducer", "CONV_2D": "Conv2D",
@@ -173,6 +178,7 @@ def check_uint8(graph: Graph, count: int = 6, seed: int = 0) -> Graph:
 
 TILINGS = {"1-pixel": Tiling(columns=1), "1-row": Tiling(), "channel-block": Tiling(channels=3),
            "pixel-and-channel": Tiling(columns=2, channels=5)}
+M4 = load_board("mps2-an386").chip
 STRICT = ("-O0", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 
 
@@ -192,8 +198,24 @@ def merged(graphs: Sequence[Graph]) -> Graph:
                        tuple(f"g{i}/{n}" for i, g in enumerate(graphs) for n in g.outputs)))
 
 
+def ranked(graph: Graph, rank: int | None, tiling: Tiling) -> Schedule:
+    """Every layer whole, each call with the rank-th of the kernels that apply on a Cortex-M4, or with the last one; the
+    portable one for None."""
+    if rank is None:
+        return layer_by_layer(graph, None, tiling)
+    layers = []
+    for layer in layer_by_layer(graph, M4, tiling).layers:
+        calls = []
+        for call, _ in layer.calls:
+            fit = [k for k in kernels.get(call.family).kernels if k.applies(call, M4) is None]
+            calls.append((call, fit[min(rank, len(fit) - 1)]))
+        layers.append(replace(layer, calls=tuple(calls), scratch=max((k.scratch(c) for c, k in calls), default=0)))
+    return Schedule(Segment("layers", tuple(layers)))
+
+
 def check_c(graphs: Sequence[Graph], folder: Path, count: int = 4, seed: int = 0, optimize: bool = False) -> None:
-    """The generated C of all cases, through every tiling, equals the reference; warnings are errors, sanitizers on.
+    """The generated C of all cases equals the reference: every kernel that applies, the portable ones and the first for
+    the DSP extension in every tiling, with warnings as errors and sanitizers on; then on an emulated Cortex-M4.
 
     optimize: run the passes first (convolutions need their zero points folded).
     """
@@ -201,11 +223,32 @@ def check_c(graphs: Sequence[Graph], folder: Path, count: int = 4, seed: int = 0
     inputs = samples(whole, count, seed)
     expected = run_reference(whole, inputs)
     lowered = passes.optimize(whole) if optimize else whole
-    for who, tiling in TILINGS.items():
-        schedule = layer_by_layer(lowered, None, tiling)
-        emitted = emit(lowered, schedule, plan(lowered, schedule), "case", "test", 16, 1024)
-        model = host.build(emitted, lowered, folder / who, sanitize=True, emulate_dsp=who == "1-row",
+    ways = [(rank, who) for rank in (None, 0) for who in TILINGS] + [(1, "1-row"), (1, "pixel-and-channel")]
+    known: set[tuple[str, ...]] = set()
+    for rank, who in ways:
+        schedule = ranked(lowered, rank, TILINGS[who])
+        ids = (who, *(k.id for layer in schedule.layers for _, k in layer.calls))
+        if ids in known:
+            continue
+        known.add(ids)
+        placed = plan(lowered, schedule)
+        emitted = emit(lowered, schedule, placed, "case", "test", 16, 1024)
+        model = host.build(emitted, lowered, folder / f"{rank}-{who}", sanitize=True, emulate_dsp=who == "1-row",
                            extra_flags=STRICT)
         found = host.run(model, inputs).outputs
         actual = [[out[n] for out in found] for n in range(len(inputs))]
-        assert_equal(expected, actual, f"C, {who}")
+        assert_equal(expected, actual, f"C, {who}, kernels of rank {rank}")
+        if rank is not None and who != "1-pixel":
+            check_emulated(lowered, schedule, inputs[-1], expected[-1], folder / f"{rank}-{who}-m4")
+
+
+def check_emulated(graph: Graph, schedule: Schedule, sample: Sequence[Array], expected: Sequence[Array],
+                   folder: Path) -> None:
+    """The generated C on an emulated Cortex-M4 equals the reference; the audit finds nothing."""
+    board = load_board("mps2-an386")
+    placed = plan(graph, schedule)
+    emitted = emit(graph, schedule, placed, "case", "test", board.chip.arena_align, 1024)
+    image = build_image(emitted, board, Request(), folder)
+    outs, run = emulated(CortexM(image.elf, board.chip, emitted.symbols), graph, placed, sample, audit=True)
+    assert_equal([expected], [[out[0] for out in outs]], "C on an emulated Cortex-M4")
+    assert run.audit is not None and not run.audit.findings

@@ -248,6 +248,9 @@ def _run_member(m: Machine, s: Running, j: int, step: int) -> bool:
     if step:
         x = counters.x
         end = min(x + step, last, *(_reachable(m, s, j, name, y) for name in member.inside))
+        pixels = max(kernel.pixels for _, kernel in layer.calls)
+        if end < last and end > x:
+            end -= (end - x) % pixels
         if end <= x:
             return x < last
     calls = layer.calls

@@ -26,10 +26,17 @@ class KernelPool:
 
     def symbol(self, call: Call, kernel: Kernel) -> str:
         """The C function that runs the call's kernel."""
-        args = "".join(f", const {t.ctype} *{t.name}" for t in call.tables)
-        text = render(kernel.template, fn="@FN@", table_args=args, **{**call.params, **kernel.context(call)})
+        args = "".join(f", const {t.ctype} *{t.name}" for t in kernel.tables(call))
+        shared = {
+            name: self._named(render(template, fn="@FN@", **values), f"{call.family}_{name}")
+            for name, (template, values) in kernel.helpers(call).items()
+        }
+        values = {**call.params, **kernel.context(call), **shared}
+        return self._named(render(kernel.template, fn="@FN@", table_args=args, **values), call.family)
+
+    def _named(self, text: str, what: str) -> str:
         if text not in self.found:
-            self.found[text] = f"{self.prefix}_k{len(self.found)}_{call.family}"
+            self.found[text] = f"{self.prefix}_k{len(self.found)}_{what}"
         return self.found[text]
 
     def bodies(self) -> list[str]:
@@ -113,7 +120,7 @@ def _call(
         "out_stride": call.out_stride,
         "offset": f"{call.out_offset} + " if call.out_offset else "",
         "scratch": "scratch" if kernel.scratch(call) else "NULL",
-        "tables": "".join(f", {tables.symbol(t, place)}" for t in call.tables),
+        "tables": "".join(f", {tables.symbol(t, place)}" for t in kernel.tables(call)),
     }
 
 

@@ -106,7 +106,7 @@ def member_function(j: int, member: Member, step: int, place: Place) -> tuple[st
                 "out_stride": call.out_stride if member.sink or not grouped else grouped.group,
                 "channels": "c, c_end" if grouped else f"0, {call.channels}",
                 "scratch": scratch,
-                "tables": "".join(f", {place.tables.symbol(t, spot)}" for t in call.tables),
+                "tables": "".join(f", {place.tables.symbol(t, spot)}" for t in kernel.tables(call)),
             }
         )
     finish = None
@@ -124,6 +124,7 @@ def member_function(j: int, member: Member, step: int, place: Place) -> tuple[st
         index=j,
         number=place.number + j,
         step=step,
+        together=member.together,
         height=member.height,
         width=member.width,
         part="".join(f", {kind}{name}" for kind, name in place.part),
@@ -155,7 +156,7 @@ def _finish(call: Call, kernel: Kernel, where: str, place: Place) -> dict[str, A
         "out_stride": call.out_stride,
         "width": call.width,
         "channels": call.channels,
-        "tables": "".join(f", {place.tables.symbol(t, where + '_f')}" for t in call.tables),
+        "tables": "".join(f", {place.tables.symbol(t, where + '_f')}" for t in kernel.tables(call)),
     }
 
 

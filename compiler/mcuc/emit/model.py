@@ -21,7 +21,7 @@ from mcuc.plan import Plan
 from mcuc.schedule import Layer, Schedule
 
 RUNTIME_VERSION = 1
-RUNTIME_HEADERS = ("mcuc_dot.h", "mcuc_math.h", "mcuc_port.h", "mcuc_stream.h")
+RUNTIME_HEADERS = ("mcuc_dot.h", "mcuc_dsp.h", "mcuc_math.h", "mcuc_port.h", "mcuc_stream.h")
 _CTYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
 
 

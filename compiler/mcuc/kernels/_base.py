@@ -99,6 +99,16 @@ class No:
     reason: str
 
 
+def as_lowered(call: Call) -> tuple[Table, ...]:
+    """The tables of the call as it was lowered."""
+    return call.tables
+
+
+def no_helpers(call: Call) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
+    """No functions besides the kernel's own."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Kernel:
     """A variant of a family: a template with the reasons it may be used for and the scratch it needs.
@@ -106,6 +116,9 @@ class Kernel:
     applies(call, chip): None when it applies, else No(reason). scratch(call): bytes, 4-aligned.
     context(call): the values that the template names, computed from the call. in_place: the output may be the input.
     in_order: columns are computed one after the other, each from its own inputs before it is written.
+    tables(call): the constants as the kernel reads them. helpers(call): name -> (template, values) of functions that
+    kernels share; the kernel's template finds each function's C name under that name. pixels: output columns that it
+    computes at once; a column left over costs almost as much. per_mac: instructions a MAC, about, on a Cortex-M4.
     """
 
     id: str
@@ -115,11 +128,15 @@ class Kernel:
     context: Callable[[Call], Mapping[str, Any]]
     in_place: bool = False
     in_order: bool = True
+    tables: Callable[[Call], tuple[Table, ...]] = as_lowered
+    helpers: Callable[[Call], Mapping[str, tuple[str, Mapping[str, Any]]]] = no_helpers
+    pixels: int = 1
+    per_mac: float = 0.0
 
 
 @dataclass(frozen=True)
 class Family:
-    """An access pattern: kernels in order of preference; the last one always applies."""
+    """An access pattern: kernels in order of preference; to every call one of them applies on every chip."""
 
     name: str
     kernels: tuple[Kernel, ...]

@@ -34,6 +34,8 @@ BATCH = 24  # layers in one measuring firmware
 # The emulator cuts blocks at its pages, and a dual-issue core's cost of a block depends on where it is cut: functions
 # that begin with a page are cut alike wherever they lie. (GNU as aligns Thumb code to 64 bytes at most.)
 PAGE = 1024
+# A function's name and body in generated C; among its parameters no second level of parentheses.
+_FUNCTION = re.compile(r"^[^\n;]*?\b(\w+)\((?:[^();{]|\([^();{]*\))*\)\n\{\n(.*?)^\}$", re.M | re.S)
 
 
 @dataclass(frozen=True)
@@ -173,9 +175,13 @@ def _main(names: Sequence[str], arena: int, align: int) -> str:
 
 
 def _code(size: Mapping[str, int], source: str, name: str, symbol: str) -> int:
-    """Bytes of a layer's function and of the kernels that it names and that were not inlined into it."""
-    body = source.split(f"static void {symbol}(")[1].split("\n}\n")[0]
-    kernels = set(re.findall(rf"\b{name}_k\d+_\w+", body))
+    """Bytes of a layer's function and of the kernels that it names, and they, and that were not inlined into it."""
+    bodies = {found[1]: found[2] for found in _FUNCTION.finditer(source)}
+    kernels, todo = set[str](), [symbol]
+    while todo:
+        named = set(re.findall(rf"\b{name}_k\d+_\w+", bodies[todo.pop()])) & bodies.keys()
+        todo += named - kernels
+        kernels |= named
     return size.get(symbol, 0) + sum(
         n for f, n in size.items() if f.split(".")[0] in kernels or any(f == f"{k}_patch" for k in kernels)
     )

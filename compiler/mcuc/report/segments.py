@@ -12,7 +12,7 @@ from mcuc.schedule import Layer, Schedule, Segment, Stream, Tiling
 from mcuc.schedule.explore import layer_by_layer
 from mcuc.schedule.members import Member
 from mcuc.schedule.stream import segment_members
-from mcuc.schedule.windows import reachable
+from mcuc.schedule.windows import advanced, reachable
 from mcuc.targets import Chip
 
 
@@ -73,9 +73,9 @@ def _read_alone(layer: Layer) -> int:
         return 0
     columns = layer.tiling.columns
     total = 0
-    for call, _ in layer.calls:
+    for call, kernel in layer.calls:
         blocks = -(-call.width // columns) if 0 < columns < call.width else 1
-        total += call.height * blocks * sum(table.bytes for table in call.tables)
+        total += call.height * blocks * sum(table.bytes for table in kernel.tables(call))
     return total
 
 
@@ -142,6 +142,7 @@ def _runs_of_strip(
             end = min(strip[j][1], x[j] + stream.steps[j])
             for i in waits[j]:
                 end = min(end, reachable(x[i], members[i].width, m.inside[members[i].output].columns, m.width))
+            end = advanced(x[j], end, strip[j][1], m.together)
             if end > x[j]:
                 x[j] = end
                 runs[j] += 1

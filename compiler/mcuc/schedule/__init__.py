@@ -54,7 +54,7 @@ class Layer:
     @property
     def table_bytes(self) -> int:
         """Weights and constants that the layer reads, in bytes."""
-        return sum(table.bytes for call, _ in self.calls for table in call.tables)
+        return sum(table.bytes for call, kernel in self.calls for table in kernel.tables(call))
 
 
 @dataclass(frozen=True)

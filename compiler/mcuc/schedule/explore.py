@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mcuc import ops
@@ -13,7 +13,6 @@ from mcuc.schedule import Layer, Schedule, Segment, Tiling
 from mcuc.schedule.order import Ordered, order
 from mcuc.schedule.partition import Partition, schedule_of
 from mcuc.schedule.select import select
-from mcuc.schedule.units import PER_MAC
 from mcuc.schedule.variants import front_of_both
 from mcuc.schedule.views import without_copies
 from mcuc.targets import Chip
@@ -71,19 +70,47 @@ def explore(graph: Graph, chip: Chip | None, goal: str, pushed: str | None = Non
     ordered = order(graph)
     graph = ordered.graph
     layers = layers_of(graph, chip, Tiling())
-    found = front_of_both(layers, without_copies(layers, graph, pushed), graph, pushed)
-    candidates = tuple(Candidate(partition, chosen, graph, pushed) for partition, chosen in found)
+    candidates = _candidates(layers, graph, pushed)
+    small = layers_of(graph, chip, Tiling(), small=True)
+    if _kernels(small) != _kernels(layers):
+        more = sum(_per_mac(b) * b.macs - _per_mac(a) * a.macs for a, b in zip(layers, small, strict=True))
+        slower = [
+            replace(c, partition=replace(c.partition, cost=c.cost + more)) for c in _candidates(small, graph, pushed)
+        ]
+        candidates = _falling([*candidates, *slower])
     if not candidates:
         assert pushed is not None
         raise _not_by_rows(graph, layers, pushed)
     if goal == "sram":
         return Explored(candidates[::-1], ordered)
     if goal == "balanced":
-        base = sum(PER_MAC.get(layer.calls[0][0].family, 0.0) * layer.macs for layer in layers if layer.calls)
+        base = sum(_per_mac(layer) * layer.macs for layer in layers)
         allowed = candidates[0].cost + BALANCED_SHARE * base
         cheap = sum(c.cost <= allowed for c in candidates)
         return Explored(candidates[max(0, cheap - 1) :], ordered)
     return Explored(candidates, ordered)
+
+
+def _candidates(layers: tuple[Layer, ...], graph: Graph, pushed: str | None) -> tuple[Candidate, ...]:
+    found = front_of_both(layers, without_copies(layers, graph, pushed), graph, pushed)
+    return tuple(Candidate(partition, chosen, graph, pushed) for partition, chosen in found)
+
+
+def _falling(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """From the cheapest on, each with a lower peak than all before it."""
+    found: list[Candidate] = []
+    for candidate in sorted(candidates, key=lambda c: (c.cost, c.peak)):
+        if not found or candidate.peak < found[-1].peak:
+            found.append(candidate)
+    return tuple(found)
+
+
+def _kernels(layers: Sequence[Layer]) -> list[list[str]]:
+    return [[kernel.id for _, kernel in layer.calls] for layer in layers]
+
+
+def _per_mac(layer: Layer) -> float:
+    return layer.calls[0][1].per_mac if layer.calls else 0.0
 
 
 def layer_by_layer(graph: Graph, chip: Chip | None, tiling: Tiling) -> Schedule:
@@ -91,10 +118,10 @@ def layer_by_layer(graph: Graph, chip: Chip | None, tiling: Tiling) -> Schedule:
     return Schedule(Segment("layers", layers_of(graph, chip, tiling)))
 
 
-def layers_of(graph: Graph, chip: Chip | None, tiling: Tiling) -> tuple[Layer, ...]:
-    """The layers of the graph's nodes, in its order, with their kernels chosen."""
+def layers_of(graph: Graph, chip: Chip | None, tiling: Tiling, small: bool = False) -> tuple[Layer, ...]:
+    """The layers of the graph's nodes, in its order, with their kernels chosen. small: see select."""
     copies = _copied_aliases(graph)
-    return tuple(select(node, graph, chip, tiling, copy=node.name in copies) for node in graph.nodes)
+    return tuple(select(node, graph, chip, tiling, node.name in copies, small) for node in graph.nodes)
 
 
 def _not_by_rows(graph: Graph, layers: Sequence[Layer], pushed: str) -> McucError:

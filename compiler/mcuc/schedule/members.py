@@ -26,6 +26,11 @@ class Member:
     outside: Mapping[str, Reads]
     sink: bool
 
+    @property
+    def together(self) -> int:
+        """Columns that its kernels compute at once; in a stream it waits for so many, or for the row's end."""
+        return max((kernel.pixels for _, kernel in self.layer.calls), default=1)
+
 
 def members_of(
     layers: Sequence[Layer], graph: Graph, whole: frozenset[str], pushed: str | None = None

@@ -15,8 +15,11 @@ from mcuc.targets import Chip
 IDENTITY = bytes(range(256))
 
 
-def select(node: Node, graph: Graph, chip: Chip | None, tiling: Tiling, copy: bool = False) -> Layer:
-    """The layer of a node. copy: an aliasing node that must move its bytes after all (from input to output).
+def select(
+    node: Node, graph: Graph, chip: Chip | None, tiling: Tiling, copy: bool = False, small: bool = False
+) -> Layer:
+    """The layer of a node. copy: an aliasing node that must move its bytes after all (from input to output). small:
+    with kernels that compute a pixel at a time, for little scratch and short windows.
 
     Raises McucError("unsupported") when the operator cannot be lowered.
     """
@@ -35,7 +38,7 @@ def select(node: Node, graph: Graph, chip: Chip | None, tiling: Tiling, copy: bo
         calls = operator.lower(node, graph)
     chosen, refused = [], list[str]()
     for call in calls:
-        kernel, no = _first(call, chip)
+        kernel, no = _first(call, chip, small)
         chosen.append((call, kernel))
         refused += no
     macs = operator.cost(node, graph).macs
@@ -54,9 +57,12 @@ def _reduction(node: Node, graph: Graph, chip: Chip | None) -> Reduction | None:
     return Reduction(accumulate, finish, 4 * accumulate[0].channels)
 
 
-def _first(call: Call, chip: Chip | None) -> tuple[Kernel, list[str]]:
+def _first(call: Call, chip: Chip | None, small: bool = False) -> tuple[Kernel, list[str]]:
     refused: list[str] = []
     for kernel in kernels.get(call.family).kernels:
+        if small and kernel.pixels > 1:
+            refused.append(f"{kernel.id}: computes {kernel.pixels} pixels at a time, one takes less SRAM")
+            continue
         verdict = kernel.applies(call, chip)
         if not isinstance(verdict, No):
             return kernel, refused

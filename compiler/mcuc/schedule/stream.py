@@ -39,7 +39,7 @@ def make_stream(
     arriving = None if pushed is None else (pushed, grid(graph, pushed).height)
     played = played or replay(members, arriving)
     most_columns = max(m.width for m in members)
-    steps = tuple(max(1, -(-block * m.width // most_columns)) for m in members) if block else ()
+    steps = tuple(_step(m, block, most_columns) for m in members) if block else ()
     names = [m.output for m in members] + ([pushed] if pushed else [])
     readers = {
         n: [(j, m.inside[n]) for j, m in enumerate(members) if n in m.inside] for n in names
@@ -67,6 +67,12 @@ def make_stream(
         else:
             lines[name] = Line(kept.most, 0, widths[name], pixel, live)
     return Stream(played.passes, steps, lines, pushed, strips, recomputed_macs(members, played.rows[-1], strips), group)
+
+
+def _step(member: Member, block: int, most: int) -> int:
+    """Columns at a time, so that all members advance alike; as many of them together as the kernels compute at once."""
+    share = max(1, -(-block * member.width // most))
+    return -(-share // member.together) * member.together
 
 
 def stream_segment(members: Sequence[Member], stream: Stream) -> Segment:

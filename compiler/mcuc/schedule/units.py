@@ -19,10 +19,10 @@ from mcuc.schedule.strips import computed_columns
 BLOCKS = (0, 8, 2)  # columns at a time: whole rows, and two sizes that trade speed for windows of fewer pixels
 
 # Instructions, from emulated Cortex-M4 streams, rounded up (benchmarks/memory.py shows what they really cost).
-PER_RUN = 60  # a member's call: row pointers, limits, the kernel's entry
+PER_RUN = 160  # a member's call: row pointers, limits, the kernel's entry and its first pixels
 PER_PASS = 30  # the loop, for each member
 PER_BYTE = 3.0  # a byte that leaves a window, and what moves up behind it
-PER_MAC = {"dot": 2.4, "depthwise": 5.5}  # by family
+PER_SINGLE = 0.25  # a MAC of a column that kernels for several have left over
 # By groups of channels:
 PER_SUM = 20  # a sum of the project, loaded and stored again for every group
 PER_TAP = 8  # the depthwise convolution looks for its kernel positions anew
@@ -109,7 +109,9 @@ def _stream_cost(members: Sequence[Member], stream: Stream, block: int, graph: G
         total += runs * PER_RUN
         if stream.strips:
             again = m.layer.macs * (columns[j] - m.width) // m.width
-            total += PER_MAC.get(m.layer.calls[0][0].family, 0.0) * max(0, again)
+            total += m.layer.calls[0][1].per_mac * max(0, again)
+        if m.together > 1:
+            total += PER_SINGLE * m.layer.macs * (columns[j] % m.together) / m.width
         if block and not m.sink:
             total += PER_BYTE * m.height * columns[j] * grid(graph, m.output).pixel_bytes
     if stream.group:

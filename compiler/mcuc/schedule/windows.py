@@ -23,11 +23,17 @@ def usual_windows(
     for j, m in enumerate(members):
         width = widths[m.output]
         behind = [
-            width if r.columns is None else r.columns.taps - r.columns.stride + steps[k] * r.columns.stride - steps[j]
+            width if r.columns is None else _behind(r.columns, steps[k], steps[j], members[k].together)
             for k, r in readers[m.output]
         ]
         found[m.output] = max(1, min(width, steps[j] + max([0, *behind])))
     return found
+
+
+def _behind(columns: Columns, step: int, produced: int, together: int) -> int:
+    """Columns besides those just produced that a reader of `step` columns may still need."""
+    window = columns.taps - columns.stride
+    return max(window + step * columns.stride - produced, window + together * columns.stride - 1 if together > 1 else 0)
 
 
 def windows_of(
@@ -82,7 +88,7 @@ def _advance(
             reach = ends[j]
             for i, columns in waits[j]:
                 reach = min(reach, reachable(x[i], ends[i], columns, ends[j]))
-            x[j] = max(x[j], min(reach, x[j] + steps[j]))
+            x[j] = advanced(x[j], min(reach, x[j] + steps[j]), ends[j], members[j].together)
             name = members[j].output
             if name in first:
                 most[name] = max(most[name], x[j] - first[name])
@@ -93,6 +99,12 @@ def _advance(
                     free = min(free, freed(x[j], ends[j], r.columns, ends[producer[name]]))
             first[name] = max(first[name], free)
     return most
+
+
+def advanced(x: int, reach: int, end: int, together: int) -> int:
+    """Where a member gets from column x that could get to `reach`: by columns that are computed together, and to the
+    row's end."""
+    return reach if reach >= end else x + max(0, reach - x) // together * together
 
 
 def reachable(available: int, width: int, columns: Columns | None, out_width: int) -> int:

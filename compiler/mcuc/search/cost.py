@@ -79,7 +79,7 @@ def warm_up(space: Space, board: Board, toolchain: str, optimize: Optimize, seed
 def _table_bytes(schedule: Schedule) -> int:
     pool = TablePool("t")
     for layer in schedule.layers:
-        for call, _ in layer.calls:
-            for table in call.tables:
+        for call, kernel in layer.calls:
+            for table in kernel.tables(call):
                 pool.symbol(table, "t")
     return pool.bytes

@@ -3,11 +3,12 @@
 #include "bottleneck.h"
 
 #include "mcuc_dot.h"
+#include "mcuc_dsp.h"
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 #include "mcuc_stream.h"
 
-#if BOTTLENECK_BUILD_ID != 0x2dde32d3u || MCUC_RUNTIME_VERSION != 1
+#if BOTTLENECK_BUILD_ID != 0x9edac733u || MCUC_RUNTIME_VERSION != 1
 #error "bottleneck: header, source and runtime come from different runs of mcuc"
 #endif
 
@@ -20,10 +21,8 @@ extern const int32_t bottleneck_l01_bias[6];
 extern const int32_t bottleneck_l01_multiplier[6];
 extern const int8_t bottleneck_l01_shift[6];
 extern const int8_t bottleneck_l01_padding[6];
-extern const int8_t bottleneck_l02_weights[12];
-extern const int32_t bottleneck_l02_bias[2];
-extern const int32_t bottleneck_l02_multiplier[2];
-extern const int8_t bottleneck_l02_shift[2];
+extern const int32_t bottleneck_l02_weights[12];
+extern const int32_t bottleneck_l02_output[16];
 extern const int32_t bottleneck_l04_f_multiplier[1];
 extern const int8_t bottleneck_l04_f_shift[1];
 extern const uint8_t bottleneck_s00_passes[9];
@@ -128,29 +127,120 @@ static void bottleneck_k1_depthwise(MCUC_KERNEL_ARGS, const int8_t *weights, con
     }
 }
 
-static void bottleneck_k2_dot(MCUC_KERNEL_ARGS, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int8_t *shift)
+#if MCUC_DSP_ASM
+__attribute__((naked, noinline)) static void bottleneck_k2_dot_one(MCUC_PAIRS_ARGS)
 {
-    for (int32_t x = x0; x < x1; x++) {
-        int8_t *const to = out + (x - x0) * out_stride;
-        const int8_t *const patch = rows[0] + x * 6;
-        const int32_t first = c0, last = c1;
-        MCUC_UNUSED(scratch);
-            int32_t c = first;
-            for (; c + 2 <= last; c += 2) {
-                const int8_t *const w = weights + c * 6;
-                int32_t a0 = bias[c], a1 = bias[c + 1];
-                mcuc_dot2(patch, w, w + 6, 6, &a0, &a1);
-                to[c - c0] = mcuc_clamp(mcuc_requant(a0, multiplier[c], shift[c]) + 1, -128, 127);
-                to[c - c0 + 1] = mcuc_clamp(mcuc_requant(a1, multiplier[c + 1], shift[c + 1]) + 1, -128, 127);
+    __asm__ volatile(
+        "push {r0-r11, lr}\n"
+        "ldr r12, [r3, #8]\n" /* job->looped */
+        "ldr lr, [r3, #12]\n" /* job->end */
+        "1:\n"
+        "ldr r0, [sp]\n"
+        "ldm r1!, {r6, r7, r8, r9}\n" /* biases */
+        "cmp r0, r12\n"
+        "beq 3f\n"
+        "2:\n"
+        MCUC_PAIRS_ONE
+        MCUC_PAIRS_ONE
+        MCUC_PAIRS_ONE
+        MCUC_PAIRS_ONE
+        "cmp r0, r12\n"
+        "bne 2b\n"
+        "3:\n"
+        "cmp r0, lr\n"
+        "beq 4f\n"
+        MCUC_PAIRS_ONE
+        "b 3b\n"
+        "4:\n"
+        "ldr r0, [sp, #8]\n" /* output */
+        "subs r6, r6, r7\n"
+        "lsls r7, r7, #8\n"
+        "sub r8, r8, r9\n"
+        "lsl r9, r9, #8\n"
+        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "and r3, r2, r7, asr #31\n"
+        "sub r7, r7, r3\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r7, r7, r2, r3\n"
+        "asr r7, r7, r4\n"
+        "ssat r7, #8, r7\n"
+        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "and r3, r2, r6, asr #31\n"
+        "sub r6, r6, r3\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r6, r6, r2, r3\n"
+        "asr r6, r6, r4\n"
+        "ssat r6, #8, r6\n"
+        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "and r3, r2, r9, asr #31\n"
+        "sub r9, r9, r3\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r9, r9, r2, r3\n"
+        "asr r9, r9, r4\n"
+        "ssat r9, #8, r9\n"
+        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "and r3, r2, r8, asr #31\n"
+        "sub r8, r8, r3\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r8, r8, r2, r3\n"
+        "asr r8, r8, r4\n"
+        "ssat r8, #8, r8\n"
+        "str r0, [sp, #8]\n"
+        "ldr r2, [sp, #12]\n" /* job */
+        "ldr r3, [r2]\n"
+        "ldr r4, [r2, #16]\n" /* job->out_end */
+        "strb r7, [r3], #1\n"
+        "strb r6, [r3], #1\n"
+        "strb r9, [r3], #1\n"
+        "strb r8, [r3], #1\n"
+        "str r3, [r2]\n"
+        "cmp r3, r4\n"
+        "bne 1b\n"
+        "add sp, sp, #16\n"
+        "pop {r4-r11, pc}\n");
+}
+#else
+static void bottleneck_k2_dot_one(MCUC_PAIRS_ARGS)
+{
+    mcuc_pairs(acts, weights, output, job, 1, 1);
+}
+#endif
+
+static void bottleneck_k3_dot(MCUC_KERNEL_ARGS, const int32_t *weights, const int32_t *output)
+{
+    int32_t *const acts = (int32_t *)(void *)scratch;
+    int8_t *to = out;
+    int32_t x = x0;
+    for (; x < x1; x++) {
+        const int8_t *const from = rows[0] + x * 6;
+        mcuc_widen1(acts, from, 6);
+
+        for (int32_t c = c0, next; c < c1; c = next) {
+            const int32_t first = c & ~3;
+            const int32_t *const w = weights + first / 4 * 12, *const o = output + first / 4 * 16;
+            mcuc_pairs_t job = { to + (c - c0), out_stride, acts + 0, acts + 4, NULL };
+            if (c == first && c + 4 <= c1) {
+                next = c1 & ~3;
+                job.out_end = to + (next - c0);
+                bottleneck_k2_dot_one(acts, w, o, &job);
+            } else { /* part of a group */
+                int8_t part[4];
+                next = first + 4 < c1 ? first + 4 : c1;
+                job.out = part;
+                job.stride = 4;
+                job.out_end = part + 4;
+                bottleneck_k2_dot_one(acts, w, o, &job);
+                for (int32_t k = c; k < next; k++) {
+                    to[k - c0] = part[k - first];
+                }
             }
-            if (c < last) {
-                int32_t acc = mcuc_dot1(patch, weights + c * 6, 6, bias[c]);
-                to[c - c0] = mcuc_clamp(mcuc_requant(acc, multiplier[c], shift[c]) + 1, -128, 127);
-            }
+        }
+
+        to += out_stride;
     }
 }
 
-static void bottleneck_k3_binary(MCUC_KERNEL_ARGS)
+static void bottleneck_k4_binary(MCUC_KERNEL_ARGS)
 {
     MCUC_UNUSED(scratch);
     for (int32_t x = x0; x < x1; x++) {
@@ -167,7 +257,7 @@ static void bottleneck_k3_binary(MCUC_KERNEL_ARGS)
     }
 }
 
-static void bottleneck_k4_sum(MCUC_KERNEL_ARGS)
+static void bottleneck_k5_sum(MCUC_KERNEL_ARGS)
 {
     MCUC_UNUSED(out);
     MCUC_UNUSED(out_stride);
@@ -193,7 +283,7 @@ static void bottleneck_k4_sum(MCUC_KERNEL_ARGS)
     }
 }
 
-static void bottleneck_k5_sum(MCUC_KERNEL_ARGS, const int32_t *multiplier, const int8_t *shift)
+static void bottleneck_k6_sum(MCUC_KERNEL_ARGS, const int32_t *multiplier, const int8_t *shift)
 {
     MCUC_UNUSED(scratch);
     MCUC_UNUSED(x0);
@@ -239,7 +329,7 @@ MCUC_NOINLINE static int32_t bottleneck_layer_01_depthwise_conv_2d(uint8_t *base
     if (x_end <= x) {
         return x < strip[3];
     }
-    int8_t *const to = (int8_t *)base + 112 + (x - line[1].first) * 6;
+    int8_t *const to = (int8_t *)base + 128 + (x - line[1].first) * 6;
     MCUC_UNUSED(base);
     {
         const int8_t *rows[3];
@@ -264,15 +354,15 @@ MCUC_NOINLINE static int32_t bottleneck_layer_02_conv_2d(uint8_t *base, mcuc_lin
     if (x_end <= x) {
         return x < strip[5];
     }
-    int8_t *const to = (int8_t *)base + 132 + (x - line[2].first) * 2;
+    int8_t *const to = (int8_t *)base + 148 + (x - line[2].first) * 2;
     MCUC_UNUSED(base);
     {
         const int8_t *rows[1];
         for (int32_t k = 0; k < 1; k++) {
             const int32_t r = y;
-            rows[0 + k] = mcuc_part_row(&line[1], r, 8, NULL, 0, 12, (int8_t *)base + 112, 6, strip[2] * 6);
+            rows[0 + k] = mcuc_part_row(&line[1], r, 8, NULL, 0, 12, (int8_t *)base + 128, 6, strip[2] * 6);
         }
-        bottleneck_k2_dot(rows, to, 2, x, x_end, 0, 2, NULL, bottleneck_l02_weights, bottleneck_l02_bias, bottleneck_l02_multiplier, bottleneck_l02_shift);
+        bottleneck_k3_dot(rows, to, 2, x, x_end, 0, 2, base + 112u, bottleneck_l02_weights, bottleneck_l02_output);
     }
     TRACED(2, to, (uint32_t)(x_end - x) * 2u);
     line[2].x = (int16_t)x_end;
@@ -289,7 +379,7 @@ MCUC_NOINLINE static int32_t bottleneck_layer_03_add(uint8_t *base, mcuc_line_t 
     if (x_end <= x) {
         return x < strip[7];
     }
-    int8_t *const to = (int8_t *)base + 136 + (x - line[3].first) * 2;
+    int8_t *const to = (int8_t *)base + 152 + (x - line[3].first) * 2;
     MCUC_UNUSED(base);
     {
         const int8_t *rows[2];
@@ -299,9 +389,9 @@ MCUC_NOINLINE static int32_t bottleneck_layer_03_add(uint8_t *base, mcuc_line_t 
         }
         for (int32_t k = 0; k < 1; k++) {
             const int32_t r = y;
-            rows[1 + k] = mcuc_part_row(&line[2], r, 8, NULL, 0, 4, (int8_t *)base + 132, 2, strip[4] * 2);
+            rows[1 + k] = mcuc_part_row(&line[2], r, 8, NULL, 0, 4, (int8_t *)base + 148, 2, strip[4] * 2);
         }
-        bottleneck_k3_binary(rows, to, 2, x, x_end, 0, 2, NULL);
+        bottleneck_k4_binary(rows, to, 2, x, x_end, 0, 2, NULL);
     }
     TRACED(3, to, (uint32_t)(x_end - x) * 2u);
     line[3].x = (int16_t)x_end;
@@ -324,13 +414,13 @@ MCUC_NOINLINE static int32_t bottleneck_layer_04_mean(uint8_t *base, mcuc_line_t
         const int8_t *rows[1];
         for (int32_t k = 0; k < 1; k++) {
             const int32_t r = y;
-            rows[0 + k] = mcuc_part_row(&line[3], r, 8, NULL, 0, 4, (int8_t *)base + 136, 2, strip[6] * 2);
+            rows[0 + k] = mcuc_part_row(&line[3], r, 8, NULL, 0, 4, (int8_t *)base + 152, 2, strip[6] * 2);
         }
-        bottleneck_k4_sum(rows, to, 2, x, x_end, 0, 2, base + 124u);
+        bottleneck_k5_sum(rows, to, 2, x, x_end, 0, 2, base + 140u);
     }
     if (y == 7 && x_end == 8) {
-        const int8_t *const rows[1] = { (const int8_t *)(base + 124u) };
-        bottleneck_k5_sum(rows, out0, 2, 0, 1, 0, 2, NULL, bottleneck_l04_f_multiplier, bottleneck_l04_f_shift);
+        const int8_t *const rows[1] = { (const int8_t *)(base + 140u) };
+        bottleneck_k6_sum(rows, out0, 2, 0, 1, 0, 2, NULL, bottleneck_l04_f_multiplier, bottleneck_l04_f_shift);
         TRACED(4, out0, 2u);
     }
     MCUC_UNUSED(to);
@@ -378,21 +468,21 @@ MCUC_NOINLINE static void bottleneck_stream_00_strip(uint8_t *base, int8_t *out0
                 if (now & 4u) {
                     free = mcuc_least(free, mcuc_freed(line[2].x, strip[5], 0, 1, strip[3]));
                 }
-                mcuc_retire(&line[1], free, (int8_t *)base + 112, NULL, 6);
+                mcuc_retire(&line[1], free, (int8_t *)base + 128, NULL, 6);
             }
             if (now & 4u) {
                 int32_t free = line[2].x;
                 if (now & 8u) {
                     free = mcuc_least(free, mcuc_freed(line[3].x, strip[7], 0, 1, strip[5]));
                 }
-                mcuc_retire(&line[2], free, (int8_t *)base + 132, NULL, 2);
+                mcuc_retire(&line[2], free, (int8_t *)base + 148, NULL, 2);
             }
             if (now & 8u) {
                 int32_t free = line[3].x;
                 if (now & 16u) {
                     free = mcuc_least(free, mcuc_freed(line[4].x, strip[9], 0, 1, strip[7]));
                 }
-                mcuc_retire(&line[3], free, (int8_t *)base + 136, NULL, 2);
+                mcuc_retire(&line[3], free, (int8_t *)base + 152, NULL, 2);
             }
         } while (busy);
         if (now & 1u) {
@@ -418,7 +508,7 @@ MCUC_NOINLINE static void bottleneck_stream_00_strip(uint8_t *base, int8_t *out0
 MCUC_NOINLINE static void bottleneck_stream_00(uint8_t *base, int8_t *out0, const int8_t *in0)
 {
     const int16_t *strip = bottleneck_s00_strips;
-    mcuc_fill((int8_t *)base + 124, 0, 8);
+    mcuc_fill((int8_t *)base + 140, 0, 8);
     for (int32_t n = 0; n < 4; n++) {
         bottleneck_stream_00_strip(base, out0, in0, strip);
         strip += 10;

@@ -9,13 +9,13 @@
 extern "C" {
 #endif
 
-#define BOTTLENECK_BUILD_ID 0x2dde32d3u
+#define BOTTLENECK_BUILD_ID 0x9edac733u
 
 /* Memory, in bytes. ARENA: everything but the stack, input and output included. WORK: the same when the caller
    keeps input and output in buffers of its own. STACK: what bottleneck_run needs of the calling task's stack, measured
    and bounded in mcuc's own build; other compilers or flags need their own margin. */
-#define BOTTLENECK_ARENA_BYTES 268u
-#define BOTTLENECK_WORK_BYTES 140u
+#define BOTTLENECK_ARENA_BYTES 284u
+#define BOTTLENECK_WORK_BYTES 156u
 #define BOTTLENECK_STATE_BYTES 0u
 #define BOTTLENECK_STACK_BYTES 512u
 #define BOTTLENECK_ARENA_ALIGN 16u
@@ -30,7 +30,7 @@ typedef int8_t bottleneck_input_t;
 #define BOTTLENECK_INPUT_SCALE 0.0299999993f
 #define BOTTLENECK_INPUT_ZERO_POINT 5
 /* The buffer inside the arena; its content does not survive a run. */
-#define BOTTLENECK_INPUT_IN(arena) ((bottleneck_input_t *)(void *)((uint8_t *)(arena) + 140u))
+#define BOTTLENECK_INPUT_IN(arena) ((bottleneck_input_t *)(void *)((uint8_t *)(arena) + 156u))
 
 /* means */
 typedef int8_t bottleneck_output_t;
@@ -42,7 +42,7 @@ typedef int8_t bottleneck_output_t;
 #define BOTTLENECK_OUTPUT_SCALE 0.0299999993f
 #define BOTTLENECK_OUTPUT_ZERO_POINT 0
 /* The buffer inside the arena; its content does not survive a run. */
-#define BOTTLENECK_OUTPUT_IN(arena) ((bottleneck_output_t *)(void *)((uint8_t *)(arena) + 140u))
+#define BOTTLENECK_OUTPUT_IN(arena) ((bottleneck_output_t *)(void *)((uint8_t *)(arena) + 156u))
 
 enum bottleneck_error {
     BOTTLENECK_OK = 0,

@@ -4,7 +4,7 @@
 
 #include "mcuc_port.h"
 
-#if BOTTLENECK_BUILD_ID != 0x2dde32d3u
+#if BOTTLENECK_BUILD_ID != 0x9edac733u
 #error "bottleneck: header and weights come from different runs of mcuc"
 #endif
 
@@ -55,24 +55,14 @@ MCUC_WEIGHTS const int8_t bottleneck_l01_padding[6] = {
     -128, -128, -128, -128, -128, -128
 };
 
-extern const int8_t bottleneck_l02_weights[12];
-MCUC_WEIGHTS const int8_t bottleneck_l02_weights[12] = {
-    112, 27, 47, 63, -61, 62, 119, 13, -48, 109, 71, 114
+extern const int32_t bottleneck_l02_weights[12];
+MCUC_WEIGHTS const int32_t bottleneck_l02_weights[12] = {
+    11397201, 31569, 0, 0, -802195600, 0, 1832848667, 0, 18115, 0, 29246, 0
 };
 
-extern const int32_t bottleneck_l02_bias[2];
-MCUC_WEIGHTS const int32_t bottleneck_l02_bias[2] = {
-    31569, 44397
-};
-
-extern const int32_t bottleneck_l02_multiplier[2];
-MCUC_WEIGHTS const int32_t bottleneck_l02_multiplier[2] = {
-    1214361248, 1203547910
-};
-
-extern const int8_t bottleneck_l02_shift[2];
-MCUC_WEIGHTS const int8_t bottleneck_l02_shift[2] = {
-    -5, -7
+extern const int32_t bottleneck_l02_output[16];
+MCUC_WEIGHTS const int32_t bottleneck_l02_output[16] = {
+    453, 1214361462, 6208, 12, 457, 1203548072, 24640, 14, 0, 0, 0, 0, 0, 0, 0, 0
 };
 
 extern const int32_t bottleneck_l04_f_multiplier[1];

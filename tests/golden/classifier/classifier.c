@@ -3,26 +3,20 @@
 #include "classifier.h"
 
 #include "mcuc_dot.h"
+#include "mcuc_dsp.h"
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if CLASSIFIER_BUILD_ID != 0x7112fe79u || MCUC_RUNTIME_VERSION != 1
+#if CLASSIFIER_BUILD_ID != 0xeec2172au || MCUC_RUNTIME_VERSION != 1
 #error "classifier: header, source and runtime come from different runs of mcuc"
 #endif
 
-extern const int8_t classifier_l00_weights[36];
-extern const int32_t classifier_l00_bias[4];
-extern const int32_t classifier_l00_multiplier[4];
-extern const int8_t classifier_l00_shift[4];
-extern const int8_t classifier_l01_weights[36];
-extern const int32_t classifier_l01_bias[4];
-extern const int32_t classifier_l01_multiplier[4];
-extern const int8_t classifier_l01_shift[4];
+extern const int32_t classifier_l00_weights[16];
+extern const int32_t classifier_l00_output[12];
+extern const int32_t classifier_l01_weights[34];
 extern const int8_t classifier_l01_padding[4];
-extern const int8_t classifier_l03_weights[12];
-extern const int32_t classifier_l03_bias[3];
-extern const int32_t classifier_l03_multiplier[1];
-extern const int8_t classifier_l03_shift[1];
+extern const int32_t classifier_l03_weights[8];
+extern const int32_t classifier_l03_output[16];
 extern const int32_t classifier_l04_table[256];
 
 #if defined(MCUC_PROFILE)
@@ -55,11 +49,179 @@ extern void mcuc_trace(int32_t layer, const void *data, uint32_t bytes);
 #define TRACED(i, p, n) ((void)0)
 #endif
 
+#if MCUC_DSP_ASM
+__attribute__((naked, noinline)) static void classifier_k0_dot_one(MCUC_PAIRS_ARGS)
+{
+    __asm__ volatile(
+        "push {r0-r11, lr}\n"
+        "ldr r12, [r3, #8]\n" /* job->looped */
+        "ldr lr, [r3, #12]\n" /* job->end */
+        "1:\n"
+        "ldr r0, [sp]\n"
+        "ldm r1!, {r6, r7, r8, r9}\n" /* biases */
+        "cmp r0, r12\n"
+        "beq 3f\n"
+        "2:\n"
+        MCUC_PAIRS_ONE
+        MCUC_PAIRS_ONE
+        MCUC_PAIRS_ONE
+        MCUC_PAIRS_ONE
+        "cmp r0, r12\n"
+        "bne 2b\n"
+        "3:\n"
+        "cmp r0, lr\n"
+        "beq 4f\n"
+        MCUC_PAIRS_ONE
+        "b 3b\n"
+        "4:\n"
+        "ldr r0, [sp, #8]\n" /* output */
+        "subs r6, r6, r7\n"
+        "lsls r7, r7, #8\n"
+        "sub r8, r8, r9\n"
+        "lsl r9, r9, #8\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r7, r7, r2, r3\n"
+        "asr r7, r7, r4\n"
+        "ssat r7, #8, r7\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r6, r6, r2, r3\n"
+        "asr r6, r6, r4\n"
+        "ssat r6, #8, r6\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r9, r9, r2, r3\n"
+        "asr r9, r9, r4\n"
+        "ssat r9, #8, r9\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r8, r8, r2, r3\n"
+        "asr r8, r8, r4\n"
+        "ssat r8, #8, r8\n"
+        "str r0, [sp, #8]\n"
+        "ldr r2, [sp, #12]\n" /* job */
+        "ldr r3, [r2]\n"
+        "ldr r4, [r2, #16]\n" /* job->out_end */
+        "strb r7, [r3], #1\n"
+        "strb r6, [r3], #1\n"
+        "strb r9, [r3], #1\n"
+        "strb r8, [r3], #1\n"
+        "str r3, [r2]\n"
+        "cmp r3, r4\n"
+        "bne 1b\n"
+        "add sp, sp, #16\n"
+        "pop {r4-r11, pc}\n");
+}
+#else
+static void classifier_k0_dot_one(MCUC_PAIRS_ARGS)
+{
+    mcuc_pairs(acts, weights, output, job, 1, 0);
+}
+#endif
+
+#if MCUC_DSP_ASM
+__attribute__((naked, noinline)) static void classifier_k1_dot_two(MCUC_PAIRS_ARGS)
+{
+    __asm__ volatile(
+        "push {r0-r11, lr}\n"
+        "ldr r4, [r3, #8]\n"  /* job->looped */
+        "ldr r5, [r3, #12]\n" /* job->end */
+        "push {r4, r5}\n"
+        "1:\n"
+        "ldr r0, [sp, #8]\n"
+        "ldm r1!, {r6, r7, r10, r11}\n" /* biases */
+        "mov r8, r6\n"
+        "mov r9, r7\n"
+        "mov r12, r10\n"
+        "mov lr, r11\n"
+        "ldr r2, [sp]\n"
+        "cmp r0, r2\n"
+        "beq 3f\n"
+        "2:\n"
+        MCUC_PAIRS_TWO
+        MCUC_PAIRS_TWO
+        MCUC_PAIRS_TWO
+        MCUC_PAIRS_TWO
+        "ldr r2, [sp]\n"
+        "cmp r0, r2\n"
+        "bne 2b\n"
+        "3:\n"
+        "ldr r2, [sp, #4]\n"
+        "cmp r0, r2\n"
+        "beq 4f\n"
+        MCUC_PAIRS_TWO
+        "b 3b\n"
+        "4:\n"
+        "ldr r0, [sp, #16]\n" /* output */
+        "subs r6, r6, r7\n"
+        "lsls r7, r7, #8\n"
+        "sub r8, r8, r9\n"
+        "lsl r9, r9, #8\n"
+        "sub r10, r10, r11\n"
+        "lsl r11, r11, #8\n"
+        "sub r12, r12, lr\n"
+        "lsl lr, lr, #8\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r7, r7, r2, r3\n"
+        "smmla r9, r9, r2, r3\n"
+        "asr r7, r7, r4\n"
+        "asr r9, r9, r4\n"
+        "ssat r7, #8, r7\n"
+        "ssat r9, #8, r9\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r6, r6, r2, r3\n"
+        "smmla r8, r8, r2, r3\n"
+        "asr r6, r6, r4\n"
+        "asr r8, r8, r4\n"
+        "ssat r6, #8, r6\n"
+        "ssat r8, #8, r8\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r11, r11, r2, r3\n"
+        "smmla lr, lr, r2, r3\n"
+        "asr r11, r11, r4\n"
+        "asr lr, lr, r4\n"
+        "ssat r11, #8, r11\n"
+        "ssat lr, #8, lr\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r10, r10, r2, r3\n"
+        "smmla r12, r12, r2, r3\n"
+        "asr r10, r10, r4\n"
+        "asr r12, r12, r4\n"
+        "ssat r10, #8, r10\n"
+        "ssat r12, #8, r12\n"
+        "str r0, [sp, #16]\n"
+        "ldr r2, [sp, #20]\n" /* job */
+        "ldrd r3, r4, [r2]\n" /* out, stride */
+        "ldr r5, [r2, #16]\n" /* job->out_end */
+        "add r4, r4, r3\n"
+        "strb r7, [r3], #1\n"
+        "strb r6, [r3], #1\n"
+        "strb r11, [r3], #1\n"
+        "strb r10, [r3], #1\n"
+        "strb r9, [r4]\n"
+        "strb r8, [r4, #1]\n"
+        "strb lr, [r4, #2]\n"
+        "strb r12, [r4, #3]\n"
+        "str r3, [r2]\n"
+        "cmp r3, r5\n"
+        "bne 1b\n"
+        "add sp, sp, #24\n"
+        "pop {r4-r11, pc}\n");
+}
+#else
+static void classifier_k1_dot_two(MCUC_PAIRS_ARGS)
+{
+    mcuc_pairs(acts, weights, output, job, 2, 0);
+}
+#endif
+
+/* Where the activations of output column x in row ky lie, kx taps in; padding where there are none. */
+static inline const int8_t *classifier_k2_dot_at(const int8_t *row, int32_t at)
+{
+    return (row != NULL && at >= 0 && at < 6) ? row + at * 1 : NULL;
+}
+
 /* The 3x3x1 patch of output column x, padding included, in weight order. */
-static void classifier_k0_dot_patch(const int8_t *const *rows, int32_t x, int32_t channel, int8_t *patch)
+static void classifier_k2_dot_patch(const int8_t *const *rows, int32_t x, int8_t *patch)
 {
     const int32_t left = x * 2 - 0;
-    MCUC_UNUSED(channel);
     for (int32_t ky = 0; ky < 3; ky++) {
         const int8_t *const row = rows[ky];
         if (row != NULL && left >= 0 && left + 3 <= 6) {
@@ -68,46 +230,226 @@ static void classifier_k0_dot_patch(const int8_t *const *rows, int32_t x, int32_
             continue;
         }
         for (int32_t kx = 0; kx < 3; kx++) {
-            const int32_t at = left + kx * 1;
-            if (row != NULL && at >= 0 && at < 6) {
-                mcuc_copy(patch, row + at * 1 + channel, 1);
-            } else {
-                mcuc_fill(patch, -128, 1);
+            const int8_t *const from = classifier_k2_dot_at(row, left + kx * 1);
+            for (int32_t c = 0; c < 1; c++) {
+                *patch++ = from != NULL ? from[c] : -128;
             }
-            patch += 1;
         }
     }
 }
 
-static void classifier_k0_dot(MCUC_KERNEL_ARGS, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int8_t *shift)
+static void classifier_k2_dot(MCUC_KERNEL_ARGS, const int32_t *weights, const int32_t *output)
 {
-    for (int32_t x = x0; x < x1; x++) {
-        int8_t *const to = out + (x - x0) * out_stride;
-        int8_t *const patch = (int8_t *)scratch;
-        const int32_t first = c0, last = c1;
-        classifier_k0_dot_patch(rows, x, 0, patch);
-            int32_t c = first;
-            for (; c + 2 <= last; c += 2) {
-                const int8_t *const w = weights + c * 9;
-                int32_t a0 = bias[c], a1 = bias[c + 1];
-                mcuc_dot2(patch, w, w + 9, 9, &a0, &a1);
-                to[c - c0] = mcuc_clamp(mcuc_requant(a0, multiplier[c], shift[c]) + -128, -128, 127);
-                to[c - c0 + 1] = mcuc_clamp(mcuc_requant(a1, multiplier[c + 1], shift[c + 1]) + -128, -128, 127);
+    int32_t *const acts = (int32_t *)(void *)scratch;
+    int8_t *to = out;
+    int32_t x = x0;
+    for (; x + 2 <= x1; x += 2) {
+        int8_t *const patch = (int8_t *)(acts + 12);
+        classifier_k2_dot_patch(rows, x, patch);
+        classifier_k2_dot_patch(rows, x + 1, patch + 12);
+        mcuc_widen2(acts, patch, patch + 12, 9);
+
+        for (int32_t c = c0, next; c < c1; c = next) {
+            const int32_t first = c & ~3;
+            const int32_t *const w = weights + first / 4 * 16, *const o = output + first / 4 * 12;
+            mcuc_pairs_t job = { to + (c - c0), out_stride, acts + 0, acts + 12, NULL };
+            if (c == first && c + 4 <= c1) {
+                next = c1 & ~3;
+                job.out_end = to + (next - c0);
+                classifier_k1_dot_two(acts, w, o, &job);
+            } else { /* part of a group */
+                int8_t part[8];
+                next = first + 4 < c1 ? first + 4 : c1;
+                job.out = part;
+                job.stride = 4;
+                job.out_end = part + 4;
+                classifier_k1_dot_two(acts, w, o, &job);
+                for (int32_t k = c; k < next; k++) {
+                    to[k - c0] = part[k - first];
+                    to[out_stride + (k - c0)] = part[4 + k - first];
+                }
             }
-            if (c < last) {
-                int32_t acc = mcuc_dot1(patch, weights + c * 9, 9, bias[c]);
-                to[c - c0] = mcuc_clamp(mcuc_requant(acc, multiplier[c], shift[c]) + -128, -128, 127);
+        }
+
+        to += 2 * out_stride;
+    }
+    for (; x < x1; x++) {
+        int8_t *const patch = (int8_t *)(acts + 12);
+        classifier_k2_dot_patch(rows, x, patch);
+        mcuc_widen1(acts, patch, 9);
+
+        for (int32_t c = c0, next; c < c1; c = next) {
+            const int32_t first = c & ~3;
+            const int32_t *const w = weights + first / 4 * 16, *const o = output + first / 4 * 12;
+            mcuc_pairs_t job = { to + (c - c0), out_stride, acts + 0, acts + 6, NULL };
+            if (c == first && c + 4 <= c1) {
+                next = c1 & ~3;
+                job.out_end = to + (next - c0);
+                classifier_k0_dot_one(acts, w, o, &job);
+            } else { /* part of a group */
+                int8_t part[4];
+                next = first + 4 < c1 ? first + 4 : c1;
+                job.out = part;
+                job.stride = 4;
+                job.out_end = part + 4;
+                classifier_k0_dot_one(acts, w, o, &job);
+                for (int32_t k = c; k < next; k++) {
+                    to[k - c0] = part[k - first];
+                }
             }
+        }
+
+        to += out_stride;
     }
 }
 
-static void classifier_k1_depthwise(MCUC_KERNEL_ARGS, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, const int8_t *padding)
+#if MCUC_DSP_ASM
+__attribute__((naked, noinline)) static void classifier_k3_depthwise_positions(
+    const int8_t *const *taps MCUC_IN_REGISTER, int32_t at MCUC_IN_REGISTER, int8_t *out MCUC_IN_REGISTER,
+    const int32_t *weights MCUC_IN_REGISTER, const int8_t *out_end MCUC_IN_REGISTER)
+{
+    __asm__ volatile(
+        "push {r4-r11, lr}\n"
+        "ldr r12, [sp, #36]\n"
+        "mov lr, r2\n"
+        "1:\n"
+        "ldm r3!, {r4, r5, r6, r7}\n" /* biases */
+        "ldr r8, [r0, #0]\n"
+        "ldr r8, [r8, r1]\n"
+        MCUC_FOUR_CHANNELS
+        "ldr r8, [r0, #4]\n"
+        "ldr r8, [r8, r1]\n"
+        MCUC_FOUR_CHANNELS
+        "ldr r8, [r0, #8]\n"
+        "ldr r8, [r8, r1]\n"
+        MCUC_FOUR_CHANNELS
+        "ldr r8, [r0, #12]\n"
+        "ldr r8, [r8, r1]\n"
+        MCUC_FOUR_CHANNELS
+        "ldr r8, [r0, #16]\n"
+        "ldr r8, [r8, r1]\n"
+        MCUC_FOUR_CHANNELS
+        "ldr r8, [r0, #20]\n"
+        "ldr r8, [r8, r1]\n"
+        MCUC_FOUR_CHANNELS
+        "ldr r8, [r0, #24]\n"
+        "ldr r8, [r8, r1]\n"
+        MCUC_FOUR_CHANNELS
+        "ldr r8, [r0, #28]\n"
+        "ldr r8, [r8, r1]\n"
+        MCUC_FOUR_CHANNELS
+        "ldr r8, [r0, #32]\n"
+        "ldr r8, [r8, r1]\n"
+        MCUC_FOUR_CHANNELS
+        "adds r1, r1, #4\n"
+        "ldm r3!, {r8, r9, r10}\n" /* multiplier, offset, shift */
+        "smmla r4, r4, r8, r9\n"
+        "asr r4, r4, r10\n"
+        "ssat r4, #8, r4\n"
+        "strb r4, [lr], #1\n"
+        "ldm r3!, {r8, r9, r10}\n" /* multiplier, offset, shift */
+        "smmla r5, r5, r8, r9\n"
+        "asr r5, r5, r10\n"
+        "ssat r5, #8, r5\n"
+        "strb r5, [lr], #1\n"
+        "ldm r3!, {r8, r9, r10}\n" /* multiplier, offset, shift */
+        "smmla r6, r6, r8, r9\n"
+        "asr r6, r6, r10\n"
+        "ssat r6, #8, r6\n"
+        "strb r6, [lr], #1\n"
+        "ldm r3!, {r8, r9, r10}\n" /* multiplier, offset, shift */
+        "smmla r7, r7, r8, r9\n"
+        "asr r7, r7, r10\n"
+        "ssat r7, #8, r7\n"
+        "strb r7, [lr], #1\n"
+        "cmp lr, r12\n"
+        "bne 1b\n"
+        "pop {r4-r11, pc}\n");
+}
+#endif
+
+#if MCUC_DSP_ASM
+__attribute__((naked, noinline)) static void classifier_k4_depthwise_rows(
+    const int8_t *row0 MCUC_IN_REGISTER, const int8_t *row1 MCUC_IN_REGISTER, const int8_t *row2 MCUC_IN_REGISTER,
+    const int32_t *weights MCUC_IN_REGISTER, int32_t step MCUC_IN_REGISTER, int8_t *out MCUC_IN_REGISTER,
+    const int8_t *out_end MCUC_IN_REGISTER)
+{
+    __asm__ volatile(
+        "push {r4-r11, lr}\n"
+        "ldr r12, [sp, #36]\n"
+        "ldr lr, [sp, #40]\n"
+        "1:\n"
+        "ldm r3!, {r4, r5, r6, r7}\n" /* biases */
+        "ldr r8, [r0]\n"
+        MCUC_FOUR_CHANNELS
+        "ldr r8, [r0, r12]\n"
+        MCUC_FOUR_CHANNELS
+        "ldr r8, [r0, r12, lsl #1]\n"
+        MCUC_FOUR_CHANNELS
+        "adds r0, r0, #4\n"
+        "ldr r8, [r1]\n"
+        MCUC_FOUR_CHANNELS
+        "ldr r8, [r1, r12]\n"
+        MCUC_FOUR_CHANNELS
+        "ldr r8, [r1, r12, lsl #1]\n"
+        MCUC_FOUR_CHANNELS
+        "adds r1, r1, #4\n"
+        "ldr r8, [r2]\n"
+        MCUC_FOUR_CHANNELS
+        "ldr r8, [r2, r12]\n"
+        MCUC_FOUR_CHANNELS
+        "ldr r8, [r2, r12, lsl #1]\n"
+        MCUC_FOUR_CHANNELS
+        "adds r2, r2, #4\n"
+        "ldm r3!, {r8, r9, r10}\n" /* multiplier, offset, shift */
+        "smmla r4, r4, r8, r9\n"
+        "asr r4, r4, r10\n"
+        "ssat r4, #8, r4\n"
+        "strb r4, [lr], #1\n"
+        "ldm r3!, {r8, r9, r10}\n" /* multiplier, offset, shift */
+        "smmla r5, r5, r8, r9\n"
+        "asr r5, r5, r10\n"
+        "ssat r5, #8, r5\n"
+        "strb r5, [lr], #1\n"
+        "ldm r3!, {r8, r9, r10}\n" /* multiplier, offset, shift */
+        "smmla r6, r6, r8, r9\n"
+        "asr r6, r6, r10\n"
+        "ssat r6, #8, r6\n"
+        "strb r6, [lr], #1\n"
+        "ldm r3!, {r8, r9, r10}\n" /* multiplier, offset, shift */
+        "smmla r7, r7, r8, r9\n"
+        "asr r7, r7, r10\n"
+        "ssat r7, #8, r7\n"
+        "strb r7, [lr], #1\n"
+        "ldr r8, [sp, #44]\n"
+        "cmp lr, r8\n"
+        "bne 1b\n"
+        "pop {r4-r11, pc}\n");
+}
+#endif
+
+static void classifier_k5_depthwise(MCUC_KERNEL_ARGS, const int32_t *weights, const int8_t *padding)
 {
     const int8_t *taps[9];
     MCUC_UNUSED(scratch);
+#if MCUC_DSP_ASM
+    const int32_t whole = (c0 & 3) == 0 ? c0 + ((c1 - c0) & ~3) : c0; /* groups of channels [c0, whole) */
+    const int32_t *const groups = weights + c0 / 4 * 34;
+#endif
     for (int32_t x = x0; x < x1; x++) {
         int8_t *const to = out + (x - x0) * out_stride;
         const int32_t left = x * 1 - 1;
+        int32_t c = c0;
+#if MCUC_DSP_ASM
+        if (whole > c0 && left >= 0 && left + 3 <= 3 && rows[0] != NULL && rows[1] != NULL && rows[2] != NULL) {
+            const int32_t from = left * 4 + c0;
+            classifier_k4_depthwise_rows(rows[0] + from, rows[1] + from, rows[2] + from, groups, 4, to, to + (whole - c0));
+            c = whole;
+            if (c == c1) {
+                continue;
+            }
+        }
+#endif
         for (int32_t ky = 0; ky < 3; ky++) {
             for (int32_t kx = 0; kx < 3; kx++) {
                 const int32_t at = left + kx * 1;
@@ -115,40 +457,25 @@ static void classifier_k1_depthwise(MCUC_KERNEL_ARGS, const int8_t *weights, con
                     (rows[ky] != NULL && at >= 0 && at < 3) ? rows[ky] + at * 4 : padding;
             }
         }
-        int32_t c = c0;
-#if MCUC_DSP
-        for (; c + 4 <= c1; c += 4) {
-            int32_t a0 = bias[c], a1 = bias[c + 1], a2 = bias[c + 2], a3 = bias[c + 3];
-            const int8_t *w = weights + c;
-            for (int32_t t = 0; t < 9; t++) {
-                const uint32_t xv = mcuc_load32(taps[t] + c), wv = mcuc_load32(w);
-                const int32_t xe = mcuc_sxtb16(xv), xo = mcuc_sxtb16_ror8(xv);
-                const int32_t we = mcuc_sxtb16(wv), wo = mcuc_sxtb16_ror8(wv);
-                a0 = mcuc_smlabb(xe, we, a0);
-                a1 = mcuc_smlabb(xo, wo, a1);
-                a2 = mcuc_smlatt(xe, we, a2);
-                a3 = mcuc_smlatt(xo, wo, a3);
-                w += 4;
-            }
-            to[c - c0] = mcuc_clamp(mcuc_requant(a0, multiplier[c], shift[c]) + -128, -128, 127);
-            to[c - c0 + 1] = mcuc_clamp(mcuc_requant(a1, multiplier[c + 1], shift[c + 1]) + -128, -128, 127);
-            to[c - c0 + 2] = mcuc_clamp(mcuc_requant(a2, multiplier[c + 2], shift[c + 2]) + -128, -128, 127);
-            to[c - c0 + 3] = mcuc_clamp(mcuc_requant(a3, multiplier[c + 3], shift[c + 3]) + -128, -128, 127);
+#if MCUC_DSP_ASM
+        if (c < whole) {
+            classifier_k3_depthwise_positions(taps, c0, to, groups, to + (whole - c0));
+            c = whole;
         }
 #endif
-        for (int32_t rest = c1 - c; rest > 0; rest--, c++) {
-            int32_t acc = bias[c];
-            const int8_t *w = weights + c;
+        for (; c < c1; c++) {
+            const int32_t *const group = weights + c / 4 * 34;
+            int32_t acc = group[c & 3];
             for (int32_t t = 0; t < 9; t++) {
-                acc += (int32_t)taps[t][c] * *w;
-                w += 4;
+                const uint32_t w = (uint32_t)group[4 + 2 * t + (c & 1)] >> ((c & 2) * 8);
+                acc += taps[t][c] * (int32_t)(int16_t)(w & 0xFFFFu);
             }
-            to[c - c0] = mcuc_clamp(mcuc_requant(acc, multiplier[c], shift[c]) + -128, -128, 127);
+            to[c - c0] = mcuc_stage(acc, group + 22 + (c & 3) * 3, 0);
         }
     }
 }
 
-static void classifier_k2_pool(MCUC_KERNEL_ARGS)
+static void classifier_k6_pool(MCUC_KERNEL_ARGS)
 {
     const int8_t *inside[3];
     int32_t height = 0;
@@ -177,29 +504,120 @@ static void classifier_k2_pool(MCUC_KERNEL_ARGS)
     }
 }
 
-static void classifier_k3_dot(MCUC_KERNEL_ARGS, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int8_t *shift)
+#if MCUC_DSP_ASM
+__attribute__((naked, noinline)) static void classifier_k7_dot_one(MCUC_PAIRS_ARGS)
 {
-    for (int32_t x = x0; x < x1; x++) {
-        int8_t *const to = out + (x - x0) * out_stride;
-        const int8_t *const patch = rows[0] + x * 4;
-        const int32_t first = c0, last = c1;
-        MCUC_UNUSED(scratch);
-            int32_t c = first;
-            for (; c + 2 <= last; c += 2) {
-                const int8_t *const w = weights + c * 4;
-                int32_t a0 = bias[c], a1 = bias[c + 1];
-                mcuc_dot2(patch, w, w + 4, 4, &a0, &a1);
-                to[c - c0] = mcuc_clamp(mcuc_requant(a0, multiplier[0], shift[0]) + 3, -128, 127);
-                to[c - c0 + 1] = mcuc_clamp(mcuc_requant(a1, multiplier[0], shift[0]) + 3, -128, 127);
+    __asm__ volatile(
+        "push {r0-r11, lr}\n"
+        "ldr r12, [r3, #8]\n" /* job->looped */
+        "ldr lr, [r3, #12]\n" /* job->end */
+        "1:\n"
+        "ldr r0, [sp]\n"
+        "ldm r1!, {r6, r7, r8, r9}\n" /* biases */
+        "cmp r0, r12\n"
+        "beq 3f\n"
+        "2:\n"
+        MCUC_PAIRS_ONE
+        MCUC_PAIRS_ONE
+        MCUC_PAIRS_ONE
+        MCUC_PAIRS_ONE
+        "cmp r0, r12\n"
+        "bne 2b\n"
+        "3:\n"
+        "cmp r0, lr\n"
+        "beq 4f\n"
+        MCUC_PAIRS_ONE
+        "b 3b\n"
+        "4:\n"
+        "ldr r0, [sp, #8]\n" /* output */
+        "subs r6, r6, r7\n"
+        "lsls r7, r7, #8\n"
+        "sub r8, r8, r9\n"
+        "lsl r9, r9, #8\n"
+        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "and r3, r2, r7, asr #31\n"
+        "sub r7, r7, r3\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r7, r7, r2, r3\n"
+        "asr r7, r7, r4\n"
+        "ssat r7, #8, r7\n"
+        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "and r3, r2, r6, asr #31\n"
+        "sub r6, r6, r3\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r6, r6, r2, r3\n"
+        "asr r6, r6, r4\n"
+        "ssat r6, #8, r6\n"
+        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "and r3, r2, r9, asr #31\n"
+        "sub r9, r9, r3\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r9, r9, r2, r3\n"
+        "asr r9, r9, r4\n"
+        "ssat r9, #8, r9\n"
+        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "and r3, r2, r8, asr #31\n"
+        "sub r8, r8, r3\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r8, r8, r2, r3\n"
+        "asr r8, r8, r4\n"
+        "ssat r8, #8, r8\n"
+        "str r0, [sp, #8]\n"
+        "ldr r2, [sp, #12]\n" /* job */
+        "ldr r3, [r2]\n"
+        "ldr r4, [r2, #16]\n" /* job->out_end */
+        "strb r7, [r3], #1\n"
+        "strb r6, [r3], #1\n"
+        "strb r9, [r3], #1\n"
+        "strb r8, [r3], #1\n"
+        "str r3, [r2]\n"
+        "cmp r3, r4\n"
+        "bne 1b\n"
+        "add sp, sp, #16\n"
+        "pop {r4-r11, pc}\n");
+}
+#else
+static void classifier_k7_dot_one(MCUC_PAIRS_ARGS)
+{
+    mcuc_pairs(acts, weights, output, job, 1, 1);
+}
+#endif
+
+static void classifier_k8_dot(MCUC_KERNEL_ARGS, const int32_t *weights, const int32_t *output)
+{
+    int32_t *const acts = (int32_t *)(void *)scratch;
+    int8_t *to = out;
+    int32_t x = x0;
+    for (; x < x1; x++) {
+        const int8_t *const from = rows[0] + x * 4;
+        mcuc_widen1(acts, from, 4);
+
+        for (int32_t c = c0, next; c < c1; c = next) {
+            const int32_t first = c & ~3;
+            const int32_t *const w = weights + first / 4 * 8, *const o = output + first / 4 * 16;
+            mcuc_pairs_t job = { to + (c - c0), out_stride, acts + 0, acts + 2, NULL };
+            if (c == first && c + 4 <= c1) {
+                next = c1 & ~3;
+                job.out_end = to + (next - c0);
+                classifier_k7_dot_one(acts, w, o, &job);
+            } else { /* part of a group */
+                int8_t part[4];
+                next = first + 4 < c1 ? first + 4 : c1;
+                job.out = part;
+                job.stride = 4;
+                job.out_end = part + 4;
+                classifier_k7_dot_one(acts, w, o, &job);
+                for (int32_t k = c; k < next; k++) {
+                    to[k - c0] = part[k - first];
+                }
             }
-            if (c < last) {
-                int32_t acc = mcuc_dot1(patch, weights + c * 4, 4, bias[c]);
-                to[c - c0] = mcuc_clamp(mcuc_requant(acc, multiplier[0], shift[0]) + 3, -128, 127);
-            }
+        }
+
+        to += out_stride;
     }
 }
 
-static void classifier_k4_softmax(MCUC_KERNEL_ARGS, const int32_t *table)
+static void classifier_k9_softmax(MCUC_KERNEL_ARGS, const int32_t *table)
 {
     MCUC_UNUSED(scratch);
     MCUC_UNUSED(c0);
@@ -232,8 +650,8 @@ MCUC_NOINLINE static void classifier_layer_00_conv_2d(const int8_t *in0, int8_t 
                 const int32_t x = 0, x_end = 3;
                 {
                     const int32_t c = 0, c_end = 4;
-                    classifier_k0_dot(rows, out + y * 12 + x * 4 + c, 4, x, x_end, c, c_end,
-                        scratch, classifier_l00_weights, classifier_l00_bias, classifier_l00_multiplier, classifier_l00_shift);
+                    classifier_k2_dot(rows, out + y * 12 + x * 4 + c, 4, x, x_end, c, c_end,
+                        scratch, classifier_l00_weights, classifier_l00_output);
                 }
             }
         }
@@ -251,8 +669,8 @@ MCUC_NOINLINE static void classifier_layer_01_depthwise_conv_2d(const int8_t *in
                 const int32_t x = 0, x_end = 3;
                 {
                     const int32_t c = 0, c_end = 4;
-                    classifier_k1_depthwise(rows, out + y * 12 + x * 4 + c, 4, x, x_end, c, c_end,
-                        NULL, classifier_l01_weights, classifier_l01_bias, classifier_l01_multiplier, classifier_l01_shift, classifier_l01_padding);
+                    classifier_k5_depthwise(rows, out + y * 12 + x * 4 + c, 4, x, x_end, c, c_end,
+                        NULL, classifier_l01_weights, classifier_l01_padding);
                 }
             }
         }
@@ -270,7 +688,7 @@ MCUC_NOINLINE static void classifier_layer_02_average_pool_2d(const int8_t *in0,
                 const int32_t x = 0, x_end = 1;
                 {
                     const int32_t c = 0, c_end = 4;
-                    classifier_k2_pool(rows, out + y * 4 + x * 4 + c, 4, x, x_end, c, c_end,
+                    classifier_k6_pool(rows, out + y * 4 + x * 4 + c, 4, x, x_end, c, c_end,
                         NULL);
                 }
             }
@@ -279,7 +697,7 @@ MCUC_NOINLINE static void classifier_layer_02_average_pool_2d(const int8_t *in0,
 }
 
 /* 4:FULLY_CONNECTED: 1x4 -> 1x3, tensor scores */
-MCUC_NOINLINE static void classifier_layer_03_fully_connected(const int8_t *in0, int8_t *out)
+MCUC_NOINLINE static void classifier_layer_03_fully_connected(const int8_t *in0, int8_t *out, uint8_t *scratch)
 {
     {
         const int8_t *rows[1];
@@ -289,8 +707,8 @@ MCUC_NOINLINE static void classifier_layer_03_fully_connected(const int8_t *in0,
                 const int32_t x = 0, x_end = 1;
                 {
                     const int32_t c = 0, c_end = 3;
-                    classifier_k3_dot(rows, out + y * 3 + x * 3 + c, 3, x, x_end, c, c_end,
-                        NULL, classifier_l03_weights, classifier_l03_bias, classifier_l03_multiplier, classifier_l03_shift);
+                    classifier_k8_dot(rows, out + y * 3 + x * 3 + c, 3, x, x_end, c, c_end,
+                        scratch, classifier_l03_weights, classifier_l03_output);
                 }
             }
         }
@@ -308,7 +726,7 @@ MCUC_NOINLINE static void classifier_layer_04_softmax(const int8_t *in0, int8_t 
                 const int32_t x = 0, x_end = 1;
                 {
                     const int32_t c = 0, c_end = 3;
-                    classifier_k4_softmax(rows, out + y * 3 + x * 3 + c, 3, x, x_end, c, c_end,
+                    classifier_k9_softmax(rows, out + y * 3 + x * 3 + c, 3, x, x_end, c, c_end,
                         NULL, classifier_l04_table);
                 }
             }
@@ -328,15 +746,15 @@ int classifier_run(void *arena, const classifier_input_t *input, classifier_outp
     }
     uint8_t *const base = (uint8_t *)arena;
     MCUC_UNUSED(base);
-    PROFILED(0, classifier_layer_00_conv_2d(in0, (int8_t *)(base + 24u), base + 0u));
-    TRACED(0, (int8_t *)(base + 24u), 36u);
-    PROFILED(1, classifier_layer_01_depthwise_conv_2d((int8_t *)(base + 24u), (int8_t *)(base + 0u)));
+    PROFILED(0, classifier_layer_00_conv_2d(in0, (int8_t *)(base + 72u), base + 0u));
+    TRACED(0, (int8_t *)(base + 72u), 36u);
+    PROFILED(1, classifier_layer_01_depthwise_conv_2d((int8_t *)(base + 72u), (int8_t *)(base + 0u)));
     TRACED(1, (int8_t *)(base + 0u), 36u);
     PROFILED(2, classifier_layer_02_average_pool_2d((int8_t *)(base + 0u), (int8_t *)(base + 36u)));
     TRACED(2, (int8_t *)(base + 36u), 4u);
-    PROFILED(3, classifier_layer_03_fully_connected((int8_t *)(base + 36u), (int8_t *)(base + 0u)));
-    TRACED(3, (int8_t *)(base + 0u), 3u);
-    PROFILED(4, classifier_layer_04_softmax((int8_t *)(base + 0u), out0));
+    PROFILED(3, classifier_layer_03_fully_connected((int8_t *)(base + 36u), (int8_t *)(base + 8u), base + 0u));
+    TRACED(3, (int8_t *)(base + 8u), 3u);
+    PROFILED(4, classifier_layer_04_softmax((int8_t *)(base + 8u), out0));
     TRACED(4, out0, 3u);
     return CLASSIFIER_OK;
 }

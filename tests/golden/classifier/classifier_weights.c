@@ -4,50 +4,24 @@
 
 #include "mcuc_port.h"
 
-#if CLASSIFIER_BUILD_ID != 0x7112fe79u
+#if CLASSIFIER_BUILD_ID != 0xeec2172au
 #error "classifier: header and weights come from different runs of mcuc"
 #endif
 
-extern const int8_t classifier_l00_weights[36];
-MCUC_WEIGHTS const int8_t classifier_l00_weights[36] = {
-    -93, -95, 76, 0, 23, 26, 54, -120, -4, -90, -25, 109, 12, -110, 11, -94, 65, 114, 122, 31, 94, -33, -90, 3,
-    -14, 42, 126, -57, 91, -92, -39, 73, -64, 43, -10, 3
+extern const int32_t classifier_l00_weights[16];
+MCUC_WEIGHTS const int32_t classifier_l00_weights[16] = {
+    114814, -14466, -2577243, 38821, 1833739683, -1537292422, 201385633, -656450785, -1573481961, 720521382, 1082657562, -164970493, 29180, 894, 0, 0
 };
 
-extern const int32_t classifier_l00_bias[4];
-MCUC_WEIGHTS const int32_t classifier_l00_bias[4] = {
-    -14466, 505, 38821, -10219
+extern const int32_t classifier_l00_output[12];
+MCUC_WEIGHTS const int32_t classifier_l00_output[12] = {
+    2026648428, -4177856, 15, 1929800066, -8355777, 16, 1597487281, -2088897, 14, 1484715621, -16711614, 17
 };
 
-extern const int32_t classifier_l00_multiplier[4];
-MCUC_WEIGHTS const int32_t classifier_l00_multiplier[4] = {
-    2026648360, 1929799636, 1597487415, 1484716896
-};
-
-extern const int8_t classifier_l00_shift[4];
-MCUC_WEIGHTS const int8_t classifier_l00_shift[4] = {
-    -8, -9, -7, -10
-};
-
-extern const int8_t classifier_l01_weights[36];
-MCUC_WEIGHTS const int8_t classifier_l01_weights[36] = {
-    -49, 14, 83, -4, 123, -37, 109, 23, 56, -67, 23, 77, 99, 94, 119, -95, 71, -8, 47, -57, -124, -106, 121, 101,
-    -50, -18, -66, -90, 91, 44, -108, -76, 16, 102, 126, -72
-};
-
-extern const int32_t classifier_l01_bias[4];
-MCUC_WEIGHTS const int32_t classifier_l01_bias[4] = {
-    29802, -1424, 55644, -21937
-};
-
-extern const int32_t classifier_l01_multiplier[4];
-MCUC_WEIGHTS const int32_t classifier_l01_multiplier[4] = {
-    1176862592, 1873483136, 1400205568, 1970114944
-};
-
-extern const int8_t classifier_l01_shift[4];
-MCUC_WEIGHTS const int8_t classifier_l01_shift[4] = {
-    -8, -8, -7, -7
+extern const int32_t classifier_l01_weights[34];
+MCUC_WEIGHTS const int32_t classifier_l01_weights[34] = {
+    7629312, -364544, 14244864, -5615872, 1392561920, -67105280, 1828748032, 385932032, 385890304, 1291894016, 1996514048, -1593811456, 788547328, -956237824, 2030076928, 1694537216, -1107243520, -1509888512, -1811916032, -1275057152, 2113933312, -1207933440, 1176862559, -4177856,
+    15, 1873483170, -4177856, 15, 1400206744, -2088900, 14, 1970113849, -2088894, 14
 };
 
 extern const int8_t classifier_l01_padding[4];
@@ -55,24 +29,14 @@ MCUC_WEIGHTS const int8_t classifier_l01_padding[4] = {
     -128, -128, -128, -128
 };
 
-extern const int8_t classifier_l03_weights[12];
-MCUC_WEIGHTS const int8_t classifier_l03_weights[12] = {
-    -41, 104, 32, 50, 63, -41, 100, -123, -49, -87, -126, 127
+extern const int32_t classifier_l03_weights[8];
+MCUC_WEIGHTS const int32_t classifier_l03_weights[8] = {
+    162345, 15145, -21119, -21119, 1679834839, -8192049, -2060265624, 8388521
 };
 
-extern const int32_t classifier_l03_bias[3];
-MCUC_WEIGHTS const int32_t classifier_l03_bias[3] = {
-    15145, 575, -21119
-};
-
-extern const int32_t classifier_l03_multiplier[1];
-MCUC_WEIGHTS const int32_t classifier_l03_multiplier[1] = {
-    1536430944
-};
-
-extern const int8_t classifier_l03_shift[1];
-MCUC_WEIGHTS const int8_t classifier_l03_shift[1] = {
-    -9
+extern const int32_t classifier_l03_output[16];
+MCUC_WEIGHTS const int32_t classifier_l03_output[16] = {
+    358, 1536431648, 229440, 16, 358, 1536431648, 229440, 16, 358, 1536431020, 229440, 16, 0, 0, 0, 0
 };
 
 extern const int32_t classifier_l04_table[256];

@@ -3,10 +3,11 @@
 #include "gate.h"
 
 #include "mcuc_dot.h"
+#include "mcuc_dsp.h"
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if GATE_BUILD_ID != 0x1664eb7du || MCUC_RUNTIME_VERSION != 1
+#if GATE_BUILD_ID != 0x761f3a72u || MCUC_RUNTIME_VERSION != 1
 #error "gate: header, source and runtime come from different runs of mcuc"
 #endif
 

@@ -3,17 +3,16 @@
 #include "residual.h"
 
 #include "mcuc_dot.h"
+#include "mcuc_dsp.h"
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if RESIDUAL_BUILD_ID != 0x7d7af1c1u || MCUC_RUNTIME_VERSION != 1
+#if RESIDUAL_BUILD_ID != 0xa08d8484u || MCUC_RUNTIME_VERSION != 1
 #error "residual: header, source and runtime come from different runs of mcuc"
 #endif
 
-extern const int8_t residual_l00_weights[4];
-extern const int32_t residual_l00_bias[2];
-extern const int32_t residual_l00_multiplier[2];
-extern const int8_t residual_l00_shift[2];
+extern const int32_t residual_l00_weights[8];
+extern const int32_t residual_l00_output[16];
 
 #if defined(MCUC_PROFILE)
 /* Cycles of each layer, handed to a function of the caller's, of a streamed layer in many parts; mcuc_cycles reads the
@@ -45,29 +44,264 @@ extern void mcuc_trace(int32_t layer, const void *data, uint32_t bytes);
 #define TRACED(i, p, n) ((void)0)
 #endif
 
-static void residual_k0_dot(MCUC_KERNEL_ARGS, const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int8_t *shift)
+#if MCUC_DSP_ASM
+__attribute__((naked, noinline)) static void residual_k0_dot_one(MCUC_PAIRS_ARGS)
 {
-    for (int32_t x = x0; x < x1; x++) {
-        int8_t *const to = out + (x - x0) * out_stride;
-        const int8_t *const patch = rows[0] + x * 2;
-        const int32_t first = c0, last = c1;
-        MCUC_UNUSED(scratch);
-            int32_t c = first;
-            for (; c + 2 <= last; c += 2) {
-                const int8_t *const w = weights + c * 2;
-                int32_t a0 = bias[c], a1 = bias[c + 1];
-                mcuc_dot2(patch, w, w + 2, 2, &a0, &a1);
-                to[c - c0] = mcuc_clamp(mcuc_requant(a0, multiplier[c], shift[c]) + -3, -128, 127);
-                to[c - c0 + 1] = mcuc_clamp(mcuc_requant(a1, multiplier[c + 1], shift[c + 1]) + -3, -128, 127);
+    __asm__ volatile(
+        "push {r0-r11, lr}\n"
+        "ldr r12, [r3, #8]\n" /* job->looped */
+        "ldr lr, [r3, #12]\n" /* job->end */
+        "1:\n"
+        "ldr r0, [sp]\n"
+        "ldm r1!, {r6, r7, r8, r9}\n" /* biases */
+        "cmp r0, r12\n"
+        "beq 3f\n"
+        "2:\n"
+        MCUC_PAIRS_ONE
+        MCUC_PAIRS_ONE
+        MCUC_PAIRS_ONE
+        MCUC_PAIRS_ONE
+        "cmp r0, r12\n"
+        "bne 2b\n"
+        "3:\n"
+        "cmp r0, lr\n"
+        "beq 4f\n"
+        MCUC_PAIRS_ONE
+        "b 3b\n"
+        "4:\n"
+        "ldr r0, [sp, #8]\n" /* output */
+        "subs r6, r6, r7\n"
+        "lsls r7, r7, #8\n"
+        "sub r8, r8, r9\n"
+        "lsl r9, r9, #8\n"
+        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "and r3, r2, r7, asr #31\n"
+        "sub r7, r7, r3\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r7, r7, r2, r3\n"
+        "asr r7, r7, r4\n"
+        "ssat r7, #8, r7\n"
+        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "and r3, r2, r6, asr #31\n"
+        "sub r6, r6, r3\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r6, r6, r2, r3\n"
+        "asr r6, r6, r4\n"
+        "ssat r6, #8, r6\n"
+        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "and r3, r2, r9, asr #31\n"
+        "sub r9, r9, r3\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r9, r9, r2, r3\n"
+        "asr r9, r9, r4\n"
+        "ssat r9, #8, r9\n"
+        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "and r3, r2, r8, asr #31\n"
+        "sub r8, r8, r3\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r8, r8, r2, r3\n"
+        "asr r8, r8, r4\n"
+        "ssat r8, #8, r8\n"
+        "str r0, [sp, #8]\n"
+        "ldr r2, [sp, #12]\n" /* job */
+        "ldr r3, [r2]\n"
+        "ldr r4, [r2, #16]\n" /* job->out_end */
+        "strb r7, [r3], #1\n"
+        "strb r6, [r3], #1\n"
+        "strb r9, [r3], #1\n"
+        "strb r8, [r3], #1\n"
+        "str r3, [r2]\n"
+        "cmp r3, r4\n"
+        "bne 1b\n"
+        "add sp, sp, #16\n"
+        "pop {r4-r11, pc}\n");
+}
+#else
+static void residual_k0_dot_one(MCUC_PAIRS_ARGS)
+{
+    mcuc_pairs(acts, weights, output, job, 1, 1);
+}
+#endif
+
+#if MCUC_DSP_ASM
+__attribute__((naked, noinline)) static void residual_k1_dot_two(MCUC_PAIRS_ARGS)
+{
+    __asm__ volatile(
+        "push {r0-r11, lr}\n"
+        "ldr r4, [r3, #8]\n"  /* job->looped */
+        "ldr r5, [r3, #12]\n" /* job->end */
+        "push {r4, r5}\n"
+        "1:\n"
+        "ldr r0, [sp, #8]\n"
+        "ldm r1!, {r6, r7, r10, r11}\n" /* biases */
+        "mov r8, r6\n"
+        "mov r9, r7\n"
+        "mov r12, r10\n"
+        "mov lr, r11\n"
+        "ldr r2, [sp]\n"
+        "cmp r0, r2\n"
+        "beq 3f\n"
+        "2:\n"
+        MCUC_PAIRS_TWO
+        MCUC_PAIRS_TWO
+        MCUC_PAIRS_TWO
+        MCUC_PAIRS_TWO
+        "ldr r2, [sp]\n"
+        "cmp r0, r2\n"
+        "bne 2b\n"
+        "3:\n"
+        "ldr r2, [sp, #4]\n"
+        "cmp r0, r2\n"
+        "beq 4f\n"
+        MCUC_PAIRS_TWO
+        "b 3b\n"
+        "4:\n"
+        "ldr r0, [sp, #16]\n" /* output */
+        "subs r6, r6, r7\n"
+        "lsls r7, r7, #8\n"
+        "sub r8, r8, r9\n"
+        "lsl r9, r9, #8\n"
+        "sub r10, r10, r11\n"
+        "lsl r11, r11, #8\n"
+        "sub r12, r12, lr\n"
+        "lsl lr, lr, #8\n"
+        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "and r3, r2, r7, asr #31\n"
+        "sub r7, r7, r3\n"
+        "and r3, r2, r9, asr #31\n"
+        "sub r9, r9, r3\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r7, r7, r2, r3\n"
+        "smmla r9, r9, r2, r3\n"
+        "asr r7, r7, r4\n"
+        "asr r9, r9, r4\n"
+        "ssat r7, #8, r7\n"
+        "ssat r9, #8, r9\n"
+        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "and r3, r2, r6, asr #31\n"
+        "sub r6, r6, r3\n"
+        "and r3, r2, r8, asr #31\n"
+        "sub r8, r8, r3\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r6, r6, r2, r3\n"
+        "smmla r8, r8, r2, r3\n"
+        "asr r6, r6, r4\n"
+        "asr r8, r8, r4\n"
+        "ssat r6, #8, r6\n"
+        "ssat r8, #8, r8\n"
+        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "and r3, r2, r11, asr #31\n"
+        "sub r11, r11, r3\n"
+        "and r3, r2, lr, asr #31\n"
+        "sub lr, lr, r3\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r11, r11, r2, r3\n"
+        "smmla lr, lr, r2, r3\n"
+        "asr r11, r11, r4\n"
+        "asr lr, lr, r4\n"
+        "ssat r11, #8, r11\n"
+        "ssat lr, #8, lr\n"
+        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "and r3, r2, r10, asr #31\n"
+        "sub r10, r10, r3\n"
+        "and r3, r2, r12, asr #31\n"
+        "sub r12, r12, r3\n"
+        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r10, r10, r2, r3\n"
+        "smmla r12, r12, r2, r3\n"
+        "asr r10, r10, r4\n"
+        "asr r12, r12, r4\n"
+        "ssat r10, #8, r10\n"
+        "ssat r12, #8, r12\n"
+        "str r0, [sp, #16]\n"
+        "ldr r2, [sp, #20]\n" /* job */
+        "ldrd r3, r4, [r2]\n" /* out, stride */
+        "ldr r5, [r2, #16]\n" /* job->out_end */
+        "add r4, r4, r3\n"
+        "strb r7, [r3], #1\n"
+        "strb r6, [r3], #1\n"
+        "strb r11, [r3], #1\n"
+        "strb r10, [r3], #1\n"
+        "strb r9, [r4]\n"
+        "strb r8, [r4, #1]\n"
+        "strb lr, [r4, #2]\n"
+        "strb r12, [r4, #3]\n"
+        "str r3, [r2]\n"
+        "cmp r3, r5\n"
+        "bne 1b\n"
+        "add sp, sp, #24\n"
+        "pop {r4-r11, pc}\n");
+}
+#else
+static void residual_k1_dot_two(MCUC_PAIRS_ARGS)
+{
+    mcuc_pairs(acts, weights, output, job, 2, 1);
+}
+#endif
+
+static void residual_k2_dot(MCUC_KERNEL_ARGS, const int32_t *weights, const int32_t *output)
+{
+    int32_t *const acts = (int32_t *)(void *)scratch;
+    int8_t *to = out;
+    int32_t x = x0;
+    for (; x + 2 <= x1; x += 2) {
+        const int8_t *const from = rows[0] + x * 2;
+        mcuc_widen2(acts, from, from + 2, 2);
+
+        for (int32_t c = c0, next; c < c1; c = next) {
+            const int32_t first = c & ~3;
+            const int32_t *const w = weights + first / 4 * 8, *const o = output + first / 4 * 16;
+            mcuc_pairs_t job = { to + (c - c0), out_stride, acts + 0, acts + 4, NULL };
+            if (c == first && c + 4 <= c1) {
+                next = c1 & ~3;
+                job.out_end = to + (next - c0);
+                residual_k1_dot_two(acts, w, o, &job);
+            } else { /* part of a group */
+                int8_t part[8];
+                next = first + 4 < c1 ? first + 4 : c1;
+                job.out = part;
+                job.stride = 4;
+                job.out_end = part + 4;
+                residual_k1_dot_two(acts, w, o, &job);
+                for (int32_t k = c; k < next; k++) {
+                    to[k - c0] = part[k - first];
+                    to[out_stride + (k - c0)] = part[4 + k - first];
+                }
             }
-            if (c < last) {
-                int32_t acc = mcuc_dot1(patch, weights + c * 2, 2, bias[c]);
-                to[c - c0] = mcuc_clamp(mcuc_requant(acc, multiplier[c], shift[c]) + -3, -128, 127);
+        }
+
+        to += 2 * out_stride;
+    }
+    for (; x < x1; x++) {
+        const int8_t *const from = rows[0] + x * 2;
+        mcuc_widen1(acts, from, 2);
+
+        for (int32_t c = c0, next; c < c1; c = next) {
+            const int32_t first = c & ~3;
+            const int32_t *const w = weights + first / 4 * 8, *const o = output + first / 4 * 16;
+            mcuc_pairs_t job = { to + (c - c0), out_stride, acts + 0, acts + 2, NULL };
+            if (c == first && c + 4 <= c1) {
+                next = c1 & ~3;
+                job.out_end = to + (next - c0);
+                residual_k0_dot_one(acts, w, o, &job);
+            } else { /* part of a group */
+                int8_t part[4];
+                next = first + 4 < c1 ? first + 4 : c1;
+                job.out = part;
+                job.stride = 4;
+                job.out_end = part + 4;
+                residual_k0_dot_one(acts, w, o, &job);
+                for (int32_t k = c; k < next; k++) {
+                    to[k - c0] = part[k - first];
+                }
             }
+        }
+
+        to += out_stride;
     }
 }
 
-static void residual_k1_binary(MCUC_KERNEL_ARGS)
+static void residual_k3_binary(MCUC_KERNEL_ARGS)
 {
     MCUC_UNUSED(scratch);
     for (int32_t x = x0; x < x1; x++) {
@@ -84,7 +318,7 @@ static void residual_k1_binary(MCUC_KERNEL_ARGS)
     }
 }
 
-static void residual_k2_move(MCUC_KERNEL_ARGS)
+static void residual_k4_move(MCUC_KERNEL_ARGS)
 {
     const int8_t *const row = rows[0];
     MCUC_UNUSED(scratch);
@@ -99,7 +333,7 @@ static void residual_k2_move(MCUC_KERNEL_ARGS)
     }
 }
 
-static void residual_k3_unary(MCUC_KERNEL_ARGS)
+static void residual_k5_unary(MCUC_KERNEL_ARGS)
 {
     MCUC_UNUSED(scratch);
     for (int32_t x = x0; x < x1; x++) {
@@ -111,7 +345,7 @@ static void residual_k3_unary(MCUC_KERNEL_ARGS)
     }
 }
 
-static void residual_k4_move(MCUC_KERNEL_ARGS)
+static void residual_k6_move(MCUC_KERNEL_ARGS)
 {
     MCUC_UNUSED(scratch);
     if (out_stride == 2 && c1 - c0 == 2) { /* both sides are dense */
@@ -125,7 +359,7 @@ static void residual_k4_move(MCUC_KERNEL_ARGS)
 }
 
 /* 0:CONV_2D: 1x4x4x2 -> 1x4x4x2, tensor branch */
-MCUC_NOINLINE static void residual_layer_00_conv_2d(const int8_t *in0, int8_t *out)
+MCUC_NOINLINE static void residual_layer_00_conv_2d(const int8_t *in0, int8_t *out, uint8_t *scratch)
 {
     {
         const int8_t *rows[1];
@@ -135,8 +369,8 @@ MCUC_NOINLINE static void residual_layer_00_conv_2d(const int8_t *in0, int8_t *o
                 const int32_t x = 0, x_end = 16;
                 {
                     const int32_t c = 0, c_end = 2;
-                    residual_k0_dot(rows, out + y * 32 + x * 2 + c, 2, x, x_end, c, c_end,
-                        NULL, residual_l00_weights, residual_l00_bias, residual_l00_multiplier, residual_l00_shift);
+                    residual_k2_dot(rows, out + y * 32 + x * 2 + c, 2, x, x_end, c, c_end,
+                        scratch, residual_l00_weights, residual_l00_output);
                 }
             }
         }
@@ -155,7 +389,7 @@ MCUC_NOINLINE static void residual_layer_01_add(const int8_t *in0, const int8_t 
                 const int32_t x = 0, x_end = 4;
                 {
                     const int32_t c = 0, c_end = 2;
-                    residual_k1_binary(rows, out + y * 8 + x * 2 + c, 2, x, x_end, c, c_end,
+                    residual_k3_binary(rows, out + y * 8 + x * 2 + c, 2, x, x_end, c, c_end,
                         NULL);
                 }
             }
@@ -174,7 +408,7 @@ MCUC_NOINLINE static void residual_layer_02_pad(const int8_t *in0, int8_t *out)
                 const int32_t x = 0, x_end = 5;
                 {
                     const int32_t c = 0, c_end = 2;
-                    residual_k2_move(rows, out + y * 10 + x * 2 + c, 2, x, x_end, c, c_end,
+                    residual_k4_move(rows, out + y * 10 + x * 2 + c, 2, x, x_end, c, c_end,
                         NULL);
                 }
             }
@@ -193,7 +427,7 @@ MCUC_NOINLINE static void residual_layer_03_clip(const int8_t *in0, int8_t *out)
                 const int32_t x = 0, x_end = 25;
                 {
                     const int32_t c = 0, c_end = 2;
-                    residual_k3_unary(rows, out + y * 100 + x * 4 + c, 4, x, x_end, c, c_end,
+                    residual_k5_unary(rows, out + y * 100 + x * 4 + c, 4, x, x_end, c, c_end,
                         NULL);
                 }
             }
@@ -212,7 +446,7 @@ MCUC_NOINLINE static void residual_layer_04_concat(const int8_t *in0, int8_t *ou
                 const int32_t x = 0, x_end = 5;
                 {
                     const int32_t c = 0, c_end = 2;
-                    residual_k4_move(rows, out + y * 20 + x * 4 + c, 4, x, x_end, c, c_end,
+                    residual_k6_move(rows, out + y * 20 + x * 4 + c, 4, x, x_end, c, c_end,
                         NULL);
                 }
             }
@@ -232,7 +466,7 @@ int residual_run(void *arena, const residual_input_t *input, residual_output_t *
     }
     uint8_t *const base = (uint8_t *)arena;
     MCUC_UNUSED(base);
-    PROFILED(0, residual_layer_00_conv_2d(in0, (int8_t *)(base + 16u)));
+    PROFILED(0, residual_layer_00_conv_2d(in0, (int8_t *)(base + 16u), base + 0u));
     TRACED(0, (int8_t *)(base + 16u), 32u);
     PROFILED(1, residual_layer_01_add(in0, (int8_t *)(base + 16u), (int8_t *)(base + 16u)));
     TRACED(1, (int8_t *)(base + 16u), 32u);

@@ -4,27 +4,17 @@
 
 #include "mcuc_port.h"
 
-#if RESIDUAL_BUILD_ID != 0x7d7af1c1u
+#if RESIDUAL_BUILD_ID != 0xa08d8484u
 #error "residual: header and weights come from different runs of mcuc"
 #endif
 
-extern const int8_t residual_l00_weights[4];
-MCUC_WEIGHTS const int8_t residual_l00_weights[4] = {
-    29, -64, 121, 114
+extern const int32_t residual_l00_weights[8];
+MCUC_WEIGHTS const int32_t residual_l00_weights[8] = {
+    -607426, 830, 0, 0, 31005, 0, 29120, 0
 };
 
-extern const int32_t residual_l00_bias[2];
-MCUC_WEIGHTS const int32_t residual_l00_bias[2] = {
-    830, -2376
-};
-
-extern const int32_t residual_l00_multiplier[2];
-MCUC_WEIGHTS const int32_t residual_l00_multiplier[2] = {
-    1088969124, 2118212273
-};
-
-extern const int8_t residual_l00_shift[2];
-MCUC_WEIGHTS const int8_t residual_l00_shift[2] = {
-    -8, -9
+extern const int32_t residual_l00_output[16];
+MCUC_WEIGHTS const int32_t residual_l00_output[16] = {
+    505, 1088972032, -81856, 15, 260, 2118212063, -163776, 16, 0, 0, 0, 0, 0, 0, 0, 0
 };
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from mcuc.kernels._base import Call, Family, Kernel, always, no_scratch
+from mcuc.kernels.dot import _pairs
 
 
 def _taps(call: Call) -> int:
@@ -25,7 +27,29 @@ def _context(call: Call) -> Mapping[str, Any]:
     }
 
 
-FAMILY = Family("dot", (Kernel("dot_patch", "dot/dot.c.j2", always, _scratch, _context),))
+
+def _pairs_kernel(name: str, pixels: int, per_mac: float) -> Kernel:
+    return Kernel(
+        name,
+        "dot/pairs.c.j2",
+        _pairs.applies,
+        partial(_pairs.scratch, pixels=pixels),
+        partial(_pairs.context, pixels=pixels),
+        tables=_pairs.tables,
+        helpers=partial(_pairs.helpers, pixels=pixels),
+        pixels=pixels,
+        per_mac=per_mac,
+    )
+
+
+FAMILY = Family(
+    "dot",
+    (
+        _pairs_kernel("dot_pairs", 2, 0.9),
+        _pairs_kernel("dot_pairs_one", 1, 1.15),
+        Kernel("dot_patch", "dot/dot.c.j2", always, _scratch, _context, per_mac=2.4),
+    ),
+)
 
 # A 1x1 convolution by groups of its input channels: partial sums group after group, then the output from the sums.
 # Chosen by the schedule, not among the family's kernels for a whole layer.

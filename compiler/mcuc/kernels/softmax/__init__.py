@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mcuc.kernels._base import Call, Family, Kernel, No, always, no_scratch
+from mcuc.kernels._base import Call, Family, Kernel, No, no_scratch
 from mcuc.targets import Chip
 
 
@@ -17,6 +17,10 @@ def _float32(call: Call, chip: Chip | None) -> No | None:
     return None if call.params.get("kind") == "float32" else No("not a float32 softmax")
 
 
+def _integers(call: Call, chip: Chip | None) -> No | None:
+    return No("a float32 softmax") if call.params.get("kind") == "float32" else None
+
+
 def _no_context(call: Call) -> Mapping[str, Any]:
     return {}
 
@@ -25,6 +29,6 @@ FAMILY = Family(
     "softmax",
     (
         Kernel("softmax_float32", "softmax/float32.c.j2", _float32, no_scratch, _no_context, in_place=True),
-        Kernel("softmax_table", "softmax/softmax.c.j2", always, no_scratch, _context, in_place=True),
+        Kernel("softmax_table", "softmax/softmax.c.j2", _integers, no_scratch, _context, in_place=True),
     ),
 )

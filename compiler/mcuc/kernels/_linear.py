@@ -1,0 +1,141 @@
+"""An output stage of one multiply: accumulator -> clamped int8 by SMMLA and SSAT, exact for every reachable sum.
+
+The rounding rules of numerics.py are monotone, so a channel's output stage is its thresholds: for every output value
+the least accumulator that reaches it. At most 255 of them lie inside what the channel's weights can sum up to. The
+stage used here,
+
+    v = 256 * acc; if (v < 0) v -= kink; out = saturate((offset + (v * multiplier >> 32)) >> shift)
+
+with the product and the offset added in 64 bits, has thresholds on one line (two for negative sums, where the rule
+rounds ties away from zero). The constants are searched so that they are the same thresholds; where there are none, the
+layer keeps the rule itself. 256 * acc comes free: see pairs.py of the dot family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mcuc.ir import Array
+
+SCALED = 256  # the accumulator is multiplied by it
+REACH = (1 << 23) - 1  # accumulators beyond do not fit 32 bits then
+# What is tried: offsets so far to both sides of the likely one, kink so much away from the nominal one.
+TRIES = ((2, 0), (64, 0), *((16, away) for k in range(1, 9) for away in (k, -k)))
+MOST_SHIFT = 22
+_MOST_OFFSET = 1 << 30
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """multiplier, offset, shift (0..22), kink: [channels] int32. kink is 0 where the rule rounds all ties to one side
+    and where no negative sum matters."""
+
+    shift: Array
+    multiplier: Array
+    offset: Array
+    kink: Array
+
+    def constants(self, channels: int) -> Array:
+        """[channels, 3 or 4]: kink where there is one, multiplier, offset, shift; zeros beyond the stage's channels."""
+        columns = [self.kink] if self.kinked else []
+        columns += [self.multiplier, self.offset, self.shift]
+        found = np.zeros((channels, len(columns)), np.int64)
+        found[: len(self.shift)] = np.stack(columns, 1)
+        return found
+
+    @property
+    def kinked(self) -> bool:
+        """Whether any channel needs its kink."""
+        return bool(self.kink.any())
+
+
+def linear(
+    rule: Callable[[Array], Array], scale: Array, kink: Array, low: Array, high: Array
+) -> Linear | None:
+    """The stage for accumulators, bias included, in [low, high] [channels]; None where no constants are exact.
+
+    rule: acc [n, channels] int64 -> output, monotone, already clamped. scale: [channels] float64, outputs an
+    accumulator; kink: [channels] int64, distance of the two lines in 1/256 accumulator (0: one line).
+    """
+    if not (scale > 0).all() or int(np.abs(low).max()) > REACH or int(np.abs(high).max()) > REACH:
+        return None
+    shift = np.minimum(np.floor(np.log2((2.0**31 - 2.0**16) / (scale * 2**24))), MOST_SHIFT).astype(np.int64)
+    if (shift < 0).any():
+        return None
+    least, most = rule(low[None])[0].astype(np.int64), rule(high[None])[0].astype(np.int64)
+    values = least[None] + np.arange(int((most - least).max(initial=0)) + 2)[:, None]  # [thresholds, channels]
+    at = _thresholds(rule, values, low, high)
+    # a sum at a threshold must reach it, the one before must not; the first and the last need one of both
+    reaches = (values <= most) & ((values > least) | (values > -128))
+    stays = (values > least) & ((values <= most) | ((values == most + 1) & (values <= 127)))
+    kink = np.where((stays & (at - 1 < 0)).any(0), kink, 0)
+    target = values << (32 + shift)
+    nominal = np.rint(scale * 2.0 ** (24 + shift)).astype(np.int64)
+    multiplier, offset, bent = np.zeros(len(low), np.int64), np.zeros(len(low), np.int64), kink.copy()
+    open_ = np.arange(len(low))
+    for reach, away in TRIES:
+        bent[open_] = kink[open_] + np.where(kink[open_] != 0, away, 0)
+        above = SCALED * at[:, open_] - np.where(at[:, open_] < 0, bent[open_], 0)
+        below = SCALED * (at[:, open_] - 1) - np.where(at[:, open_] - 1 < 0, bent[open_], 0)
+        lower = _Bound(target[:, open_], above, reaches[:, open_])
+        upper = _Bound(target[:, open_] - 1, below, stays[:, open_])
+        found, m, b = _solve(lower, upper, nominal[open_], reach)
+        multiplier[open_[found]], offset[open_[found]] = m[found], b[found]
+        open_ = open_[~found]
+        if not len(open_):
+            break
+    if len(open_) or (np.abs(offset) > _MOST_OFFSET).any():
+        return None
+    return Linear(shift, multiplier, offset, bent)
+
+
+@dataclass(frozen=True, eq=False)
+class _Bound:
+    """Where `used`, factor * multiplier must stay on one side of value - offset * 2^32. All [thresholds, channels]."""
+
+    value: Array
+    factor: Array
+    used: Array
+
+
+def _thresholds(rule: Callable[[Array], Array], values: Array, low: Array, high: Array) -> Array:
+    """The least accumulator in [low, high] whose output reaches each value, by bisection; high + 1 where none does."""
+    below = np.broadcast_to(low[None] - 1, values.shape).astype(np.int64)
+    at = np.broadcast_to(high[None] + 1, values.shape).astype(np.int64)
+    while (at - below > 1).any():
+        middle = (below + at) >> 1
+        reached = rule(middle) >= values
+        at, below = np.where(reached & (middle > below), middle, at), np.where(reached, below, middle)
+    return at
+
+
+def _solve(lower: _Bound, upper: _Bound, nominal: Array, reach: int) -> tuple[Array, Array, Array]:
+    """For each channel: whether constants were found, multiplier, offset.
+
+    For one offset, the multipliers that hold at every threshold are an interval; of `reach` offsets to both sides of
+    the likely one, that with the widest interval is taken.
+    """
+    least = np.where(lower.used, lower.value - lower.factor * nominal, np.iinfo(np.int64).min).max(0)
+    most = np.where(upper.used, upper.value - upper.factor * nominal, np.iinfo(np.int64).max).min(0)
+    least, most = np.where(lower.used.any(0), least, most), np.where(upper.used.any(0), most, least)
+    likely = ((least >> 1) + (most >> 1)) >> 32
+    likely = np.where(lower.used.any(0) | upper.used.any(0), likely, 0)
+    best = np.full(len(nominal), -1, np.int64)
+    multiplier, offset = nominal.copy(), likely
+    for step in range(-reach, reach + 1):
+        low, high = np.ones(len(nominal), np.int64), np.full(len(nominal), 2**31 - 1, np.int64)
+        for bound, sign in ((lower, 1), (upper, -1)):
+            value = bound.value - ((likely + step) << 32)
+            factor = np.where(bound.factor == 0, 1, bound.factor)
+            rises = bound.used & (sign * bound.factor > 0)
+            falls = bound.used & (sign * bound.factor < 0)
+            low = np.maximum(low, np.where(rises, -(-value // factor), 1).max(0))
+            high = np.minimum(high, np.where(falls, value // factor, 2**31 - 1).min(0))
+            high = np.where((bound.used & (bound.factor == 0) & (sign * value > 0)).any(0), 0, high)
+        better = high - low > best
+        best, offset = np.where(better, high - low, best), np.where(better, likely + step, offset)
+        multiplier = np.where(better, (low + high) >> 1, multiplier)
+    return best >= 0, multiplier, offset

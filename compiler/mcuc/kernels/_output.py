@@ -1,0 +1,73 @@
+"""The one-multiply output stage of a call's tables, and the words that kernels in assembly read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mcuc.ir import Array, Requant
+from mcuc.kernels._base import Table
+from mcuc.kernels._linear import SCALED, Linear, linear
+from mcuc.numerics import requantize
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How the params of a multiply-accumulate call name its output stage (ops/_conv.py)."""
+
+    rule: str
+    zero_point: int
+    act_min: int
+    act_max: int
+
+
+def rule_of(params: Mapping[str, Any]) -> Rule:
+    """The rule of a call's params."""
+    return Rule(params["rule"], params["out_zp"], params["act_min"], params["act_max"])
+
+
+def output_stage(tables: tuple[Table, ...], rule: Rule, weights: Array) -> Linear | None:
+    """The stage for int8 activations times weights [channels, taps] plus the tables' bias; None where none is exact."""
+    bias = values_of(tables, "bias")
+    requant, scale, kink = _requant(tables, rule.rule)
+    low = bias + np.where(weights > 0, weights * -128, weights * 127).sum(1)
+    high = bias + np.where(weights > 0, weights * 127, weights * -128).sum(1)
+
+    def output(acc: Array) -> Array:
+        return requantize(acc, requant, rule.zero_point, rule.act_min, rule.act_max).astype(np.int64)
+
+    return linear(
+        output, np.broadcast_to(scale, len(bias)), np.broadcast_to(kink, len(bias)).astype(np.int64), low, high
+    )
+
+
+def _requant(tables: tuple[Table, ...], rule: str) -> tuple[Requant, Array, Array]:
+    """The rule with its scale and its kink (see _linear.py), one entry or one per channel.
+
+    gemmlowp's second rounding takes ties away from zero, so that thresholds of negative sums lie one step of the first
+    rounding, 2^31 / multiplier accumulators, further.
+    """
+    if rule == "f32_rne":
+        bits = next(t.values for t in tables if t.name == "scale").astype(np.int32)
+        scale = bits.view(np.float32)
+        return Requant("f32_rne", scale=tuple(map(float, scale))), scale.astype(np.float64), np.zeros(len(scale))
+    multiplier, shift = values_of(tables, "multiplier"), values_of(tables, "shift")
+    double = rule == "tflite_double"
+    requant = Requant(
+        "tflite_double" if double else "tflite_single", tuple(multiplier.tolist()), tuple(shift.tolist())
+    )
+    kink = np.where(double & (shift < 0), np.rint(SCALED * 2.0**31 / np.maximum(multiplier, 1)), 0)
+    return requant, multiplier * 2.0 ** (shift - 31), kink
+
+
+def values_of(tables: tuple[Table, ...], name: str) -> Array:
+    """The values of the table of that name, as int64."""
+    return next(t.values for t in tables if t.name == name).astype(np.int64)
+
+
+def signed_words(words: Array) -> Array:
+    """Any integers as int32, modulo 2^32, in one dimension."""
+    return (((words.reshape(-1) + 2**31) & 0xFFFFFFFF) - 2**31).astype(np.int32)

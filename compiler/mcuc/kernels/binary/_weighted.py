@@ -1,0 +1,79 @@
+"""Addition as one weighted sum: (x * first + y * second + offset) >> shift, exact for all 65,536 pairs of bytes.
+
+gemmlowp rescales both operands and then the sum, rounding three times at 20 bits beyond the result's steps. A sum with
+weights of up to 31 bits has the same results wherever no pair lies so close to a rounding threshold that the three
+roundings decide; all pairs are compared. Where 32 bits hold no such weights, the sum is taken in 64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from math import floor, log2
+from typing import Any
+
+import numpy as np
+
+from mcuc.ir import Array, Requant
+from mcuc.kernels._base import Call, No
+from mcuc.numerics import multiply_by_quantized_multiplier, requantize
+from mcuc.targets import Chip
+
+_BYTES = np.arange(-128, 128, dtype=np.int64)
+_NEAR = (0, 1, -1, 2, -2, 3, -3)  # tried around the likely weights
+_KEY = ("za", "zb", "left_shift", "subtract", "ma", "sa", "mb", "sb", "mo", "so", "out_zp", "act_min", "act_max")
+Sum = tuple[int, int, int, int, bool]
+
+
+def applies(call: Call, chip: Chip | None) -> No | None:
+    """Refuses what is no addition, and additions that no weighted sum computes exactly."""
+    if call.params["kind"] != "add":
+        return No("not an addition")
+    return None if _found(call) is not None else No("no weighted sum is exact")
+
+
+def context(call: Call) -> Mapping[str, Any]:
+    """What the template names."""
+    found = _found(call)
+    assert found is not None
+    names = ("first", "second", "offset", "shift", "wide")
+    return {**dict(zip(names, found, strict=True)), "channels": call.channels}
+
+
+def _found(call: Call) -> Sum | None:
+    return weighted(*(call.params[name] for name in _KEY))
+
+
+@lru_cache(maxsize=4096)
+def weighted(
+    za: int, zb: int, left_shift: int, subtract: bool, ma: int, sa: int, mb: int, sb: int, mo: int, so: int,
+    out_zp: int, act_min: int, act_max: int,
+) -> Sum | None:
+    """first, second, offset, shift and whether it takes 64 bits, for the constants of ops/add; None where no such sum
+    is exact."""
+    sign = -1 if subtract else 1
+    scale = 2.0 ** (left_shift + so - 62) * mo
+    a, b = scale * ma * 2.0**sa, sign * scale * mb * 2.0**sb
+    left = multiply_by_quantized_multiplier((_BYTES - za) << left_shift, ma, sa)
+    right = sign * multiply_by_quantized_multiplier((_BYTES - zb) << left_shift, mb, sb)
+    rule = Requant("tflite_double", (mo,), (so,))
+    exact = requantize((left[:, None] + right[None]).reshape(-1, 1), rule, out_zp, act_min, act_max)
+    out = exact.reshape(256, 256).astype(np.int64)
+    narrow = min(30, floor(31 - log2((abs(a) + abs(b)) * 512 + 512)))
+    for wide, shift in ((False, narrow), (True, min(40, floor(30.9 - log2(max(abs(a), abs(b))))))):
+        for i in _NEAR if shift >= 1 else ():
+            for j in _NEAR:
+                first, second = round(a * 2**shift) + i, round(b * 2**shift) + j
+                offset = _offset(first * _BYTES[:, None] + second * _BYTES[None], out, shift, act_min, act_max)
+                fits = offset is not None and (wide or abs(offset) + 128 * (abs(first) + abs(second)) < 2**31)
+                if offset is not None and fits:
+                    return first, second, offset, shift, wide
+    return None
+
+
+def _offset(sums: Array, out: Array, shift: int, act_min: int, act_max: int) -> int | None:
+    """An offset with which the sums, shifted and clamped, are the outputs; None where there is none."""
+    far = 2**50
+    at_least = int(((out << shift) - sums).max(initial=-far, where=out > act_min))
+    at_most = int((((out + 1) << shift) - 1 - sums).min(initial=far, where=out < act_max))
+    return (at_least + at_most) // 2 if at_least <= at_most else None

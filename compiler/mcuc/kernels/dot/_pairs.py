@@ -1,0 +1,174 @@
+"""Weights of two output channels in one word: 256 * high + low in each 16-bit half, one dual MAC more makes them two.
+
+For activations a and a word of two taps, SMLAD with the word adds a * (256 * high + low), SMLAD with its sign-extended
+low bytes adds a * low. The difference of both sums is 256 * (sum of a * high), exactly, in 32 bits wherever the high
+channel's sum stays below 2^23. So int8 weights need one extension for two channels, and take no more room than int8.
+
+A zero point of the weights is one more tap: minus the zero point times the sum of the pixel's activations, in parts
+that fit 16 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from mcuc.ir import Array
+from mcuc.kernels._base import Call, No, Table
+from mcuc.kernels._linear import SCALED, Linear
+from mcuc.kernels._output import Rule, output_stage, rule_of, signed_words, values_of
+from mcuc.targets import Chip
+
+CHANNELS = 4  # of a group
+UNIT = 4  # taps: activations are widened a word of bytes at a time
+UNROLLED = 4  # units in the inner loop
+SUMMED = 64  # units whose activations' sum fits 16 bits
+ORDER = (0, 2, 1, 3)  # of the taps of a unit, as SXTB16 and SXTB16 with a rotation leave them
+
+
+@dataclass(frozen=True)
+class _Key:
+    """What the tables depend on besides those of the call. weight_zp: of all channels, where they have no table; cin:
+    bytes of a pixel of padding, 0 where none is read."""
+
+    rule: Rule
+    weight_zp: int
+    pad_value: int
+    cin: int
+
+
+def applies(call: Call, chip: Chip | None) -> No | None:
+    """Refuses cores without DSP, groups, weights with zero points, and sums beyond what a pair holds."""
+    if chip is None or not chip.dsp:
+        return No("needs the DSP extension")
+    if call.params["groups"] != 1:
+        return No("convolution in groups")
+    weights = _weights(call)
+    odd = len(weights) // 2
+    if ((weights[1::2] == -128) & (weights[: 2 * odd : 2] < 0)).any():
+        return No("a pair of weights does not fit 16 bits")
+    return None if _stage(call.tables, _key(call)) is not None else No("no output stage of one multiply is exact")
+
+
+def taps(call: Call) -> int:
+    """Weights of an output channel."""
+    return int(call.params["kh"] * call.params["kw"] * call.params["cin"])
+
+
+def padded(call: Call) -> int:
+    """The same, a multiple of UNIT."""
+    return -(-taps(call) // UNIT) * UNIT
+
+
+def scratch(call: Call, pixels: int) -> int:
+    """Widened activations of so many pixels (of one where a row has no more); their patches where taps lie apart."""
+    pixels = min(pixels, call.width)
+    return pixels * (2 * UNIT * (padded(call) // UNIT + sum_units(call)) + (0 if direct(call) else padded(call)))
+
+
+def sum_units(call: Call) -> int:
+    """Units of taps for the sums of activations, two sums each."""
+    return -(-padded(call) // (2 * UNIT * SUMMED)) if call.params["weight_zp"] else 0
+
+
+def direct(call: Call) -> bool:
+    """Whether activations can be widened from where they lie, a word of channels at a time."""
+    return bool(call.params["pointwise"]) or call.params["cin"] % UNIT == 0
+
+
+def tables(call: Call) -> tuple[Table, ...]:
+    """Packed weights, constants of the output stage, and a pixel of padding where rows are widened in place."""
+    return _tables(call.tables, _key(call))
+
+
+def context(call: Call, pixels: int) -> Mapping[str, Any]:
+    """What the template names. pixels: computed at once, 1 or 2."""
+    widened = padded(call) // UNIT
+    units = widened + sum_units(call)
+    stage = _stage(call.tables, _key(call))
+    assert stage is not None
+    return {
+        "taps": taps(call),
+        "padded": padded(call),
+        "widened": widened,
+        "units": units,
+        "looped": units // UNROLLED * UNROLLED,
+        "direct": direct(call),
+        "contiguous": call.params["dil_w"] == 1,
+        "single": min(pixels, call.width) == 1,
+        "kinked": stage.kinked,
+        "words": UNIT * units + CHANNELS,  # of a group
+        "constants": (4 if stage.kinked else 3) * CHANNELS,
+        "whole": call.channels % CHANNELS == 0,
+    }
+
+
+def helpers(call: Call, pixels: int) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
+    """The inner loops, which layers share."""
+    stage = _stage(call.tables, _key(call))
+    assert stage is not None
+    values = {"kinked": stage.kinked, "unrolled": UNROLLED}
+    one = ("dot/pairs_one.c.j2", values)
+    return {"one": one} if min(pixels, call.width) == 1 else {"one": one, "two": ("dot/pairs_two.c.j2", values)}
+
+
+def _key(call: Call) -> _Key:
+    p = call.params
+    padding = 0 if p["pointwise"] or not direct(call) else p["cin"]
+    return _Key(rule_of(p), p["weight_zp_all"] or 0, p["pad_value"], padding)
+
+
+def _weights(call: Call) -> Array:
+    return values_of(call.tables, "weights").reshape(call.channels, -1)
+
+
+@lru_cache(maxsize=512)
+def _stage(found: tuple[Table, ...], key: _Key) -> Linear | None:
+    weights = values_of(found, "weights").reshape(len(values_of(found, "bias")), -1)
+    weights = weights - _zero_points(found, key.weight_zp)[:, None]
+    return output_stage(found, key.rule, weights)
+
+
+def _zero_points(found: tuple[Table, ...], of_all: int) -> Array:
+    """Of the weights, one for each channel."""
+    own = [t for t in found if t.name == "weight_zp"]
+    return own[0].values.astype(np.int64) if own else np.full(len(values_of(found, "bias")), of_all, np.int64)
+
+
+@lru_cache(maxsize=512)
+def _tables(found: tuple[Table, ...], key: _Key) -> tuple[Table, ...]:
+    stage = _stage(found, key)
+    assert stage is not None
+    bias = values_of(found, "bias")
+    weights = values_of(found, "weights").reshape(len(bias), -1)
+    channels = -(-len(bias) // CHANNELS) * CHANNELS
+    wide = np.zeros((channels, -(-weights.shape[1] // UNIT) * UNIT), np.int64)
+    wide[: weights.shape[0], : weights.shape[1]] = weights
+    groups = channels // CHANNELS
+    taken = wide.reshape(groups, 2, 2, -1, UNIT)[..., list(ORDER)]  # [group, pair, low or high, unit, tap]
+    zero = np.zeros(channels, np.int64)
+    zero[: len(bias)] = _zero_points(found, key.weight_zp)
+    if zero.any():
+        sums = -(-taken.shape[3] // SUMMED)
+        both = np.stack([-zero // 2, -zero - -zero // 2], -1)  # 128 is not an int8, and a word has two taps
+        more = np.zeros((channels, (sums + 1) // 2, UNIT), np.int64)
+        for k in range(sums):
+            more[:, k // 2, 2 * (k % 2) : 2 * (k % 2) + 2] = both
+        taken = np.concatenate([taken, more.reshape(groups, 2, 2, -1, UNIT)], 3)
+    halves = SCALED * taken[:, :, 1] + taken[:, :, 0]
+    words = (halves[..., 0::2] & 0xFFFF) | (halves[..., 1::2] & 0xFFFF) << 16  # [group, pair, unit, half]
+    stream = words.transpose(0, 2, 3, 1).reshape(groups, -1)
+    starts = np.zeros(channels, np.int64)
+    starts[: len(bias)] = bias
+    low, high = starts.reshape(groups, 2, 2)[..., 0], starts.reshape(groups, 2, 2)[..., 1]
+    first = np.stack([SCALED * high + low, low], -1).reshape(groups, -1)
+    stream = np.concatenate([first, stream], 1)
+    constants = stage.constants(channels)
+    made = [Table("weights", "int32_t", signed_words(stream)), Table("output", "int32_t", signed_words(constants))]
+    if key.cin:
+        made.append(Table("padding", "int8_t", np.full(key.cin, key.pad_value, np.int8)))
+    return tuple(made)

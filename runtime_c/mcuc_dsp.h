@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: 0BSD */
+/* Inner loops for the DSP extension, and the same in C. Compilers spill eight sums with their operands. */
+#ifndef MCUC_DSP_H
+#define MCUC_DSP_H
+
+#include "mcuc_port.h"
+
+/* kernels/_linear.py: 256 times an accumulator to int8. constants: kink where there is one, multiplier, offset, shift. */
+static inline int8_t mcuc_stage(int32_t v, const int32_t *constants, int32_t kinked)
+{
+    if (kinked) {
+        v -= v < 0 ? constants[0] : 0;
+        constants++;
+    }
+    v = (int32_t)((uint32_t)constants[1] + (uint32_t)(((int64_t)v * constants[0]) >> 32)) >> constants[2];
+    return (int8_t)(v < -128 ? -128 : (v > 127 ? 127 : v));
+}
+
+/* Dot products with two output channels in one word of weights: each 16-bit half holds 256 * high + low.
+   Where a run of groups of four channels goes: pixels lie `stride` bytes apart, out moves to out_end. Activations up to
+   looped are read by the unrolled loop, those up to end a unit of four taps at a time. */
+typedef struct {
+    int8_t *out;
+    int32_t stride;
+    const int32_t *looped, *end;
+    const int8_t *out_end;
+} mcuc_pairs_t;
+
+#if defined(__GNUC__)
+#define MCUC_IN_REGISTER __attribute__((unused)) /* assembly finds it there */
+#else
+#define MCUC_IN_REGISTER
+#endif
+#define MCUC_PAIRS_ARGS                                                                                            \
+    const int32_t *acts MCUC_IN_REGISTER, const int32_t *weights MCUC_IN_REGISTER, const int32_t *output MCUC_IN_REGISTER, \
+        mcuc_pairs_t *job MCUC_IN_REGISTER
+
+/* Four bytes to two words of taps 0, 2 and 1, 3; the same for two pixels, word by word. n > 0 bytes, padded with 0. */
+static inline uint32_t mcuc_bytes(const int8_t *x, int32_t n)
+{
+    uint32_t v = 0;
+    for (int32_t k = 0; k < n; k++) {
+        v |= (uint32_t)(uint8_t)x[k] << (8 * k);
+    }
+    return v;
+}
+
+#if MCUC_DSP
+#define MCUC_EVEN(v) mcuc_sxtb16(v)
+#define MCUC_ODD(v) mcuc_sxtb16_ror8(v)
+#else
+static inline int32_t mcuc_halves(uint32_t v)
+{
+    const uint32_t low = (uint32_t)(int32_t)(int8_t)(v & 0xFFu), high = (uint32_t)(int32_t)(int8_t)(v >> 16 & 0xFFu);
+    return (int32_t)((low & 0xFFFFu) | high << 16);
+}
+#define MCUC_EVEN(v) mcuc_halves(v)
+#define MCUC_ODD(v) mcuc_halves((v) >> 8)
+#endif
+
+static inline int32_t *mcuc_widen1(int32_t *to, const int8_t *a, int32_t n)
+{
+    for (; n > 0; n -= 4) {
+        const uint32_t v = n >= 4 ? mcuc_load32(a) : mcuc_bytes(a, n);
+        to[0] = MCUC_EVEN(v);
+        to[1] = MCUC_ODD(v);
+        to += 2;
+        a += 4;
+    }
+    return to;
+}
+
+static inline int32_t *mcuc_widen2(int32_t *to, const int8_t *a, const int8_t *b, int32_t n)
+{
+    for (; n > 0; n -= 4) {
+        const uint32_t v = n >= 4 ? mcuc_load32(a) : mcuc_bytes(a, n), w = n >= 4 ? mcuc_load32(b) : mcuc_bytes(b, n);
+        to[0] = MCUC_EVEN(v);
+        to[1] = MCUC_EVEN(w);
+        to[2] = MCUC_ODD(v);
+        to[3] = MCUC_ODD(w);
+        to += 4;
+        a += 4;
+        b += 4;
+    }
+    return to;
+}
+
+/* Behind `units` units of activations their sums, 64 units each, in both halves of a word; 0 where there is one sum less
+   than words. */
+static inline void mcuc_sums(int32_t *acts, int32_t units, int32_t pixels)
+{
+    for (int32_t pixel = 0; pixel < pixels; pixel++) {
+        const int32_t *from = acts + pixel;
+        int32_t *to = acts + 2 * units * pixels + pixel, odd = 0;
+        for (int32_t left = units; left > 0; left -= 64) {
+            int32_t sum = 0;
+            for (int32_t k = 2 * (left < 64 ? left : 64); k > 0; k--) {
+#if MCUC_DSP
+                sum = mcuc_smlad(*from, 0x00010001, sum);
+#else
+                sum += (int16_t)((uint32_t)*from & 0xFFFFu) + (*from >> 16);
+#endif
+                from += pixels;
+            }
+            *to = (int32_t)(((uint32_t)sum & 0xFFFFu) | (uint32_t)sum << 16);
+            to += pixels;
+            odd ^= 1;
+        }
+        if (odd) {
+            *to = 0;
+        }
+    }
+}
+
+#if MCUC_DSP && !defined(MCUC_EMULATE_DSP)
+#define MCUC_DSP_ASM 1
+/* A unit of four taps of one pixel: r0 activations, r1 weights; r6, r7 and r8, r9 the sums of two pairs. */
+#define MCUC_PAIRS_ONE          \
+    "ldrd r4, r5, [r0], #8\n"   \
+    "ldrd r2, r3, [r1], #8\n"   \
+    "ldrd r10, r11, [r1], #8\n" \
+    "smlad r6, r2, r4, r6\n"    \
+    "smlad r8, r3, r4, r8\n"    \
+    "sxtb16 r2, r2\n"           \
+    "sxtb16 r3, r3\n"           \
+    "smlad r7, r2, r4, r7\n"    \
+    "smlad r9, r3, r4, r9\n"    \
+    "smlad r6, r10, r5, r6\n"   \
+    "smlad r8, r11, r5, r8\n"   \
+    "sxtb16 r10, r10\n"         \
+    "sxtb16 r11, r11\n"         \
+    "smlad r7, r10, r5, r7\n"   \
+    "smlad r9, r11, r5, r9\n"
+
+/* Two taps of two pixels; r6 and r8, r10 and r12 the pairs' sums, r7 and r9, r11 and lr those of the low channels. */
+#define MCUC_PAIRS_HALF          \
+    "ldrd r2, r3, [r1], #8\n"    \
+    "ldrd r4, r5, [r0], #8\n"    \
+    "smlad r6, r2, r4, r6\n"     \
+    "smlad r8, r2, r5, r8\n"     \
+    "smlad r10, r3, r4, r10\n"   \
+    "smlad r12, r3, r5, r12\n"   \
+    "sxtb16 r2, r2\n"            \
+    "sxtb16 r3, r3\n"            \
+    "smlad r7, r2, r4, r7\n"     \
+    "smlad r9, r2, r5, r9\n"     \
+    "smlad r11, r3, r4, r11\n"   \
+    "smlad lr, r3, r5, lr\n"
+#define MCUC_PAIRS_TWO MCUC_PAIRS_HALF MCUC_PAIRS_HALF
+
+/* Depthwise: four channels of a pixel in r8 times their weights at r3, to sums r4 to r7. */
+#define MCUC_FOUR_CHANNELS      \
+    "ldrd r10, r11, [r3], #8\n" \
+    "sxtb16 r9, r8, ror #8\n"   \
+    "sxtb16 r8, r8\n"           \
+    "smlabb r4, r8, r10, r4\n"  \
+    "smlabb r5, r9, r11, r5\n"  \
+    "smlatt r6, r8, r10, r6\n"  \
+    "smlatt r7, r9, r11, r7\n"
+#else
+#define MCUC_DSP_ASM 0
+
+/* What the assembly computes, of one or two pixels: groups of four channels from job->out to job->out_end. */
+static inline void mcuc_pairs(const int32_t *acts, const int32_t *weights, const int32_t *output, mcuc_pairs_t *job,
+                              int32_t pixels, int32_t kinked)
+{
+    const int32_t units = (int32_t)((job->end - acts) / (2 * pixels));
+    for (; job->out != job->out_end; job->out += 4) {
+        for (int32_t pair = 0; pair < 2; pair++) {
+            for (int32_t pixel = 0; pixel < pixels; pixel++) {
+                uint32_t sums[2];
+                sums[1] = (uint32_t)weights[2 * pair]; /* 256 * high + low */
+                sums[0] = (uint32_t)weights[2 * pair + 1];
+                for (int32_t k = 0; k < 2 * units; k++) {
+                    const uint32_t w = (uint32_t)weights[4 + 2 * k + pair];
+                    const uint32_t a = (uint32_t)acts[k * pixels + pixel];
+                    for (int32_t half = 0; half < 32; half += 16) {
+                        const int32_t at = (int16_t)(a >> half & 0xFFFFu);
+                        sums[1] += (uint32_t)(at * (int16_t)(w >> half & 0xFFFFu));
+                        sums[0] += (uint32_t)(at * (int8_t)(w >> half & 0xFFu));
+                    }
+                }
+                sums[1] -= sums[0];
+                sums[0] *= 256u;
+                for (int32_t c = 0; c < 2; c++) {
+                    const int32_t *o = output + (2 * pair + c) * (kinked ? 4 : 3);
+                    job->out[pixel * job->stride + 2 * pair + c] = mcuc_stage((int32_t)sums[c], o, kinked);
+                }
+            }
+        }
+        weights += 4 + 4 * units;
+        output += kinked ? 16 : 12;
+    }
+}
+#endif
+
+#endif
