@@ -17,12 +17,13 @@ static inline int8_t mcuc_stage(int32_t v, const int32_t *constants, int32_t kin
 }
 
 /* Dot products with two output channels in one word of weights: each 16-bit half holds 256 * high + low.
-   Where a run of groups of four channels goes: pixels lie `stride` bytes apart, out moves to out_end. Activations up to
-   looped are read by the unrolled loop, those up to end a unit of four taps at a time. */
+   Where a run of groups of four channels goes: pixels lie `stride` bytes apart, out moves to out_end. skip: bytes of the
+   unrolled loop's code that its first round leaves out; end: where the activations end. */
 typedef struct {
     int8_t *out;
     int32_t stride;
-    const int32_t *looped, *end;
+    int32_t skip;
+    const int32_t *end;
     const int8_t *out_end;
 } mcuc_pairs_t;
 
@@ -114,6 +115,11 @@ static inline void mcuc_sums(int32_t *acts, int32_t units, int32_t pixels)
 
 #if MCUC_DSP && !defined(MCUC_EMULATE_DSP)
 #define MCUC_DSP_ASM 1
+/* Bytes of code that a unit of four taps takes, all instructions being 32 bits wide. */
+#define MCUC_PAIRS_ONE_BYTES 60
+#define MCUC_PAIRS_TWO_BYTES 96
+#define MCUC_PAIRS_DUAL_TWO_BYTES 112
+
 /* A unit of four taps of one pixel: r0 activations, r1 weights; r6, r7 and r8, r9 the sums of two pairs. */
 #define MCUC_PAIRS_ONE          \
     "ldrd r4, r5, [r0], #8\n"   \
@@ -148,17 +154,38 @@ static inline void mcuc_sums(int32_t *acts, int32_t units, int32_t pixels)
     "smlad lr, r3, r5, lr\n"
 #define MCUC_PAIRS_TWO MCUC_PAIRS_HALF MCUC_PAIRS_HALF
 
-/* Depthwise: four channels of a pixel in r8 times their weights at r3, to sums r4 to r7. */
-#define MCUC_FOUR_CHANNELS      \
-    "ldrd r10, r11, [r3], #8\n" \
-    "sxtb16 r9, r8, ror #8\n"   \
-    "sxtb16 r8, r8\n"           \
-    "smlabb r4, r8, r10, r4\n"  \
-    "smlabb r5, r9, r11, r5\n"  \
-    "smlatt r6, r8, r10, r6\n"  \
+/* The same for a core that issues two instructions a cycle, where LDRD goes alone: r2, r4 and r3 are loaded already, each
+   multiplication but one is beside a load or an extension, and those three are loaded for the next half. */
+#define MCUC_PAIRS_DUAL_HALF   \
+    "ldr r5, [r0], #4\n"       \
+    "smlad r6, r2, r4, r6\n"   \
+    "smlad r10, r3, r4, r10\n" \
+    "smlad r8, r2, r5, r8\n"   \
+    "sxtb16 r2, r2\n"          \
+    "smlad r12, r3, r5, r12\n" \
+    "sxtb16 r3, r3\n"          \
+    "smlad r7, r2, r4, r7\n"   \
+    "smlad r9, r2, r5, r9\n"   \
+    "ldr r2, [r1], #4\n"       \
+    "smlad r11, r3, r4, r11\n" \
+    "ldr r4, [r0], #4\n"       \
+    "smlad lr, r3, r5, lr\n"   \
+    "ldr r3, [r1], #4\n"
+#define MCUC_PAIRS_DUAL_TWO MCUC_PAIRS_DUAL_HALF MCUC_PAIRS_DUAL_HALF
+
+/* Depthwise: four channels of a pixel in r8 times their weights in r10 and r11, to sums r4 to r7. */
+#define MCUC_FOUR_CHANNELS     \
+    "sxtb16 r9, r8, ror #8\n"  \
+    "sxtb16 r8, r8\n"          \
+    "smlabb r4, r8, r10, r4\n" \
+    "smlabb r5, r9, r11, r5\n" \
+    "smlatt r6, r8, r10, r6\n" \
     "smlatt r7, r9, r11, r7\n"
 #else
 #define MCUC_DSP_ASM 0
+#define MCUC_PAIRS_ONE_BYTES 0
+#define MCUC_PAIRS_TWO_BYTES 0
+#define MCUC_PAIRS_DUAL_TWO_BYTES 0
 
 /* What the assembly computes, of one or two pixels: groups of four channels from job->out to job->out_end. */
 static inline void mcuc_pairs(const int32_t *acts, const int32_t *weights, const int32_t *output, mcuc_pairs_t *job,

@@ -68,13 +68,18 @@ class Accelerator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FlashTiming(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a read of the flash costs at the chip's clock: read_bytes a line, each 1 + wait_states flash clocks."""
+    """What a read of the flash costs at the chip's clock: read_bytes a line, each 1 + wait_states flash clocks.
+
+    fill_cycles: what a line that no cache holds costs beyond one that is held, of the cache's line size (without a data
+    cache: of read_bytes); 0 where nothing has been measured.
+    """
 
     read_bytes: int
     wait_states: int
     prefetch: bool
     accelerator: Accelerator
     source: str
+    fill_cycles: float = 0.0
 
 
 class Caches(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -242,7 +247,8 @@ def check_chip(chip: Chip, where: str) -> None:
     for low, high in pairwise(ordered):
         require(low.end <= high.base, where, f"regions {low.name} and {high.name} overlap")
     _check_linked_ram(chip, where)
-    require(chip.flash.read_bytes > 0 and chip.flash.wait_states >= 0, where, "flash timing is out of range")
+    timed = chip.flash.read_bytes > 0 and chip.flash.wait_states >= 0 and 0 <= chip.flash.fill_cycles < 1000
+    require(timed, where, "flash timing is out of range")
     for size, line in (
         (chip.caches.icache_bytes, chip.caches.line_bytes),
         (chip.caches.dcache_bytes, chip.caches.line_bytes),

@@ -178,7 +178,7 @@ def check_uint8(graph: Graph, count: int = 6, seed: int = 0) -> Graph:
 
 TILINGS = {"1-pixel": Tiling(columns=1), "1-row": Tiling(), "channel-block": Tiling(channels=3),
            "pixel-and-channel": Tiling(columns=2, channels=5)}
-M4 = load_board("mps2-an386").chip
+M4, M7 = "mps2-an386", "mps2-an500"
 STRICT = ("-O0", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 
 
@@ -198,16 +198,16 @@ def merged(graphs: Sequence[Graph]) -> Graph:
                        tuple(f"g{i}/{n}" for i, g in enumerate(graphs) for n in g.outputs)))
 
 
-def ranked(graph: Graph, rank: int | None, tiling: Tiling) -> Schedule:
-    """Every layer whole, each call with the rank-th of the kernels that apply on a Cortex-M4, or with the last one; the
+def ranked(graph: Graph, rank: int | None, tiling: Tiling, board: str = M4) -> Schedule:
+    """Every layer whole, each call with the rank-th of the kernels that apply on the board, or with the last one; the
     portable one for None."""
     if rank is None:
         return layer_by_layer(graph, None, tiling)
-    layers = []
-    for layer in layer_by_layer(graph, M4, tiling).layers:
+    layers, chip = [], load_board(board).chip
+    for layer in layer_by_layer(graph, chip, tiling).layers:
         calls = []
         for call, _ in layer.calls:
-            fit = [k for k in kernels.get(call.family).kernels if k.applies(call, M4) is None]
+            fit = [k for k in kernels.get(call.family).kernels if k.applies(call, chip) is None]
             calls.append((call, fit[min(rank, len(fit) - 1)]))
         layers.append(replace(layer, calls=tuple(calls), scratch=max((k.scratch(c) for c, k in calls), default=0)))
     return Schedule(Segment("layers", tuple(layers)))
@@ -215,7 +215,8 @@ def ranked(graph: Graph, rank: int | None, tiling: Tiling) -> Schedule:
 
 def check_c(graphs: Sequence[Graph], folder: Path, count: int = 4, seed: int = 0, optimize: bool = False) -> None:
     """The generated C of all cases equals the reference: every kernel that applies, the portable ones and the first for
-    the DSP extension in every tiling, with warnings as errors and sanitizers on; then on an emulated Cortex-M4.
+    the DSP extension in every tiling, with warnings as errors and sanitizers on; then on an emulated Cortex-M4, and the
+    first for dual issue on an emulated Cortex-M7.
 
     optimize: run the passes first (convolutions need their zero points folded).
     """
@@ -239,16 +240,20 @@ def check_c(graphs: Sequence[Graph], folder: Path, count: int = 4, seed: int = 0
         actual = [[out[n] for out in found] for n in range(len(inputs))]
         assert_equal(expected, actual, f"C, {who}, kernels of rank {rank}")
         if rank is not None and who != "1-pixel":
-            check_emulated(lowered, schedule, inputs[-1], expected[-1], folder / f"{rank}-{who}-m4")
+            check_emulated(lowered, schedule, inputs[-1], expected[-1], folder / f"{rank}-{who}-m4", M4)
+    for who in ("1-row", "pixel-and-channel"):
+        schedule = ranked(lowered, 0, TILINGS[who], M7)
+        if any("dual" in k.id for layer in schedule.layers for _, k in layer.calls):
+            check_emulated(lowered, schedule, inputs[-1], expected[-1], folder / f"{who}-m7", M7)
 
 
 def check_emulated(graph: Graph, schedule: Schedule, sample: Sequence[Array], expected: Sequence[Array],
-                   folder: Path) -> None:
-    """The generated C on an emulated Cortex-M4 equals the reference; the audit finds nothing."""
-    board = load_board("mps2-an386")
+                   folder: Path, name: str) -> None:
+    """The generated C on the emulated core of a board equals the reference; the audit finds nothing."""
+    board = load_board(name)
     placed = plan(graph, schedule)
     emitted = emit(graph, schedule, placed, "case", "test", board.chip.arena_align, 1024)
-    image = build_image(emitted, board, Request(), folder)
+    image = build_image(emitted, board, Request(board=name), folder)
     outs, run = emulated(CortexM(image.elf, board.chip, emitted.symbols), graph, placed, sample, audit=True)
-    assert_equal([expected], [[out[0] for out in outs]], "C on an emulated Cortex-M4")
+    assert_equal([expected], [[out[0] for out in outs]], f"C on the emulated core of {name}")
     assert run.audit is not None and not run.audit.findings

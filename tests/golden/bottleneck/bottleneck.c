@@ -8,7 +8,7 @@
 #include "mcuc_port.h"
 #include "mcuc_stream.h"
 
-#if BOTTLENECK_BUILD_ID != 0x9edac733u || MCUC_RUNTIME_VERSION != 1
+#if BOTTLENECK_BUILD_ID != 0x939b963fu || MCUC_RUNTIME_VERSION != 1
 #error "bottleneck: header, source and runtime come from different runs of mcuc"
 #endif
 
@@ -132,26 +132,20 @@ __attribute__((naked, noinline)) static void bottleneck_k2_dot_one(MCUC_PAIRS_AR
 {
     __asm__ volatile(
         "push {r0-r11, lr}\n"
-        "ldr r12, [r3, #8]\n" /* job->looped */
+        "ldr r12, [r3, #8]\n" /* job->skip */
         "ldr lr, [r3, #12]\n" /* job->end */
         "1:\n"
         "ldr r0, [sp]\n"
         "ldm r1!, {r6, r7, r8, r9}\n" /* biases */
-        "cmp r0, r12\n"
-        "beq 3f\n"
+        "add pc, r12\n" /* two instructions further, and what is left out */
+        "nop\n"
         "2:\n"
         MCUC_PAIRS_ONE
         MCUC_PAIRS_ONE
         MCUC_PAIRS_ONE
         MCUC_PAIRS_ONE
-        "cmp r0, r12\n"
-        "bne 2b\n"
-        "3:\n"
         "cmp r0, lr\n"
-        "beq 4f\n"
-        MCUC_PAIRS_ONE
-        "b 3b\n"
-        "4:\n"
+        "bne 2b\n"
         "ldr r0, [sp, #8]\n" /* output */
         "subs r6, r6, r7\n"
         "lsls r7, r7, #8\n"
@@ -218,7 +212,7 @@ static void bottleneck_k3_dot(MCUC_KERNEL_ARGS, const int32_t *weights, const in
         for (int32_t c = c0, next; c < c1; c = next) {
             const int32_t first = c & ~3;
             const int32_t *const w = weights + first / 4 * 12, *const o = output + first / 4 * 16;
-            mcuc_pairs_t job = { to + (c - c0), out_stride, acts + 0, acts + 4, NULL };
+            mcuc_pairs_t job = { to + (c - c0), out_stride, 2 * MCUC_PAIRS_ONE_BYTES, acts + 4, NULL };
             if (c == first && c + 4 <= c1) {
                 next = c1 & ~3;
                 job.out_end = to + (next - c0);

@@ -4,7 +4,7 @@
 
 #include "mcuc_port.h"
 
-#if BOTTLENECK_BUILD_ID != 0x9edac733u
+#if BOTTLENECK_BUILD_ID != 0x939b963fu
 #error "bottleneck: header and weights come from different runs of mcuc"
 #endif
 

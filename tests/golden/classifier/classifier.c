@@ -7,7 +7,7 @@
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if CLASSIFIER_BUILD_ID != 0xeec2172au || MCUC_RUNTIME_VERSION != 1
+#if CLASSIFIER_BUILD_ID != 0xa4aa0405u || MCUC_RUNTIME_VERSION != 1
 #error "classifier: header, source and runtime come from different runs of mcuc"
 #endif
 
@@ -54,26 +54,20 @@ __attribute__((naked, noinline)) static void classifier_k0_dot_one(MCUC_PAIRS_AR
 {
     __asm__ volatile(
         "push {r0-r11, lr}\n"
-        "ldr r12, [r3, #8]\n" /* job->looped */
+        "ldr r12, [r3, #8]\n" /* job->skip */
         "ldr lr, [r3, #12]\n" /* job->end */
         "1:\n"
         "ldr r0, [sp]\n"
         "ldm r1!, {r6, r7, r8, r9}\n" /* biases */
-        "cmp r0, r12\n"
-        "beq 3f\n"
+        "add pc, r12\n" /* two instructions further, and what is left out */
+        "nop\n"
         "2:\n"
         MCUC_PAIRS_ONE
         MCUC_PAIRS_ONE
         MCUC_PAIRS_ONE
         MCUC_PAIRS_ONE
-        "cmp r0, r12\n"
-        "bne 2b\n"
-        "3:\n"
         "cmp r0, lr\n"
-        "beq 4f\n"
-        MCUC_PAIRS_ONE
-        "b 3b\n"
-        "4:\n"
+        "bne 2b\n"
         "ldr r0, [sp, #8]\n" /* output */
         "subs r6, r6, r7\n"
         "lsls r7, r7, #8\n"
@@ -121,7 +115,7 @@ __attribute__((naked, noinline)) static void classifier_k1_dot_two(MCUC_PAIRS_AR
 {
     __asm__ volatile(
         "push {r0-r11, lr}\n"
-        "ldr r4, [r3, #8]\n"  /* job->looped */
+        "ldr r4, [r3, #8]\n"  /* job->skip */
         "ldr r5, [r3, #12]\n" /* job->end */
         "push {r4, r5}\n"
         "1:\n"
@@ -131,24 +125,17 @@ __attribute__((naked, noinline)) static void classifier_k1_dot_two(MCUC_PAIRS_AR
         "mov r9, r7\n"
         "mov r12, r10\n"
         "mov lr, r11\n"
-        "ldr r2, [sp]\n"
-        "cmp r0, r2\n"
-        "beq 3f\n"
+        "ldr r5, [sp]\n"
+        "add pc, r5\n" /* two instructions further, and what is left out */
+        "nop\n"
         "2:\n"
         MCUC_PAIRS_TWO
         MCUC_PAIRS_TWO
         MCUC_PAIRS_TWO
         MCUC_PAIRS_TWO
-        "ldr r2, [sp]\n"
-        "cmp r0, r2\n"
+        "ldr r5, [sp, #4]\n"
+        "cmp r0, r5\n"
         "bne 2b\n"
-        "3:\n"
-        "ldr r2, [sp, #4]\n"
-        "cmp r0, r2\n"
-        "beq 4f\n"
-        MCUC_PAIRS_TWO
-        "b 3b\n"
-        "4:\n"
         "ldr r0, [sp, #16]\n" /* output */
         "subs r6, r6, r7\n"
         "lsls r7, r7, #8\n"
@@ -252,7 +239,7 @@ static void classifier_k2_dot(MCUC_KERNEL_ARGS, const int32_t *weights, const in
         for (int32_t c = c0, next; c < c1; c = next) {
             const int32_t first = c & ~3;
             const int32_t *const w = weights + first / 4 * 16, *const o = output + first / 4 * 12;
-            mcuc_pairs_t job = { to + (c - c0), out_stride, acts + 0, acts + 12, NULL };
+            mcuc_pairs_t job = { to + (c - c0), out_stride, 1 * MCUC_PAIRS_TWO_BYTES, acts + 12, NULL };
             if (c == first && c + 4 <= c1) {
                 next = c1 & ~3;
                 job.out_end = to + (next - c0);
@@ -281,7 +268,7 @@ static void classifier_k2_dot(MCUC_KERNEL_ARGS, const int32_t *weights, const in
         for (int32_t c = c0, next; c < c1; c = next) {
             const int32_t first = c & ~3;
             const int32_t *const w = weights + first / 4 * 16, *const o = output + first / 4 * 12;
-            mcuc_pairs_t job = { to + (c - c0), out_stride, acts + 0, acts + 6, NULL };
+            mcuc_pairs_t job = { to + (c - c0), out_stride, 1 * MCUC_PAIRS_ONE_BYTES, acts + 6, NULL };
             if (c == first && c + 4 <= c1) {
                 next = c1 & ~3;
                 job.out_end = to + (next - c0);
@@ -309,38 +296,57 @@ __attribute__((naked, noinline)) static void classifier_k3_depthwise_positions(
     const int32_t *weights MCUC_IN_REGISTER, const int8_t *out_end MCUC_IN_REGISTER)
 {
     __asm__ volatile(
-        "push {r4-r11, lr}\n"
-        "ldr r12, [sp, #36]\n"
-        "mov lr, r2\n"
+        "push {r0, r2, r4-r11, lr}\n"
+        "ldr r12, [sp, #44]\n" /* out_end */
+        "mov lr, r2\n" /* out */
         "1:\n"
         "ldm r3!, {r4, r5, r6, r7}\n" /* biases */
         "ldr r8, [r0, #0]\n"
         "ldr r8, [r8, r1]\n"
+        "ldr r10, [r3, #0]\n"
+        "ldr r11, [r3, #4]\n"
         MCUC_FOUR_CHANNELS
         "ldr r8, [r0, #4]\n"
         "ldr r8, [r8, r1]\n"
+        "ldr r10, [r3, #8]\n"
+        "ldr r11, [r3, #12]\n"
         MCUC_FOUR_CHANNELS
         "ldr r8, [r0, #8]\n"
         "ldr r8, [r8, r1]\n"
+        "ldr r10, [r3, #16]\n"
+        "ldr r11, [r3, #20]\n"
         MCUC_FOUR_CHANNELS
         "ldr r8, [r0, #12]\n"
         "ldr r8, [r8, r1]\n"
+        "ldr r10, [r3, #24]\n"
+        "ldr r11, [r3, #28]\n"
         MCUC_FOUR_CHANNELS
         "ldr r8, [r0, #16]\n"
         "ldr r8, [r8, r1]\n"
+        "ldr r10, [r3, #32]\n"
+        "ldr r11, [r3, #36]\n"
         MCUC_FOUR_CHANNELS
         "ldr r8, [r0, #20]\n"
         "ldr r8, [r8, r1]\n"
+        "ldr r10, [r3, #40]\n"
+        "ldr r11, [r3, #44]\n"
         MCUC_FOUR_CHANNELS
         "ldr r8, [r0, #24]\n"
         "ldr r8, [r8, r1]\n"
+        "ldr r10, [r3, #48]\n"
+        "ldr r11, [r3, #52]\n"
         MCUC_FOUR_CHANNELS
         "ldr r8, [r0, #28]\n"
         "ldr r8, [r8, r1]\n"
+        "ldr r10, [r3, #56]\n"
+        "ldr r11, [r3, #60]\n"
         MCUC_FOUR_CHANNELS
         "ldr r8, [r0, #32]\n"
         "ldr r8, [r8, r1]\n"
+        "ldr r10, [r3, #64]\n"
+        "ldr r11, [r3, #68]\n"
         MCUC_FOUR_CHANNELS
+        "adds r3, r3, #72\n"
         "adds r1, r1, #4\n"
         "ldm r3!, {r8, r9, r10}\n" /* multiplier, offset, shift */
         "smmla r4, r4, r8, r9\n"
@@ -364,6 +370,7 @@ __attribute__((naked, noinline)) static void classifier_k3_depthwise_positions(
         "strb r7, [lr], #1\n"
         "cmp lr, r12\n"
         "bne 1b\n"
+        "add sp, sp, #8\n"
         "pop {r4-r11, pc}\n");
 }
 #endif
@@ -376,30 +383,49 @@ __attribute__((naked, noinline)) static void classifier_k4_depthwise_rows(
 {
     __asm__ volatile(
         "push {r4-r11, lr}\n"
-        "ldr r12, [sp, #36]\n"
-        "ldr lr, [sp, #40]\n"
+        "ldr r12, [sp, #36]\n" /* step */
+        "ldr lr, [sp, #40]\n" /* out */
         "1:\n"
         "ldm r3!, {r4, r5, r6, r7}\n" /* biases */
-        "ldr r8, [r0]\n"
+        "ldr r8, [r0, #0]\n"
+        "ldr r10, [r3, #0]\n"
+        "ldr r11, [r3, #4]\n"
         MCUC_FOUR_CHANNELS
         "ldr r8, [r0, r12]\n"
+        "ldr r10, [r3, #8]\n"
+        "ldr r11, [r3, #12]\n"
         MCUC_FOUR_CHANNELS
         "ldr r8, [r0, r12, lsl #1]\n"
+        "ldr r10, [r3, #16]\n"
+        "ldr r11, [r3, #20]\n"
         MCUC_FOUR_CHANNELS
-        "adds r0, r0, #4\n"
-        "ldr r8, [r1]\n"
+        "ldr r8, [r1, #0]\n"
+        "ldr r10, [r3, #24]\n"
+        "ldr r11, [r3, #28]\n"
         MCUC_FOUR_CHANNELS
         "ldr r8, [r1, r12]\n"
+        "ldr r10, [r3, #32]\n"
+        "ldr r11, [r3, #36]\n"
         MCUC_FOUR_CHANNELS
         "ldr r8, [r1, r12, lsl #1]\n"
+        "ldr r10, [r3, #40]\n"
+        "ldr r11, [r3, #44]\n"
         MCUC_FOUR_CHANNELS
-        "adds r1, r1, #4\n"
-        "ldr r8, [r2]\n"
+        "ldr r8, [r2, #0]\n"
+        "ldr r10, [r3, #48]\n"
+        "ldr r11, [r3, #52]\n"
         MCUC_FOUR_CHANNELS
         "ldr r8, [r2, r12]\n"
+        "ldr r10, [r3, #56]\n"
+        "ldr r11, [r3, #60]\n"
         MCUC_FOUR_CHANNELS
         "ldr r8, [r2, r12, lsl #1]\n"
+        "ldr r10, [r3, #64]\n"
+        "ldr r11, [r3, #68]\n"
         MCUC_FOUR_CHANNELS
+        "adds r3, r3, #72\n"
+        "adds r0, r0, #4\n"
+        "adds r1, r1, #4\n"
         "adds r2, r2, #4\n"
         "ldm r3!, {r8, r9, r10}\n" /* multiplier, offset, shift */
         "smmla r4, r4, r8, r9\n"
@@ -421,7 +447,7 @@ __attribute__((naked, noinline)) static void classifier_k4_depthwise_rows(
         "asr r7, r7, r10\n"
         "ssat r7, #8, r7\n"
         "strb r7, [lr], #1\n"
-        "ldr r8, [sp, #44]\n"
+        "ldr r8, [sp, #44]\n" /* out_end */
         "cmp lr, r8\n"
         "bne 1b\n"
         "pop {r4-r11, pc}\n");
@@ -509,26 +535,20 @@ __attribute__((naked, noinline)) static void classifier_k7_dot_one(MCUC_PAIRS_AR
 {
     __asm__ volatile(
         "push {r0-r11, lr}\n"
-        "ldr r12, [r3, #8]\n" /* job->looped */
+        "ldr r12, [r3, #8]\n" /* job->skip */
         "ldr lr, [r3, #12]\n" /* job->end */
         "1:\n"
         "ldr r0, [sp]\n"
         "ldm r1!, {r6, r7, r8, r9}\n" /* biases */
-        "cmp r0, r12\n"
-        "beq 3f\n"
+        "add pc, r12\n" /* two instructions further, and what is left out */
+        "nop\n"
         "2:\n"
         MCUC_PAIRS_ONE
         MCUC_PAIRS_ONE
         MCUC_PAIRS_ONE
         MCUC_PAIRS_ONE
-        "cmp r0, r12\n"
-        "bne 2b\n"
-        "3:\n"
         "cmp r0, lr\n"
-        "beq 4f\n"
-        MCUC_PAIRS_ONE
-        "b 3b\n"
-        "4:\n"
+        "bne 2b\n"
         "ldr r0, [sp, #8]\n" /* output */
         "subs r6, r6, r7\n"
         "lsls r7, r7, #8\n"
@@ -595,7 +615,7 @@ static void classifier_k8_dot(MCUC_KERNEL_ARGS, const int32_t *weights, const in
         for (int32_t c = c0, next; c < c1; c = next) {
             const int32_t first = c & ~3;
             const int32_t *const w = weights + first / 4 * 8, *const o = output + first / 4 * 16;
-            mcuc_pairs_t job = { to + (c - c0), out_stride, acts + 0, acts + 2, NULL };
+            mcuc_pairs_t job = { to + (c - c0), out_stride, 3 * MCUC_PAIRS_ONE_BYTES, acts + 2, NULL };
             if (c == first && c + 4 <= c1) {
                 next = c1 & ~3;
                 job.out_end = to + (next - c0);

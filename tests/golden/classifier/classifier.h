@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define CLASSIFIER_BUILD_ID 0xeec2172au
+#define CLASSIFIER_BUILD_ID 0xa4aa0405u
 
 /* Memory, in bytes. ARENA: everything but the stack, input and output included. WORK: the same when the caller
    keeps input and output in buffers of its own. STACK: what classifier_run needs of the calling task's stack, measured

@@ -4,7 +4,7 @@
 
 #include "mcuc_port.h"
 
-#if CLASSIFIER_BUILD_ID != 0xeec2172au
+#if CLASSIFIER_BUILD_ID != 0xa4aa0405u
 #error "classifier: header and weights come from different runs of mcuc"
 #endif
 

@@ -7,7 +7,7 @@
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if RESIDUAL_BUILD_ID != 0xa08d8484u || MCUC_RUNTIME_VERSION != 1
+#if RESIDUAL_BUILD_ID != 0x656336fcu || MCUC_RUNTIME_VERSION != 1
 #error "residual: header, source and runtime come from different runs of mcuc"
 #endif
 
@@ -49,26 +49,20 @@ __attribute__((naked, noinline)) static void residual_k0_dot_one(MCUC_PAIRS_ARGS
 {
     __asm__ volatile(
         "push {r0-r11, lr}\n"
-        "ldr r12, [r3, #8]\n" /* job->looped */
+        "ldr r12, [r3, #8]\n" /* job->skip */
         "ldr lr, [r3, #12]\n" /* job->end */
         "1:\n"
         "ldr r0, [sp]\n"
         "ldm r1!, {r6, r7, r8, r9}\n" /* biases */
-        "cmp r0, r12\n"
-        "beq 3f\n"
+        "add pc, r12\n" /* two instructions further, and what is left out */
+        "nop\n"
         "2:\n"
         MCUC_PAIRS_ONE
         MCUC_PAIRS_ONE
         MCUC_PAIRS_ONE
         MCUC_PAIRS_ONE
-        "cmp r0, r12\n"
-        "bne 2b\n"
-        "3:\n"
         "cmp r0, lr\n"
-        "beq 4f\n"
-        MCUC_PAIRS_ONE
-        "b 3b\n"
-        "4:\n"
+        "bne 2b\n"
         "ldr r0, [sp, #8]\n" /* output */
         "subs r6, r6, r7\n"
         "lsls r7, r7, #8\n"
@@ -128,7 +122,7 @@ __attribute__((naked, noinline)) static void residual_k1_dot_two(MCUC_PAIRS_ARGS
 {
     __asm__ volatile(
         "push {r0-r11, lr}\n"
-        "ldr r4, [r3, #8]\n"  /* job->looped */
+        "ldr r4, [r3, #8]\n"  /* job->skip */
         "ldr r5, [r3, #12]\n" /* job->end */
         "push {r4, r5}\n"
         "1:\n"
@@ -138,24 +132,17 @@ __attribute__((naked, noinline)) static void residual_k1_dot_two(MCUC_PAIRS_ARGS
         "mov r9, r7\n"
         "mov r12, r10\n"
         "mov lr, r11\n"
-        "ldr r2, [sp]\n"
-        "cmp r0, r2\n"
-        "beq 3f\n"
+        "ldr r5, [sp]\n"
+        "add pc, r5\n" /* two instructions further, and what is left out */
+        "nop\n"
         "2:\n"
         MCUC_PAIRS_TWO
         MCUC_PAIRS_TWO
         MCUC_PAIRS_TWO
         MCUC_PAIRS_TWO
-        "ldr r2, [sp]\n"
-        "cmp r0, r2\n"
+        "ldr r5, [sp, #4]\n"
+        "cmp r0, r5\n"
         "bne 2b\n"
-        "3:\n"
-        "ldr r2, [sp, #4]\n"
-        "cmp r0, r2\n"
-        "beq 4f\n"
-        MCUC_PAIRS_TWO
-        "b 3b\n"
-        "4:\n"
         "ldr r0, [sp, #16]\n" /* output */
         "subs r6, r6, r7\n"
         "lsls r7, r7, #8\n"
@@ -251,7 +238,7 @@ static void residual_k2_dot(MCUC_KERNEL_ARGS, const int32_t *weights, const int3
         for (int32_t c = c0, next; c < c1; c = next) {
             const int32_t first = c & ~3;
             const int32_t *const w = weights + first / 4 * 8, *const o = output + first / 4 * 16;
-            mcuc_pairs_t job = { to + (c - c0), out_stride, acts + 0, acts + 4, NULL };
+            mcuc_pairs_t job = { to + (c - c0), out_stride, 3 * MCUC_PAIRS_TWO_BYTES, acts + 4, NULL };
             if (c == first && c + 4 <= c1) {
                 next = c1 & ~3;
                 job.out_end = to + (next - c0);
@@ -279,7 +266,7 @@ static void residual_k2_dot(MCUC_KERNEL_ARGS, const int32_t *weights, const int3
         for (int32_t c = c0, next; c < c1; c = next) {
             const int32_t first = c & ~3;
             const int32_t *const w = weights + first / 4 * 8, *const o = output + first / 4 * 16;
-            mcuc_pairs_t job = { to + (c - c0), out_stride, acts + 0, acts + 2, NULL };
+            mcuc_pairs_t job = { to + (c - c0), out_stride, 3 * MCUC_PAIRS_ONE_BYTES, acts + 2, NULL };
             if (c == first && c + 4 <= c1) {
                 next = c1 & ~3;
                 job.out_end = to + (next - c0);

@@ -4,7 +4,7 @@
 
 #include "mcuc_port.h"
 
-#if RESIDUAL_BUILD_ID != 0xa08d8484u
+#if RESIDUAL_BUILD_ID != 0x656336fcu
 #error "residual: header and weights come from different runs of mcuc"
 #endif
 

@@ -32,6 +32,13 @@ def applies(call: Call, chip: Chip | None) -> No | None:
     return None if exact else No("no output stage of one multiply is exact")
 
 
+def dual_issue(call: Call, chip: Chip | None) -> No | None:
+    """The same, for cores that issue two instructions a cycle."""
+    if chip is None or chip.core != "cortex-m7":
+        return No("for cores that issue two instructions a cycle")
+    return applies(call, chip)
+
+
 def tables(call: Call) -> tuple[Table, ...]:
     """Groups of four channels: biases, weights and output constants, as they are read; a pixel of padding."""
     return _tables(call.tables, rule_of(call.params), bool(call.params["wide"]))
@@ -53,13 +60,13 @@ def context(call: Call) -> Mapping[str, Any]:
     }
 
 
-def helpers(call: Call) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
-    """The inner loops, which layers share."""
+def helpers(call: Call, dual: bool) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
+    """The inner loops, which layers share. dual: for cores that issue two instructions a cycle."""
     p = call.params
     stage = _stage(call.tables, rule_of(call.params))
     assert stage is not None
     taps = int(p["kh"] * p["kw"])
-    values = {"kinked": stage.kinked, "wide": bool(p["wide"])}
+    values = {"kinked": stage.kinked, "wide": bool(p["wide"]), "dual": dual}
     positions = {**values, "taps": taps, "unrolled": taps <= UNROLLED}
     found: dict[str, tuple[str, Mapping[str, Any]]] = {"positions": ("depthwise/taps.c.j2", positions)}
     return {**found, "rows": ("depthwise/rows.c.j2", values)} if _rows(call) else found

@@ -28,15 +28,15 @@ def _context(call: Call) -> Mapping[str, Any]:
 
 
 
-def _pairs_kernel(name: str, pixels: int, per_mac: float) -> Kernel:
+def _pairs_kernel(name: str, pixels: int, per_mac: float, dual: bool = False) -> Kernel:
     return Kernel(
         name,
         "dot/pairs.c.j2",
-        _pairs.applies,
-        partial(_pairs.scratch, pixels=pixels),
-        partial(_pairs.context, pixels=pixels),
-        tables=_pairs.tables,
-        helpers=partial(_pairs.helpers, pixels=pixels),
+        _pairs.dual_issue if dual else _pairs.applies,
+        partial(_pairs.scratch, pixels=pixels, ahead=_pairs.AHEAD if dual else 0),
+        partial(_pairs.context, pixels=pixels, dual=dual),
+        tables=partial(_pairs.tables, ahead=dual),
+        helpers=partial(_pairs.helpers, pixels=pixels, dual=dual),
         pixels=pixels,
         per_mac=per_mac,
     )
@@ -45,6 +45,7 @@ def _pairs_kernel(name: str, pixels: int, per_mac: float) -> Kernel:
 FAMILY = Family(
     "dot",
     (
+        _pairs_kernel("dot_pairs_dual", 2, 1.0, dual=True),
         _pairs_kernel("dot_pairs", 2, 0.9),
         _pairs_kernel("dot_pairs_one", 1, 1.15),
         Kernel("dot_patch", "dot/dot.c.j2", always, _scratch, _context, per_mac=2.4),

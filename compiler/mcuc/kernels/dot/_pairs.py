@@ -26,6 +26,7 @@ from mcuc.targets import Chip
 CHANNELS = 4  # of a group
 UNIT = 4  # taps: activations are widened a word of bytes at a time
 UNROLLED = 4  # units in the inner loop
+AHEAD = 8  # bytes that the loop for two instructions a cycle loads beyond the last weights and activations
 SUMMED = 64  # units whose activations' sum fits 16 bits
 ORDER = (0, 2, 1, 3)  # of the taps of a unit, as SXTB16 and SXTB16 with a rotation leave them
 
@@ -64,10 +65,17 @@ def padded(call: Call) -> int:
     return -(-taps(call) // UNIT) * UNIT
 
 
-def scratch(call: Call, pixels: int) -> int:
+def dual_issue(call: Call, chip: Chip | None) -> No | None:
+    """The same, for cores that issue two instructions a cycle."""
+    if chip is None or chip.core != "cortex-m7":
+        return No("for cores that issue two instructions a cycle")
+    return applies(call, chip)
+
+
+def scratch(call: Call, pixels: int, ahead: int = 0) -> int:
     """Widened activations of so many pixels (of one where a row has no more); their patches where taps lie apart."""
-    pixels = min(pixels, call.width)
-    return pixels * (2 * UNIT * (padded(call) // UNIT + sum_units(call)) + (0 if direct(call) else padded(call)))
+    widened = 2 * UNIT * (padded(call) // UNIT + sum_units(call))
+    return ahead + min(pixels, call.width) * (widened if direct(call) else widened + padded(call))
 
 
 def sum_units(call: Call) -> int:
@@ -80,13 +88,14 @@ def direct(call: Call) -> bool:
     return bool(call.params["pointwise"]) or call.params["cin"] % UNIT == 0
 
 
-def tables(call: Call) -> tuple[Table, ...]:
-    """Packed weights, constants of the output stage, and a pixel of padding where rows are widened in place."""
-    return _tables(call.tables, _key(call))
+def tables(call: Call, ahead: bool = False) -> tuple[Table, ...]:
+    """Packed weights, constants of the output stage, and a pixel of padding where rows are widened in place. ahead: the
+    weights end with words that are loaded and not used."""
+    return _tables(call.tables, _key(call), ahead)
 
 
-def context(call: Call, pixels: int) -> Mapping[str, Any]:
-    """What the template names. pixels: computed at once, 1 or 2."""
+def context(call: Call, pixels: int, dual: bool) -> Mapping[str, Any]:
+    """What the template names. pixels: computed at once, 1 or 2; dual: see helpers."""
     widened = padded(call) // UNIT
     units = widened + sum_units(call)
     stage = _stage(call.tables, _key(call))
@@ -96,7 +105,8 @@ def context(call: Call, pixels: int) -> Mapping[str, Any]:
         "padded": padded(call),
         "widened": widened,
         "units": units,
-        "looped": units // UNROLLED * UNROLLED,
+        "skipped": -units % UNROLLED,
+        "dual": dual,
         "direct": direct(call),
         "contiguous": call.params["dil_w"] == 1,
         "single": min(pixels, call.width) == 1,
@@ -107,13 +117,14 @@ def context(call: Call, pixels: int) -> Mapping[str, Any]:
     }
 
 
-def helpers(call: Call, pixels: int) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
-    """The inner loops, which layers share."""
+def helpers(call: Call, pixels: int, dual: bool = False) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
+    """The inner loops, which layers share. dual: of two pixels, for cores that issue two instructions a cycle."""
     stage = _stage(call.tables, _key(call))
     assert stage is not None
     values = {"kinked": stage.kinked, "unrolled": UNROLLED}
     one = ("dot/pairs_one.c.j2", values)
-    return {"one": one} if min(pixels, call.width) == 1 else {"one": one, "two": ("dot/pairs_two.c.j2", values)}
+    two = ("dot/pairs_two.c.j2", {**values, "dual": dual})
+    return {"one": one} if min(pixels, call.width) == 1 else {"one": one, "two": two}
 
 
 def _key(call: Call) -> _Key:
@@ -140,7 +151,7 @@ def _zero_points(found: tuple[Table, ...], of_all: int) -> Array:
 
 
 @lru_cache(maxsize=512)
-def _tables(found: tuple[Table, ...], key: _Key) -> tuple[Table, ...]:
+def _tables(found: tuple[Table, ...], key: _Key, ahead: bool) -> tuple[Table, ...]:
     stage = _stage(found, key)
     assert stage is not None
     bias = values_of(found, "bias")
@@ -168,6 +179,8 @@ def _tables(found: tuple[Table, ...], key: _Key) -> tuple[Table, ...]:
     first = np.stack([SCALED * high + low, low], -1).reshape(groups, -1)
     stream = np.concatenate([first, stream], 1)
     constants = stage.constants(channels)
+    unused = np.zeros(AHEAD // 4 if ahead else 0, np.int64)
+    stream = np.concatenate([stream.reshape(-1), unused])
     made = [Table("weights", "int32_t", signed_words(stream)), Table("output", "int32_t", signed_words(constants))]
     if key.cin:
         made.append(Table("padding", "int8_t", np.full(key.cin, key.pad_value, np.int8)))
