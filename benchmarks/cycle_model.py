@@ -97,13 +97,13 @@ def lines(case: Mapping[str, Any]) -> int:
 
 
 def fit(records: Sequence[Record], core: str) -> Constants:
-    """pace and refetch by least squares of relative errors; the Cortex-M7 has no refetch, the others no pace."""
+    """By least squares of relative errors: pace of cores that issue two instructions at once, refetch of the others."""
     band = CONSTANTS[core].band
     own = [r for r in records if r.board.chip.core == core]
     rest = np.array([r.silicon - r.board.chip.flash.fill_cycles * r.counts.lines for r in own])
     silicon = np.array([r.silicon for r in own], np.float64)
     zero_wait = np.array([r.counts.zero_wait for r in own])
-    if core == "cortex-m7":
+    if core in ("cortex-m7", "cortex-m33"):
         a = zero_wait / silicon
         return Constants(float(a @ (rest / silicon) / (a @ a)), 0.0, band)
     a = np.array([r.counts.taken for r in own]) / silicon

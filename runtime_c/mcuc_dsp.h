@@ -113,6 +113,32 @@ static inline void mcuc_sums(int32_t *acts, int32_t units, int32_t pixels)
     }
 }
 
+/* Cores without the DSP extension: a tap of four channels in the instructions of ARMv6-M. r0 and r2 where the activations
+   end and how far it is to there, r1 weights; r8 and r10 the sums of 256 * high + low, r9 and r11 those of low. */
+#if defined(__thumb__) && !MCUC_DSP
+#define MCUC_THUMB1_ASM 1
+#define MCUC_HALVES_TAP_BYTES 30
+#define MCUC_HALVES_TAP     \
+    "ldrsb r3, [r0, r2]\n"  \
+    "ldm r1!, {r4}\n"       \
+    "sxth r5, r4\n"         \
+    "sxtb r6, r4\n"         \
+    "asrs r4, r4, #16\n"    \
+    "sxtb r7, r4\n"         \
+    "muls r5, r3, r5\n"     \
+    "muls r6, r3, r6\n"     \
+    "muls r4, r3, r4\n"     \
+    "muls r7, r3, r7\n"     \
+    "add r8, r8, r5\n"      \
+    "add r9, r9, r6\n"      \
+    "add r10, r10, r4\n"    \
+    "add r11, r11, r7\n"    \
+    "adds r2, r2, #1\n"
+#else
+#define MCUC_THUMB1_ASM 0
+#define MCUC_HALVES_TAP_BYTES 0
+#endif
+
 #if MCUC_DSP && !defined(MCUC_EMULATE_DSP)
 #define MCUC_DSP_ASM 1
 /* Bytes of code that a unit of four taps takes, all instructions being 32 bits wide. */

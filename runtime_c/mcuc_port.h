@@ -20,8 +20,11 @@
 #define MCUC_NOINLINE
 #endif
 
-/* The firmware build gathers weights in a section of their own, to size them. */
-#if defined(MCUC_WEIGHTS_SECTION)
+/* MCUC_WEIGHTS_IN_RAM: weights are initialized data, which startup code copies to RAM. The firmware build gathers them in a
+   section of their own, to size them. */
+#if defined(MCUC_WEIGHTS_IN_RAM)
+#define MCUC_WEIGHTS __attribute__((section(".data.mcuc_weights"), aligned(4)))
+#elif defined(MCUC_WEIGHTS_SECTION)
 #define MCUC_WEIGHTS __attribute__((section(".mcuc_weights"), aligned(4)))
 #elif defined(__GNUC__)
 #define MCUC_WEIGHTS __attribute__((aligned(4)))

@@ -67,6 +67,15 @@ def fit_or_refuse(
     raise over_budget(smallest, beside, budget, ways)
 
 
+def weights_in_ram(weight_bytes: int, arena: int, board: Board, budget: int, request: Request) -> bool:
+    """Whether the firmware copies its weights to SRAM at start: where speed is asked for, the flash waits, no data
+    cache holds them all, and there is room beside the arena. Not with named RAM regions, which are for buffers."""
+    chip = board.chip
+    waits = chip.flash.wait_states > 0 and weight_bytes > chip.caches.dcache_bytes
+    fits = arena + weight_bytes + LINK_ROOM <= budget
+    return request.optimize == "latency" and not request.regions and not request.least and waits and fits
+
+
 def memory_notes(
     explored: Explored, fitted: Fitted, board: Board, budget: int, request: Request
 ) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mcuc import passes, ram
-from mcuc.choice import fit_or_refuse, memory_notes, pushed_input, schedule_goal
+from mcuc.choice import fit_or_refuse, memory_notes, pushed_input, schedule_goal, weights_in_ram
 from mcuc.emit.deliver import check_ours, os_errors
 from mcuc.emit.model import Emitted, emit
 from mcuc.emit.names import checked_identifier, identifier
@@ -111,10 +111,11 @@ def compile_graph(
 
             progress("writing C")
             emitted = emit(graph, schedule, plan, name, source, board.chip.arena_align, DEFAULT_STACK)
+            copied = weights_in_ram(emitted.weight_bytes, plan.arena, board, budget, request)
 
             progress("compiling for the board and the host")
             with ThreadPoolExecutor(2) as pool:
-                image = pool.submit(build_image, emitted, board, request, work / "device")
+                image = pool.submit(build_image, emitted, board, request, work / "device", weights_in_ram=copied)
                 program = pool.submit(host.build, emitted, graph, work / "host")
                 samples, wanted = host_samples(graph, schedule, request.seed)
                 firmware, program_built = image.result(), program.result()
@@ -128,13 +129,19 @@ def compile_graph(
         progress("verifying on the host and the emulated core")
 
         def traced() -> CortexM:
-            elf = build_image(emitted, board, request, work / "traced", trace=True).elf
+            elf = build_image(emitted, board, request, work / "traced", True, copied).elf
             return CortexM(elf, board.chip, emitted.symbols)
 
         answers = check_answers(
             graph, schedule, plan, emitted, program_built, core, samples, wanted, traced, work, seed=request.seed
         )
         stack, stack_notes = stack_bytes(core, board, f"{name}_run", answers)
+        memory = memory_notes(explored, fitted, board, budget, request)
+        if copied:
+            memory += (
+                f"weights: {firmware.sizes.weights_in_ram:,} bytes are copied to SRAM at start, where no read waits; "
+                "they count as static data (your own build does the same with -DMCUC_WEIGHTS_IN_RAM)",
+            )
         built = f"{firmware.toolchain} for {board.chip.core}, --optimize {request.optimize}"
         emitted = emit(graph, schedule, plan, name, source, board.chip.arena_align, stack, built)
 
@@ -153,7 +160,7 @@ def compile_graph(
             budget,
             extra,
             accuracy,
-            (*stack_notes, *memory_notes(explored, fitted, board, budget, request), *ram.notes(board, plan)),
+            (*stack_notes, *memory, *ram.notes(board, plan)),
         )
         check_budgets(report, request.latency_ms)
         deliver(folder, emitted, firmware, report, schedule, extra.files)
@@ -185,12 +192,16 @@ def measure_accuracy(program: host.HostModel, labelled: Labelled) -> Accuracy:
     return Accuracy(float(labelled.float_right.mean()), float(right.mean()), flips, len(right))
 
 
-def build_image(emitted: Emitted, board: Board, request: Request, folder: Path, trace: bool = False) -> Firmware:
-    """The test firmware of the model for the board. trace: with a hash of every layer's output."""
+def build_image(
+    emitted: Emitted, board: Board, request: Request, folder: Path, trace: bool = False, weights_in_ram: bool = False
+) -> Firmware:
+    """The test firmware of the model for the board. trace: with a hash of every layer's output; weights_in_ram: copied
+    there at start."""
     sources = host.write_sources(emitted, folder)
     main = folder / f"{emitted.name}_harness.c"
     main.write_text(emitted.harness, encoding="utf-8")
-    defines = {"MCUC_WEIGHTS_SECTION": "1", **({"MCUC_TRACE": "1"} if trace else {})}
+    defines = {"MCUC_WEIGHTS_IN_RAM" if weights_in_ram else "MCUC_WEIGHTS_SECTION": "1"}
+    defines |= {"MCUC_TRACE": "1"} if trace else {}
     return build_firmware(
         sources,
         [folder],

@@ -13,10 +13,10 @@ from mcuc.emit.deliver import os_errors
 from mcuc.emit.model import emit
 from mcuc.emit.names import identifier
 from mcuc.emulate.cortex_m import CortexM
-from mcuc.emulate.cycles import stream_cycles
 from mcuc.errors import McucError
 from mcuc.importers import load
 from mcuc.ir import Graph
+from mcuc.latency.flash import flash_cycles
 from mcuc.pipeline import DEFAULT_STACK, Progress, beside_arena, build_image, quiet
 from mcuc.plan import plan
 from mcuc.request import Request
@@ -118,7 +118,7 @@ def build_point(
             try_this="report this as a bug, with the model",
         )
     coded = [layer for layer in candidate.schedule.layers if layer.calls]
-    cycles = run.cycles + sum(round(stream_cycles(board.chip, layer.table_bytes)) for layer in coded)
+    cycles = run.cycles + sum(flash_cycles(layer, board.chip) for layer in coded)
     total = found.arena + beside_arena(core, board, firmware, f"{emitted.name}_run")
     streams = sum(isinstance(unit, Segment) for unit in candidate.schedule.segments)
     point = Point(

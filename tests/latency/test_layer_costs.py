@@ -13,11 +13,11 @@ from harness import RNG, activation, bias, samples, tflite_graph, weights
 import small_models
 from mcuc import cache, passes
 from mcuc.emit.model import emit
-from mcuc.emulate import cycles
 from mcuc.emulate.cortex_m import CortexM, EmulatedRun
 from mcuc.ir import Graph
 from mcuc.latency import emulated as latency
 from mcuc.latency.emulated import LayerCost, layer_costs, network_cost
+from mcuc.latency.flash import flash_cycles
 from mcuc.pipeline import build_image
 from mcuc.plan import plan
 from mcuc.request import Request
@@ -186,7 +186,7 @@ def test_a_layer_costs_its_share_of_a_whole_run(board: str, toolchain: str, tmp_
     gaps = [cost.instructions - share.instructions for cost, share in zip(costs, shares, strict=True)]
     most = [12 + 0.03 * share.instructions for share in shares]
     assert all(abs(gap) <= limit for gap, limit in zip(gaps, most, strict=True)), gaps
-    streams = [round(cycles.stream_cycles(chip, layer.table_bytes)) for layer in coded]
+    streams = [flash_cycles(layer, chip) for layer in coded]
     spent = [cost.cycles - stream - share.cycles for cost, stream, share in zip(costs, streams, shares, strict=True)]
     assert all(abs(gap) <= 3 * limit for gap, limit in zip(spent, most, strict=True)), spent
     total = network_cost(graph, schedule, load_board(board), toolchain)
@@ -209,9 +209,9 @@ def test_weights_streamed_from_flash_are_charged(tmp_path: Path) -> None:
     graph, schedule = scheduled(small_models.dense_graph(200, 20), "nucleo-l4r5zi")
     (cost,) = layer_costs([(graph, schedule.layers[0])], board, "auto", "balanced")
     run = whole_run(graph, schedule, "nucleo-l4r5zi", "auto", tmp_path)
-    stream = cycles.stream_cycles(board.chip, schedule.layers[0].table_bytes)
+    stream = flash_cycles(schedule.layers[0], board.chip)
     assert schedule.layers[0].table_bytes >= 4000 and stream > 1000
-    assert abs(cost.cycles - round(stream) - run.layers[1].cycles) <= 60
+    assert abs(cost.cycles - stream - run.layers[1].cycles) <= 60
 
 
 def test_code_is_an_upper_bound_of_the_linked_layers(tmp_path: Path) -> None:

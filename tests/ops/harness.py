@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -178,7 +179,8 @@ def check_uint8(graph: Graph, count: int = 6, seed: int = 0) -> Graph:
 
 TILINGS = {"1-pixel": Tiling(columns=1), "1-row": Tiling(), "channel-block": Tiling(channels=3),
            "pixel-and-channel": Tiling(columns=2, channels=5)}
-M4, M7 = "mps2-an386", "mps2-an500"
+M4 = "mps2-an386"
+OWN_KERNELS = {"mps2-an500": "dual", "nucleo-g0b1re": "halves"}  # boards whose cores have kernels of their own
 STRICT = ("-O0", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 
 
@@ -215,8 +217,8 @@ def ranked(graph: Graph, rank: int | None, tiling: Tiling, board: str = M4) -> S
 
 def check_c(graphs: Sequence[Graph], folder: Path, count: int = 4, seed: int = 0, optimize: bool = False) -> None:
     """The generated C of all cases equals the reference: every kernel that applies, the portable ones and the first for
-    the DSP extension in every tiling, with warnings as errors and sanitizers on; then on an emulated Cortex-M4, and the
-    first for dual issue on an emulated Cortex-M7.
+    the DSP extension in every tiling, with warnings as errors and sanitizers on; then on an emulated Cortex-M4, and
+    those that other cores have for themselves on an emulated Cortex-M7 and M0+.
 
     optimize: run the passes first (convolutions need their zero points folded).
     """
@@ -241,10 +243,10 @@ def check_c(graphs: Sequence[Graph], folder: Path, count: int = 4, seed: int = 0
         assert_equal(expected, actual, f"C, {who}, kernels of rank {rank}")
         if rank is not None and who != "1-pixel":
             check_emulated(lowered, schedule, inputs[-1], expected[-1], folder / f"{rank}-{who}-m4", M4)
-    for who in ("1-row", "pixel-and-channel"):
-        schedule = ranked(lowered, 0, TILINGS[who], M7)
-        if any("dual" in k.id for layer in schedule.layers for _, k in layer.calls):
-            check_emulated(lowered, schedule, inputs[-1], expected[-1], folder / f"{who}-m7", M7)
+    for (board, kind), who in product(OWN_KERNELS.items(), ("1-row", "pixel-and-channel")):
+        schedule = ranked(lowered, 0, TILINGS[who], board)
+        if any(kind in k.id for layer in schedule.layers for _, k in layer.calls):
+            check_emulated(lowered, schedule, inputs[-1], expected[-1], folder / f"{who}-{board}", board)
 
 
 def check_emulated(graph: Graph, schedule: Schedule, sample: Sequence[Array], expected: Sequence[Array],

@@ -9,7 +9,7 @@ from pathlib import Path
 from mcuc.emulate.audit import Audit, audit_firmware
 from mcuc.emulate.counter import Block
 from mcuc.emulate.counts import Count, Summary, count, summarize
-from mcuc.emulate.cycles import BAND, cost_model
+from mcuc.emulate.cycles import band, cost_model
 from mcuc.emulate.image import Image, load_image
 from mcuc.emulate.instructions import Instruction, Listing
 from mcuc.emulate.machine import Machine
@@ -83,7 +83,7 @@ class CortexM:
         self.layer_symbols = ("", *layer_symbols)
         self._entries = _entries(self.image, layer_symbols)
         self._listing = Listing(self.image, chip.core)
-        self._cost = cost_model(chip.core)
+        self._cost = cost_model(chip)
         self._summaries: dict[tuple[int, int], Summary] = {}
         self._machines: dict[bool, Machine] = {}
         self._machine(False)
@@ -114,7 +114,7 @@ class CortexM:
             stack_bytes=machine.stack_bytes,
             audit=self._audit(machine, blocks) if audit else None,
             functions=counts.functions,
-            cycles_band=BAND,
+            cycles_band=band(self.chip),
             registers=dict(sorted(machine.registers.values.items())),
             output=machine.output.decode("utf-8", "replace"),
         )

@@ -1,21 +1,24 @@
-"""A first estimate of cycles from executed blocks: published instruction timings, no pipeline state across blocks.
+"""Cycles from executed blocks: published instruction timings, no pipeline state across blocks.
 
-Evidence class "estimated". The rules hold for memory without wait states; what flash adds for weights that are read
-once is stream_cycles. Sources: Arm Cortex-M0+ TRM DDI 0484 table 3-1; Cortex-M4 TRM 100166 table 3-1 with the fine
-rules measured on STM32F407 by jnk0le (github.com/jnk0le/random); for the Cortex-M7, of which Arm publishes no table,
-the same author's measurements on STM32H743 and quinapalus.com/cm7cycles.html. The Cortex-M33 has no table either:
-it is charged as a Cortex-M4 with a taken branch one cycle cheaper. Caches and branch prediction are taken as perfect.
+Evidence class "estimated". The rules hold for memory without wait states; behind flash that waits, a taken transfer
+costs more and the whole has a pace (counted.py: constants fitted on programs of known silicon time), and weights that
+are read from flash are stream_cycles. Sources: Arm Cortex-M0+ TRM DDI 0484 table 3-1; Cortex-M4 TRM 100166 table 3-1
+with the fine rules measured on STM32F407 by jnk0le (github.com/jnk0le/random); for the Cortex-M7, of which Arm
+publishes no table, the same author's measurements on STM32H743 and quinapalus.com/cm7cycles.html. The Cortex-M33 has no
+table either: it is charged as a Cortex-M4. Caches and branch prediction are taken as perfect.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from mcuc.emulate.counted import CONSTANTS
 from mcuc.emulate.instructions import Instruction
 from mcuc.targets import Chip
 
-BAND = 0.25  # fraction; not fitted yet
+BAND = 0.25  # fraction, of cores and memories that no program of known silicon time was seen of
+OWN_BAND = 0.10  # at least, behind flash: which lines of weights a cache holds is counted, not traced
 Cost = Callable[[Sequence[Instruction]], tuple[float, float]]
 
 _MISS = 2  # cycles that a flash line costs besides its wait states: bus and line fill
@@ -30,7 +33,7 @@ class InOrder:
     access waits when the instruction right before it computed its address. chained: a load right behind a load costs 1.
     """
 
-    refill: int
+    refill: float
     address_stall: int
     chained: bool
     thumb1: bool = False
@@ -40,30 +43,48 @@ MODELS: dict[str, InOrder] = {
     "cortex-m0plus": InOrder(refill=1, address_stall=0, chained=False, thumb1=True),
     "cortex-m3": InOrder(refill=2, address_stall=1, chained=True),
     "cortex-m4": InOrder(refill=2, address_stall=1, chained=True),
-    "cortex-m33": InOrder(refill=1, address_stall=1, chained=True),
+    "cortex-m33": InOrder(refill=2, address_stall=1, chained=True),
 }
 
 
-def cost_model(core: str) -> Cost:
-    """The cost function of a core: instructions of a block -> (cycles when its last branch falls through, more when
-    taken)."""
-    if core == "cortex-m7":
-        return dual_issue
-    model = MODELS[core]
-    return lambda block: in_order(model, block)
+def cost_model(chip: Chip) -> Cost:
+    """The cost function of a chip's core: instructions of a block -> (cycles when its last branch falls through, more
+    when taken)."""
+    fitted = CONSTANTS.get(chip.core) if chip.flash.wait_states else None
+    pace = 1.0 if fitted is None else fitted.pace
+    if chip.core == "cortex-m7":
+        return lambda block: (pace * dual_issue(block)[0], 0.0)
+    model = MODELS[chip.core]
+    if fitted is not None:
+        model = replace(model, refill=model.refill + fitted.refetch)
+
+    def cost(block: Sequence[Instruction]) -> tuple[float, float]:
+        cycles, taken = in_order(model, block)
+        return pace * cycles, pace * taken
+
+    return cost
+
+
+def band(chip: Chip) -> float:
+    """By which fraction an estimate for the chip may be off."""
+    fitted = CONSTANTS.get(chip.core) if chip.flash.fill_cycles else None
+    return BAND if fitted is None else max(OWN_BAND, fitted.band)
 
 
 def stream_cycles(chip: Chip, weight_bytes: int) -> float:
     """Cycles that reading so many bytes of flash once, in order, adds to the cycles of a zero-wait memory.
 
-    A line costs its wait states and two cycles; without a data cache, for each 16 bytes of the accelerator's line. An
-    empirical rule: with weights in flash and in RAM the same dense network differed by 0.234 cycles a byte on
-    STM32F746, 0.293 on STM32H7A3, 0.503 on STM32L4R5 and 0.432 on STM32U575 (MLPerf Tiny v1.2, Bosch HALE, anomaly
-    detection, the two submissions of 264,192 bytes), and the rule is within a quarter of each. Weights that a kernel
-    reads again are to be charged again unless a cache holds them.
+    A line costs what was measured of the chip (chip.flash.fill_cycles), else its wait states and two cycles; without a
+    data cache, for each 16 bytes of the accelerator's line. The rule is within a quarter of what was measured: with
+    weights in flash and in RAM the same dense network differed by 0.234 cycles a byte on STM32F746, 0.293 on STM32H7A3,
+    0.503 on STM32L4R5 and 0.432 on STM32U575 (MLPerf Tiny v1.2, Bosch HALE, anomaly detection). Weights that a kernel
+    reads again are charged again unless a cache holds them (latency/flash.py).
     """
     if not chip.flash.wait_states:
         return 0.0
+    if chip.flash.fill_cycles:
+        line = chip.caches.line_bytes or chip.flash.accelerator.line_bytes or chip.flash.read_bytes
+        return weight_bytes * chip.flash.fill_cycles / line
     miss = chip.flash.wait_states + _MISS
     if chip.caches.dcache_bytes:
         return weight_bytes * miss / chip.caches.line_bytes
@@ -73,7 +94,7 @@ def stream_cycles(chip: Chip, weight_bytes: int) -> float:
 
 def in_order(core: InOrder, block: Sequence[Instruction]) -> tuple[float, float]:
     """Cycles of a block on a single-issue core."""
-    cycles, taken = 0, 0
+    cycles, taken = 0.0, 0.0
     before: Instruction | None = None
     for i in block:
         cycles += _single(core, i, before)

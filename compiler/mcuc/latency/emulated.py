@@ -21,9 +21,11 @@ from mcuc.emit import environment
 from mcuc.emit.layers import KernelPool, layer_context
 from mcuc.emit.model import RUNTIME_HEADERS, emit
 from mcuc.emit.tables import TablePool
-from mcuc.emulate import cycles, host
+from mcuc.emulate import counted, cycles, host
 from mcuc.emulate.cortex_m import CortexM
 from mcuc.ir import DType, Graph, Tensor
+from mcuc.latency import flash
+from mcuc.latency.flash import flash_cycles
 from mcuc.plan import Plan
 from mcuc.schedule import Layer, Schedule, Segment
 from mcuc.schedule.views import spread
@@ -105,7 +107,8 @@ def _key(graph: Graph, layer: Layer, board: Board, toolchain: str, optimize: str
 @memoize
 def rules() -> str:
     """Changes when the runtime headers, how a layer is measured or what turns instructions into cycles do."""
-    files = [*(runtime_folder() / name for name in RUNTIME_HEADERS), Path(cycles.__file__), Path(__file__)]
+    modules = (cycles.__file__, counted.__file__, flash.__file__, __file__)
+    files = [*(runtime_folder() / name for name in RUNTIME_HEADERS), *map(Path, modules)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
@@ -163,7 +166,7 @@ def _measure(
     for probe, (_, layer) in zip(probes, alone, strict=True):
         (symbol,) = probe.symbols
         count = counts[symbol]
-        stream = round(cycles.stream_cycles(board.chip, layer.table_bytes))
+        stream = flash_cycles(layer, board.chip)
         code = _code(size, probe.files[f"{probe.name}.c"], probe.name, symbol)
         found.append(LayerCost(count.instructions, count.cycles + stream, code))
     return found

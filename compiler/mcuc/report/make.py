@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from mcuc import __version__
 from mcuc.emit.deliver import GENERATOR, staging
 from mcuc.emit.model import RUNTIME_HEADERS, Emitted
-from mcuc.emulate.cycles import stream_cycles
 from mcuc.ir import Graph
+from mcuc.latency.flash import flash_cycles
 from mcuc.plan import ArenaPlan, Plan
 from mcuc.report.html import to_html
 from mcuc.report.json import to_json
@@ -54,7 +54,7 @@ def make_report(
     """All figures of one model. stack: bytes, the larger of measured and bounded; budget: SRAM bytes allowed."""
     run, sizes = answers.run, firmware.sizes
     static = sizes.data + sizes.bss
-    layers = _layers(schedule, plan, answers, board)
+    layers = _layers(schedule, plan, answers, board, sizes.weights_in_ram > 0)
     cycles = run.layers[0].cycles + sum(layer.cycles for layer in layers)
     return Report(
         model=emitted.name,
@@ -115,14 +115,17 @@ def _regions(plan: Plan, board: Board, beside: int) -> tuple[RegionReport, ...]:
     return tuple(found)
 
 
-def _layers(schedule: Schedule, plan: Plan, answers: Answers, board: Board) -> tuple[LayerReport, ...]:
+def _layers(
+    schedule: Schedule, plan: Plan, answers: Answers, board: Board, weights_in_ram: bool
+) -> tuple[LayerReport, ...]:
     counts = iter(answers.run.layers[1:])
     found = []
     for layer, live in zip(schedule.layers, plan.live, strict=True):
         count = next(counts) if layer.calls else None
         kernel = "+".join(dict.fromkeys(k.id for _, k in layer.calls)) or "none"
         instructions = 0 if count is None else count.instructions
-        cycles = 0 if count is None else count.cycles + round(stream_cycles(board.chip, layer.table_bytes))
+        waits = 0 if weights_in_ram else flash_cycles(layer, board.chip)
+        cycles = 0 if count is None else count.cycles + waits
         found.append(
             LayerReport(layer.node.name, layer.node.op, kernel, layer.why, layer.macs, instructions, cycles, live)
         )

@@ -42,7 +42,8 @@ class Toolchain:
 @dataclass(frozen=True)
 class Sizes:
     """Bytes of a linked firmware. Flash is weights + code (constants and initial values included); the harness
-    (vectors, startup, test program) is in neither. data and bss are static RAM, arena and stack excluded."""
+    (vectors, startup, test program) is in neither. data and bss are static RAM, arena and stack excluded.
+    weights_in_ram: those of the weights that are copied to RAM, which data counts as well."""
 
     weights: int
     code: int
@@ -50,6 +51,7 @@ class Sizes:
     bss: int
     arena: int
     harness: int
+    weights_in_ram: int = 0
 
     @property
     def flash(self) -> int:

@@ -40,11 +40,13 @@ def sizes_of(elf: Path) -> Sizes:
     arenas = {name: size for name, size in sections.items() if name.startswith(_ARENA)}
     placed = {*_HARNESS, *arenas, _WEIGHTS, ".data", ".bss", ".noinit"}
     data = sections.get(".data", 0)
+    copied = symbols.get("__weights_in_ram_end", 0) - symbols.get("__data_start", 0)
     return Sizes(
-        weights=sections.get(_WEIGHTS, 0),
-        code=sum(size for name, size in sections.items() if name not in placed) + data,
+        weights=sections.get(_WEIGHTS, 0) + copied,
+        code=sum(size for name, size in sections.items() if name not in placed) + data - copied,
         data=data,
         bss=sections.get(".bss", 0) - harness_bss + sections.get(".noinit", 0),
         arena=sum(arenas.values()),
         harness=sum(sections.get(name, 0) for name in _HARNESS),
+        weights_in_ram=copied,
     )

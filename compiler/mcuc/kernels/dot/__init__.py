@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from mcuc.kernels._base import Call, Family, Kernel, always, no_scratch
-from mcuc.kernels.dot import _pairs
+from mcuc.kernels.dot import _halves, _pairs
 
 
 def _taps(call: Call) -> int:
@@ -48,6 +48,16 @@ FAMILY = Family(
         _pairs_kernel("dot_pairs_dual", 2, 1.0, dual=True),
         _pairs_kernel("dot_pairs", 2, 0.9),
         _pairs_kernel("dot_pairs_one", 1, 1.15),
+        Kernel(
+            "dot_halves",
+            "dot/halves.c.j2",
+            _halves.applies,
+            _scratch,
+            _halves.context,
+            tables=_halves.tables,
+            helpers=_halves.helpers,
+            per_mac=4.0,
+        ),
         Kernel("dot_patch", "dot/dot.c.j2", always, _scratch, _context, per_mac=2.4),
     ),
 )

@@ -32,7 +32,7 @@ ORDER = (0, 2, 1, 3)  # of the taps of a unit, as SXTB16 and SXTB16 with a rotat
 
 
 @dataclass(frozen=True)
-class _Key:
+class Key:
     """What the tables depend on besides those of the call. weight_zp: of all channels, where they have no table; cin:
     bytes of a pixel of padding, 0 where none is read."""
 
@@ -46,13 +46,18 @@ def applies(call: Call, chip: Chip | None) -> No | None:
     """Refuses cores without DSP, groups, weights with zero points, and sums beyond what a pair holds."""
     if chip is None or not chip.dsp:
         return No("needs the DSP extension")
+    return fits_pairs(call)
+
+
+def fits_pairs(call: Call) -> No | None:
+    """Refuses groups, weights of which two do not fit a half, and output stages that no constants make exact."""
     if call.params["groups"] != 1:
         return No("convolution in groups")
     weights = _weights(call)
     odd = len(weights) // 2
     if ((weights[1::2] == -128) & (weights[: 2 * odd : 2] < 0)).any():
         return No("a pair of weights does not fit 16 bits")
-    return None if _stage(call.tables, _key(call)) is not None else No("no output stage of one multiply is exact")
+    return None if stage_of(call) is not None else No("no output stage of one multiply is exact")
 
 
 def taps(call: Call) -> int:
@@ -91,14 +96,14 @@ def direct(call: Call) -> bool:
 def tables(call: Call, ahead: bool = False) -> tuple[Table, ...]:
     """Packed weights, constants of the output stage, and a pixel of padding where rows are widened in place. ahead: the
     weights end with words that are loaded and not used."""
-    return _tables(call.tables, _key(call), ahead)
+    return _tables(call.tables, key_of(call), ahead)
 
 
 def context(call: Call, pixels: int, dual: bool) -> Mapping[str, Any]:
     """What the template names. pixels: computed at once, 1 or 2; dual: see helpers."""
     widened = padded(call) // UNIT
     units = widened + sum_units(call)
-    stage = _stage(call.tables, _key(call))
+    stage = stage_of(call)
     assert stage is not None
     return {
         "taps": taps(call),
@@ -119,7 +124,7 @@ def context(call: Call, pixels: int, dual: bool) -> Mapping[str, Any]:
 
 def helpers(call: Call, pixels: int, dual: bool = False) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
     """The inner loops, which layers share. dual: of two pixels, for cores that issue two instructions a cycle."""
-    stage = _stage(call.tables, _key(call))
+    stage = stage_of(call)
     assert stage is not None
     values = {"kinked": stage.kinked, "unrolled": UNROLLED}
     one = ("dot/pairs_one.c.j2", values)
@@ -127,10 +132,16 @@ def helpers(call: Call, pixels: int, dual: bool = False) -> Mapping[str, tuple[s
     return {"one": one} if min(pixels, call.width) == 1 else {"one": one, "two": two}
 
 
-def _key(call: Call) -> _Key:
+def stage_of(call: Call) -> Linear | None:
+    """The output stage of the call's channels; None where no constants are exact."""
+    return stage_of_tables(call.tables, key_of(call))
+
+
+def key_of(call: Call) -> Key:
+    """What the tables of the call depend on besides those that it was lowered with."""
     p = call.params
     padding = 0 if p["pointwise"] or not direct(call) else p["cin"]
-    return _Key(rule_of(p), p["weight_zp_all"] or 0, p["pad_value"], padding)
+    return Key(rule_of(p), p["weight_zp_all"] or 0, p["pad_value"], padding)
 
 
 def _weights(call: Call) -> Array:
@@ -138,7 +149,8 @@ def _weights(call: Call) -> Array:
 
 
 @lru_cache(maxsize=512)
-def _stage(found: tuple[Table, ...], key: _Key) -> Linear | None:
+def stage_of_tables(found: tuple[Table, ...], key: Key) -> Linear | None:
+    """The same from the tables."""
     weights = values_of(found, "weights").reshape(len(values_of(found, "bias")), -1)
     weights = weights - _zero_points(found, key.weight_zp)[:, None]
     return output_stage(found, key.rule, weights)
@@ -151,8 +163,8 @@ def _zero_points(found: tuple[Table, ...], of_all: int) -> Array:
 
 
 @lru_cache(maxsize=512)
-def _tables(found: tuple[Table, ...], key: _Key, ahead: bool) -> tuple[Table, ...]:
-    stage = _stage(found, key)
+def _tables(found: tuple[Table, ...], key: Key, ahead: bool) -> tuple[Table, ...]:
+    stage = stage_of_tables(found, key)
     assert stage is not None
     bias = values_of(found, "bias")
     weights = values_of(found, "weights").reshape(len(bias), -1)
