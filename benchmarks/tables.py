@@ -130,7 +130,34 @@ def _arena(cell: dict[str, Any] | None) -> str:
     return f"{cell['arena']:,} ({100 * cell['extra_instructions']:+.1f} %{again})"
 
 
-TABLES = {"build": build_table, "memory": memory_table, "models": models_table, "timing": timing_table}
+def mlperf_table() -> str:
+    """The MLPerf Tiny models at --optimize latency: cycles and SRAM, beside the best that others published."""
+    cells = load("mlperf_tiny").get("cells", {})
+    if not cells:
+        raise SystemExit("benchmarks/results/mlperf_tiny.json is missing: python benchmarks/mlperf_tiny.py DATA")
+    published = json.loads((ROOT / "benchmarks" / "published.json").read_text(encoding="utf-8"))["rows"]
+    tasks = ("ic", "kws", "vww", "ad")
+    lines = ["| board | engine | IC | KWS | VWW | AD |", "|---|---|---|---|---|---|"]
+    for board in dict.fromkeys(cell["board"] for cell in cells.values()):
+        own = [cells.get(f"{board}/{task} latency zig") for task in tasks]
+        lines.append(f"| {board} | mcuc (estimated) | {' | '.join(map(_own, own))} |")
+        rows = [row for row in published if row["board"] == board]
+        figures = [f"{row[task]:.2f} ({row['engine']})" for task in tasks for row in [_best(rows, task)]]
+        lines.append(f"| | best published (silicon) | {' | '.join(figures)} |")
+    return "\n".join(lines)
+
+
+def _best(rows: list[dict[str, Any]], task: str) -> dict[str, Any]:
+    return min(rows, key=lambda row: float(row[task]))
+
+
+def _own(cell: dict[str, Any] | None) -> str:
+    if cell is None:
+        return "-"
+    return f"{cell['cycles'] / 1e6:.2f} ±{100 * cell['cycles_band']:.0f} % in {cell['sram'] / 1024:.0f} KB"
+
+
+TABLES = {"build": build_table, "memory": memory_table, "mlperf": mlperf_table, "models": models_table, "timing": timing_table}
 
 
 def filled(text: str) -> str:

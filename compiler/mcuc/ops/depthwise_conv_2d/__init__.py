@@ -9,7 +9,7 @@ import numpy as np
 from mcuc.ir import Array, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Table
 from mcuc.ops._base import Cost, Operator, Shape, int8_runtime
-from mcuc.ops._conv import ConvAttrs, bias_or_zeros, finish, requant_params, requant_tables, require_folded
+from mcuc.ops._conv import ConvAttrs, bias_or_zeros, dot_call, finish, requant_params, requant_tables, require_folded
 from mcuc.ops._spatial import taps, window_rows
 from mcuc.ops.conv_2d import constant_weights
 from mcuc.ops.depthwise_conv_2d.onnx import to_onnx
@@ -44,7 +44,8 @@ def cost(node: Node, graph: Graph) -> Cost:
 
 
 def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
-    """One call of the depthwise family; weights with a zero point travel as centred int16."""
+    """One call of the depthwise family, weights with a zero point as centred int16; of one input channel a convolution.
+    """
     require_folded(node)
     attrs: ConvAttrs = node.attrs
     w = graph.const(node.inputs[1])
@@ -52,6 +53,8 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     _, h, width, c = graph.tensors[node.inputs[0]].shape
     _, oh, ow, _ = graph.tensors[node.outputs[0]].shape
     bias = graph.const(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(oc, np.int32)
+    if c == 1:
+        return (dot_call(attrs, (h, width, 1), w.transpose(3, 1, 2, 0), bias, (oh, ow, oc)),)
     centred = w[0].astype(np.int16) - np.array(attrs.weight_zero_point, np.int16)
     wide = any(z != 0 for z in attrs.weight_zero_point)
     params = {
