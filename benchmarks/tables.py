@@ -157,7 +157,13 @@ def _own(cell: dict[str, Any] | None) -> str:
     return f"{cell['cycles'] / 1e6:.2f} ±{100 * cell['cycles_band']:.0f} % in {cell['sram'] / 1024:.0f} KB"
 
 
-TABLES = {"build": build_table, "memory": memory_table, "mlperf": mlperf_table, "models": models_table, "timing": timing_table}
+TABLES = {
+    "build": build_table,
+    "memory": memory_table,
+    "mlperf": mlperf_table,
+    "models": models_table,
+    "timing": timing_table,
+}
 
 
 def filled(text: str) -> str:

@@ -23,7 +23,8 @@ from mcuc.ir import Array
 SCALED = 256  # the accumulator is multiplied by it
 REACH = (1 << 23) - 1  # accumulators beyond do not fit 32 bits then
 # What is tried: offsets so far to both sides of the likely one, kink so much away from the nominal one.
-TRIES = ((2, 0), (64, 0), *((16, away) for k in range(1, 9) for away in (k, -k)))
+TRIES = ((0, 0), (0, 1), (0, -1), (2, 0), (64, 0), *((16, away) for k in range(1, 9) for away in (k, -k)))
+NEAR = 3  # accumulators around the likely threshold that are looked at first
 MOST_SHIFT = 22
 _MOST_OFFSET = 1 << 30
 
@@ -53,12 +54,13 @@ class Linear:
 
 
 def linear(
-    rule: Callable[[Array], Array], scale: Array, kink: Array, low: Array, high: Array
+    rule: Callable[[Array], Array], scale: Array, zero: int, kink: Array, low: Array, high: Array
 ) -> Linear | None:
     """The stage for accumulators, bias included, in [low, high] [channels]; None where no constants are exact.
 
     rule: acc [n, channels] int64 -> output, monotone, already clamped. scale: [channels] float64, outputs an
-    accumulator; kink: [channels] int64, distance of the two lines in 1/256 accumulator (0: one line).
+    accumulator; zero: output of accumulator 0, before it is clamped; kink: [channels] int64, distance of the two lines in
+    1/256 accumulator (0: one line).
     """
     if not (scale > 0).all() or int(np.abs(low).max()) > REACH or int(np.abs(high).max()) > REACH:
         return None
@@ -67,7 +69,7 @@ def linear(
         return None
     least, most = rule(low[None])[0].astype(np.int64), rule(high[None])[0].astype(np.int64)
     values = least[None] + np.arange(int((most - least).max(initial=0)) + 2)[:, None]  # [thresholds, channels]
-    at = _thresholds(rule, values, low, high)
+    at = _thresholds(rule, values, low, high, np.floor((values - zero - 0.5) / scale))
     # a sum at a threshold must reach it, the one before must not; the first and the last need one of both
     reaches = (values <= most) & ((values > least) | (values > -128))
     stays = (values > least) & ((values <= most) | ((values == most + 1) & (values <= 127)))
@@ -100,11 +102,21 @@ class _Bound:
     factor: Array
     used: Array
 
+    def of(self, channels: Array) -> _Bound:
+        """Of some channels only."""
+        return _Bound(self.value[:, channels], self.factor[:, channels], self.used[:, channels])
 
-def _thresholds(rule: Callable[[Array], Array], values: Array, low: Array, high: Array) -> Array:
-    """The least accumulator in [low, high] whose output reaches each value, by bisection; high + 1 where none does."""
-    below = np.broadcast_to(low[None] - 1, values.shape).astype(np.int64)
-    at = np.broadcast_to(high[None] + 1, values.shape).astype(np.int64)
+
+def _thresholds(rule: Callable[[Array], Array], values: Array, low: Array, high: Array, likely: Array) -> Array:
+    """The least accumulator in [low, high] whose output reaches each value, by bisection; high + 1 where none does.
+    likely: where to look first."""
+    below = np.clip(likely - NEAR, low - 1, high).astype(np.int64)
+    at = np.clip(likely + NEAR, below + 1, high + 1).astype(np.int64)
+    below = np.where((below >= low) & (rule(np.maximum(below, low)) >= values), low - 1, below)
+    at = np.where((at <= high) & (rule(np.minimum(at, high)) < values), high + 1, at)
+    first, last = values <= rule(low[None])[0], values > rule(high[None])[0]
+    below = np.where(first, low - 1, np.where(last, high, below))
+    at = np.where(first, low, np.where(last, high + 1, at))
     while (at - below > 1).any():
         middle = (below + at) >> 1
         reached = rule(middle) >= values
@@ -115,18 +127,26 @@ def _thresholds(rule: Callable[[Array], Array], values: Array, low: Array, high:
 def _solve(lower: _Bound, upper: _Bound, nominal: Array, reach: int) -> tuple[Array, Array, Array]:
     """For each channel: whether constants were found, multiplier, offset.
 
-    For one offset, the multipliers that hold at every threshold are an interval; of `reach` offsets to both sides of
-    the likely one, that with the widest interval is taken.
+    Where the nominal multiplier leaves room for an offset, that is taken.
     """
     least = np.where(lower.used, lower.value - lower.factor * nominal, np.iinfo(np.int64).min).max(0)
     most = np.where(upper.used, upper.value - upper.factor * nominal, np.iinfo(np.int64).max).min(0)
     least, most = np.where(lower.used.any(0), least, most), np.where(upper.used.any(0), most, least)
-    likely = ((least >> 1) + (most >> 1)) >> 32
-    likely = np.where(lower.used.any(0) | upper.used.any(0), likely, 0)
-    best = np.full(len(nominal), -1, np.int64)
-    multiplier, offset = nominal.copy(), likely
+    offset, multiplier = -(-least >> 32), nominal.copy()
+    found = (offset << 32) <= most  # with the nominal multiplier
+    rest = np.flatnonzero(~found)
+    if len(rest) and reach:
+        likely = ((least[rest] >> 1) + (most[rest] >> 1)) >> 32
+        found[rest], multiplier[rest], offset[rest] = _searched(lower.of(rest), upper.of(rest), likely, reach)
+    return found, multiplier, offset
+
+
+def _searched(lower: _Bound, upper: _Bound, likely: Array, reach: int) -> tuple[Array, Array, Array]:
+    """The same by searching: for one offset, the multipliers that hold at every threshold are an interval; of `reach`
+    offsets to both sides of the likely one, that with the widest interval is taken."""
+    best, multiplier, offset = np.full(len(likely), -1, np.int64), np.zeros_like(likely), likely
     for step in range(-reach, reach + 1):
-        low, high = np.ones(len(nominal), np.int64), np.full(len(nominal), 2**31 - 1, np.int64)
+        low, high = np.ones_like(likely), np.full(len(likely), 2**31 - 1, np.int64)
         for bound, sign in ((lower, 1), (upper, -1)):
             value = bound.value - ((likely + step) << 32)
             factor = np.where(bound.factor == 0, 1, bound.factor)

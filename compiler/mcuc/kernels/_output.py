@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,10 @@ from mcuc.ir import Array, Requant
 from mcuc.kernels._base import Table
 from mcuc.kernels._linear import SCALED, Linear, linear
 from mcuc.numerics import requantize
+
+MOST_KNOWN = 4096
+_STAGE = ("bias", "multiplier", "shift", "scale")  # tables that decide the stage, besides the weights
+_known: dict[bytes, Linear | None] = {}
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,22 @@ def rule_of(params: Mapping[str, Any]) -> Rule:
 
 
 def output_stage(tables: tuple[Table, ...], rule: Rule, weights: Array) -> Linear | None:
-    """The stage for int8 activations times weights [channels, taps] plus the tables' bias; None where none is exact."""
+    """The stage for int8 activations times weights [channels, taps] plus the tables' bias; None where none is exact.
+
+    Remembered by content: the candidates of a search have many layers in common.
+    """
+    digest = hashlib.blake2b(repr((rule, weights.shape)).encode())
+    for values in (weights, *(t.values for t in tables if t.name in _STAGE)):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    key = digest.digest()
+    if key not in _known:
+        if len(_known) >= MOST_KNOWN:
+            _known.clear()
+        _known[key] = _output_stage(tables, rule, weights)
+    return _known[key]
+
+
+def _output_stage(tables: tuple[Table, ...], rule: Rule, weights: Array) -> Linear | None:
     bias = values_of(tables, "bias")
     requant, scale, kink = _requant(tables, rule.rule)
     low = bias + np.where(weights > 0, weights * -128, weights * 127).sum(1)
@@ -39,9 +59,9 @@ def output_stage(tables: tuple[Table, ...], rule: Rule, weights: Array) -> Linea
     def output(acc: Array) -> Array:
         return requantize(acc, requant, rule.zero_point, rule.act_min, rule.act_max).astype(np.int64)
 
-    return linear(
-        output, np.broadcast_to(scale, len(bias)), np.broadcast_to(kink, len(bias)).astype(np.int64), low, high
-    )
+    every = len(bias)
+    kinks = np.broadcast_to(kink, every).astype(np.int64)
+    return linear(output, np.broadcast_to(scale, every), rule.zero_point, kinks, low, high)
 
 
 def _requant(tables: tuple[Table, ...], rule: str) -> tuple[Requant, Array, Array]:

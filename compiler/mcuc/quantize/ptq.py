@@ -195,11 +195,12 @@ def _constants(one: FloatLayer, x: Tensor) -> list[Tensor]:
 
 
 def skeleton(layers: Sequence[Layer], name: str = "candidate", seed: int = 0) -> Graph:
-    """A graph of these layers with seeded random weights: what the planner and the latency model need."""
-    rng = np.random.default_rng(seed)
+    """A graph of these layers with seeded random weights: what the planner and the latency model need. Layers of one
+    shape have the same weights in every candidate, so that what is worked out of them is worked out once."""
     made = []
     for layer in layers:
-        weight = _random_weight(layer, rng)
+        shape = (layer.kernel, layer.in_shape[2], layer.out_shape[2])
+        weight = _random_weight(layer, np.random.default_rng([seed, *shape]))
         made.append(FloatLayer(layer, weight, None if weight is None else np.zeros(layer.out_shape[2], np.float32)))
     model = FloatModel(name, layers[0].in_shape, tuple(made), tuple(map(str, range(layers[-1].out_shape[2]))))
     return build_graph(model, {layer.name: _assumed_range(layer) for layer in layers})
