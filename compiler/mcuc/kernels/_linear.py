@@ -59,8 +59,8 @@ def linear(
     """The stage for accumulators, bias included, in [low, high] [channels]; None where no constants are exact.
 
     rule: acc [n, channels] int64 -> output, monotone, already clamped. scale: [channels] float64, outputs an
-    accumulator; zero: output of accumulator 0, before it is clamped; kink: [channels] int64, distance of the two lines in
-    1/256 accumulator (0: one line).
+    accumulator; zero: output of accumulator 0, before it is clamped; kink: [channels] int64, distance of the two lines
+    in 1/256 accumulator (0: one line).
     """
     if not (scale > 0).all() or int(np.abs(low).max()) > REACH or int(np.abs(high).max()) > REACH:
         return None
