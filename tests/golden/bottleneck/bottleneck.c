@@ -8,7 +8,7 @@
 #include "mcuc_port.h"
 #include "mcuc_stream.h"
 
-#if BOTTLENECK_BUILD_ID != 0x939b963fu || MCUC_RUNTIME_VERSION != 1
+#if BOTTLENECK_BUILD_ID != 0x0419f0d3u || MCUC_RUNTIME_VERSION != 1
 #error "bottleneck: header, source and runtime come from different runs of mcuc"
 #endif
 

@@ -7,7 +7,7 @@
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if CLASSIFIER_BUILD_ID != 0xa4aa0405u || MCUC_RUNTIME_VERSION != 1
+#if CLASSIFIER_BUILD_ID != 0xfbd438e2u || MCUC_RUNTIME_VERSION != 1
 #error "classifier: header, source and runtime come from different runs of mcuc"
 #endif
 

@@ -7,7 +7,7 @@
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if RESIDUAL_BUILD_ID != 0x656336fcu || MCUC_RUNTIME_VERSION != 1
+#if RESIDUAL_BUILD_ID != 0xb85b138bu || MCUC_RUNTIME_VERSION != 1
 #error "residual: header, source and runtime come from different runs of mcuc"
 #endif
 

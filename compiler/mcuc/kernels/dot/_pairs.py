@@ -43,7 +43,7 @@ class Key:
 
 
 def applies(call: Call, chip: Chip | None) -> No | None:
-    """Refuses cores without DSP, groups, weights with zero points, and sums beyond what a pair holds."""
+    """Refuses cores without DSP, and what fits_pairs refuses."""
     if chip is None or not chip.dsp:
         return No("needs the DSP extension")
     return fits_pairs(call)
@@ -118,7 +118,6 @@ def context(call: Call, pixels: int, dual: bool) -> Mapping[str, Any]:
         "kinked": stage.kinked,
         "words": UNIT * units + CHANNELS,  # of a group
         "constants": (4 if stage.kinked else 3) * CHANNELS,
-        "whole": call.channels % CHANNELS == 0,
     }
 
 
