@@ -15,18 +15,22 @@ from mcuc.schedule.select import retile
 from mcuc.schedule.stream import make_stream, members_of, stream_segment
 from mcuc.schedule.strips import strips_of
 from mcuc.schedule.views import without_copies
+from mcuc.targets import load_board
 
+CHIPS = (None, *(load_board(name).chip for name in ("mps2-an386", "mps2-an500", "nucleo-g0b1re")))
 BLOCKS = (0, 0, 1, 2, 3, 8)
 TILINGS = (Tiling(), Tiling(), Tiling(columns=1), Tiling(columns=3), Tiling(channels=1), Tiling(2, 5))
 
 
 def random_schedule(graph: Graph, seed: int) -> Schedule:
     """Layers cut into runs at random; a run that can be a stream becomes one: of a random block, now and then in strips
-    of columns or groups of channels. Copies of concatenations and slices stay or go, an only input may arrive by rows.
+    of columns or groups of channels. Kernels are a core's or the portable ones. Copies of concatenations and slices
+    stay or go, an only input may arrive by rows.
     """
     rng = np.random.default_rng(seed)
     pushed = graph.inputs[0] if len(graph.inputs) == 1 and rng.integers(4) == 0 else None
-    layers = layers_of(graph, None, Tiling())
+    chip = CHIPS[rng.integers(len(CHIPS))]
+    layers = layers_of(graph, chip, Tiling(), small=bool(rng.integers(4) == 0))
     if rng.integers(2):
         layers = without_copies(layers, graph, pushed)
     units: list[Layer | Segment] = []

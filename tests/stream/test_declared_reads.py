@@ -21,6 +21,7 @@ from mcuc.kernels._base import Call, Kernel
 from mcuc.schedule import Layer, Tiling
 from mcuc.schedule.access import streamable
 from mcuc.schedule.explore import layers_of
+from mcuc.targets import load_board
 from mcuc.verify import reference
 
 CHECKED = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
@@ -87,7 +88,7 @@ def check_graph(graph: Graph, seed: int) -> None:
     optimized, rng = passes.optimize(graph), RNG(seed)
     (sample,) = samples(optimized, 4, seed)[3:]
     values = dict(reference.run(optimized, dict(zip(optimized.inputs, sample, strict=True))))
-    for layer in layers_of(optimized, None, Tiling()):
+    for layer in layers_of(optimized, load_board("mps2-an386").chip if seed % 2 else None, Tiling()):
         cut = streamable(layer, optimized)
         for variant in (layer, *([] if cut is None else [cut])):
             for call, kernel in variant.calls:

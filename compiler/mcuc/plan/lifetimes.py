@@ -124,10 +124,11 @@ def _of_stream(
         last = members[-1]
         scratch[last.node.name] = f"{last.node.name}/sums"
         found.append(_sums_by_rows(scratch[last.node.name], last, unit.stream, lower))
-    shared = max((layer.scratch for layer in members if layer.reduction is None), default=0)
+    sharing = [layer for layer in members if layer.node.name not in scratch]
+    shared = max((layer.scratch for layer in sharing), default=0)
     if shared:
         name = f"{first}/scratch"
-        scratch.update({layer.node.name: name for layer in members if layer.scratch and layer.reduction is None})
+        scratch.update({layer.node.name: name for layer in sharing if layer.scratch})
         found.append(Buffer(name, lower, upper, shared, ALIGN))
     state[first] = f"{first}/state"
     counters = len(members) + (unit.stream.pushed is not None)
