@@ -56,7 +56,7 @@ class Tradeoff:
 
 
 def tradeoff(model: Path, request: Request, progress: Progress = quiet) -> Tradeoff:
-    """The front of a model file. Raises McucError where the model cannot be compiled."""
+    """The front of a model file. Raises McucError where it cannot be compiled, or where no schedule fits the board."""
     progress("reading the model")
     with os_errors(model, "read"):
         graph = load(model, request.profile)
@@ -73,6 +73,15 @@ def tradeoff(model: Path, request: Request, progress: Progress = quiet) -> Trade
             if found is not None:
                 point, label, band = found
                 points.append(point)
+    if not points:
+        smallest = min(c.peak for c in candidates)
+        raise McucError(
+            "over-budget",
+            f"no schedule fits: the smallest takes an arena of at least {smallest:,} bytes; {board.name} has "
+            f"{board.sram_bytes:,} bytes of SRAM for arena, static data and stack, and {board.flash_bytes:,} of flash",
+            where=model.name,
+            try_this="compile it without --pareto for what would make it fit",
+        )
     return Tradeoff(identifier(graph.name), board.name, label, band, efficient(points), len(candidates) - len(chosen))
 
 
@@ -106,7 +115,12 @@ def build_point(
     emitted = emit(
         graph, candidate.schedule, found, identifier(graph.name), source, board.chip.arena_align, DEFAULT_STACK
     )
-    firmware = build_image(emitted, board, request, folder)
+    try:
+        firmware = build_image(emitted, board, request, folder)
+    except McucError as error:
+        if error.code not in ("over-sram", "over-flash"):
+            raise
+        return None
     core = CortexM(firmware.elf, board.chip, emitted.symbols)
     (sample,) = random_samples(graph, 1, request.seed)
     outs, run = emulated(core, graph, found, sample)

@@ -79,3 +79,11 @@ def test_the_front_goes_from_fast_to_small(run: Run, photo: Path) -> None:
     for a, b in pairwise(points):
         assert a["cycles"] <= b["cycles"] and a["total"] > b["total"]
     assert "SRAM (B)" in run("compile", photo, "--pareto").out
+
+
+def test_a_front_without_a_point_is_refused(run: Run, photo: Path) -> None:
+    """A board whose SRAM holds no schedule gets no empty table."""
+    board = Path("tiny.toml")
+    rest = "chip = 'stm32f103xb'\nsource = 'a test'\nreserved_sram = 18_432\n"
+    board.write_text(f"name = 'tiny'\ntitle = '2,048 bytes of SRAM'\n{rest}")
+    refused(run, ["compile", photo, "--pareto", "--board", str(board)], "no schedule fits", "without --pareto")

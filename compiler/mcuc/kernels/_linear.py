@@ -8,7 +8,7 @@ stage used here,
 
 with the product and the offset added in 64 bits, has thresholds on one line (two for negative sums, where the rule
 rounds ties away from zero). The constants are searched so that they are the same thresholds; where there are none, the
-layer keeps the rule itself. 256 * acc comes free: see pairs.py of the dot family.
+layer keeps the rule itself. 256 * acc comes free: see _pairs.py of the dot family.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def linear(
         open_ = open_[~found]
         if not len(open_):
             break
-    if len(open_) or (np.abs(offset) > _MOST_OFFSET).any():
+    if len(open_) or (np.abs(offset) > _MOST_OFFSET).any() or (SCALED * low - bent < -(2**31)).any():
         return None
     return Linear(shift, multiplier, offset, bent)
 

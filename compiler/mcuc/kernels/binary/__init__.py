@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcuc.kernels._base import Call, Family, Kernel, No, no_scratch
-from mcuc.kernels.binary._weighted import applies as _weighted
-from mcuc.kernels.binary._weighted import context as _weights
+from mcuc.kernels.binary import _weighted
 from mcuc.targets import Chip
 
 
@@ -31,7 +30,14 @@ FAMILY = Family(
     "binary",
     (
         Kernel("binary_qlinear", "binary/qlinear.c.j2", _qlinear, no_scratch, _no_context, in_place=True),
-        Kernel("binary_weighted", "binary/weighted.c.j2", _weighted, no_scratch, _weights, in_place=True),
+        Kernel(
+            "binary_weighted",
+            "binary/weighted.c.j2",
+            _weighted.applies,
+            no_scratch,
+            _weighted.context,
+            in_place=True,
+        ),
         Kernel("binary_bytes", "binary/binary.c.j2", _rescaled, no_scratch, _context, in_place=True),
     ),
 )

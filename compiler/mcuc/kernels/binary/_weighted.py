@@ -54,6 +54,8 @@ def weighted(
     sign = -1 if subtract else 1
     scale = 2.0 ** (left_shift + so - 62) * mo
     a, b = scale * ma * 2.0**sa, sign * scale * mb * 2.0**sb
+    if a == 0 and b == 0:
+        return None  # scales so far apart that their multipliers are 0
     left = multiply_by_quantized_multiplier((_BYTES - za) << left_shift, ma, sa)
     right = sign * multiply_by_quantized_multiplier((_BYTES - zb) << left_shift, mb, sb)
     rule = Requant("tflite_double", (mo,), (so,))
