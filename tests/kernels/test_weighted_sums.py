@@ -50,3 +50,10 @@ def test_nearly_every_addition_has_one(subtract: bool) -> None:
 def test_equal_powers_of_two_tie_and_are_compared_all_the_same() -> None:
     assert checked((0.5, 0.5, 1.0), (0, 0, 0), (-128, 127), False) in (True, False)
     assert checked((0.25, 0.25, 0.25), (3, -7, 1), (-128, 127), False)
+
+
+def test_inputs_whose_multipliers_are_zero_keep_the_rule() -> None:
+    """An output scale so large that nothing of either input is left."""
+    assert quantize_multiplier(1e-12) == (0, 0)
+    half = quantize_multiplier(0.5)
+    assert weighted(0, 0, LEFT_SHIFT, False, *half, *half, 0, 0, 0, -128, 127) is None
