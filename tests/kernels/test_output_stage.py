@@ -103,3 +103,11 @@ def test_shifts_are_those_that_the_kernels_hold() -> None:
     stage = output_stage(found, Rule("tflite_double", 0, -128, 127), weights)
     assert stage is not None
     assert stage.shift.tolist() == [MOST_SHIFT, 0]
+
+
+@pytest.mark.parametrize(("room", "has"), [(0, False), (100_000, True)])
+def test_no_stage_leaves_32_bits_at_the_low_end_of_its_range(room: int, has: bool) -> None:
+    """Below 0 the second line lies lower by the kink, for which the least accumulator must leave room."""
+    weights = np.ones((1, 1024), np.int64)
+    bias = np.array([room - REACH + 128 * 1024])
+    assert wrong("tflite_double", np.array([1.37 * 2.0**-16]), bias, weights, 0, (-128, 127)) == (0 if has else None)

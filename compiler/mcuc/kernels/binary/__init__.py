@@ -10,10 +10,6 @@ from mcuc.kernels.binary import _weighted
 from mcuc.targets import Chip
 
 
-def _context(call: Call) -> Mapping[str, Any]:
-    return {}
-
-
 def _qlinear(call: Call, chip: Chip | None) -> No | None:
     return None if call.params["kind"].startswith("qlinear") else No("not a QLinear operation")
 
@@ -38,6 +34,6 @@ FAMILY = Family(
             _weighted.context,
             in_place=True,
         ),
-        Kernel("binary_bytes", "binary/binary.c.j2", _rescaled, no_scratch, _context, in_place=True),
+        Kernel("binary_bytes", "binary/binary.c.j2", _rescaled, no_scratch, _no_context, in_place=True),
     ),
 )

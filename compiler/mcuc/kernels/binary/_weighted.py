@@ -55,7 +55,7 @@ def weighted(
     scale = 2.0 ** (left_shift + so - 62) * mo
     a, b = scale * ma * 2.0**sa, sign * scale * mb * 2.0**sb
     if a == 0 and b == 0:
-        return None  # scales so far apart that their multipliers are 0
+        return None  # the output's scale is so large that nothing is left of the inputs
     left = multiply_by_quantized_multiplier((_BYTES - za) << left_shift, ma, sa)
     right = sign * multiply_by_quantized_multiplier((_BYTES - zb) << left_shift, mb, sb)
     rule = Requant("tflite_double", (mo,), (so,))
