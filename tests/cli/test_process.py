@@ -89,14 +89,14 @@ def test_python_interface_is_lazy_and_the_same(model: Path, tmp_path: Path) -> N
         mcuc.compiel  # type: ignore[attr-defined]  # noqa: B018
 
 
-def start(*words: object, cwd: Path) -> tuple[subprocess.Popen[bytes], int]:
+def start(*words: object, cwd: Path, **environment: str) -> tuple[subprocess.Popen[bytes], int]:
     """The command line with a terminal as its stderr; returns the terminal's other end."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "mcuc", *map(str, words)],
         stdout=subprocess.DEVNULL,
         stderr=theirs,
-        env={**ENVIRONMENT, "TERM": "xterm"},
+        env={**ENVIRONMENT, "TERM": "xterm", **environment},
         cwd=cwd,
         start_new_session=True,
     )
@@ -124,8 +124,16 @@ def test_progress_shows_on_a_terminal(model: Path, tmp_path: Path) -> None:
     assert process.wait() == 0 and b"compiling for the board" in shown and b"\x1b[" in shown
 
 
-def test_an_interrupt_ends_with_130_and_leaves_nothing(model: Path, tmp_path: Path) -> None:
-    process, terminal = start("compile", model, "-o", "out", cwd=tmp_path)
+def test_an_interrupt_ends_with_130_and_leaves_nothing(
+    model: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """While a compiler is at work: a slow one, so that a busy machine still sends the signal in time."""
+    tools = tmp_path_factory.mktemp("tools")
+    compiler = tools / "arm-none-eabi-gcc"
+    compiler.write_text('#!/bin/sh\n[ "$1" = -dumpfullversion ] && echo 12.2.1 && exit\nsleep 5\nexit 1\n')
+    compiler.chmod(0o755)
+    words = ("compile", model, "--toolchain", "gcc", "-o", "out")
+    process, terminal = start(*words, cwd=tmp_path, PATH=f"{tools}:{os.environ['PATH']}")
     shown = said(terminal, until=b"compiling")
     os.killpg(process.pid, signal.SIGINT)
     shown += said(terminal)
