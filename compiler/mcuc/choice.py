@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
+from mcuc import ram, targets
 from mcuc.errors import McucError
 from mcuc.ir import Graph
 from mcuc.plan import plan as make_plan
-from mcuc.plan.regions import Region
 from mcuc.request import Request
-from mcuc.schedule.explore import Explored, explore
-from mcuc.schedule.fit import Fitted, fit, least, over_budget
+from mcuc.schedule.explore import Candidate, Explored, explore
+from mcuc.schedule.fit import Fitted, Room, fit, least, over_budget
 from mcuc.schedule.remedies import remedies
 from mcuc.targets import Board
 
-LINK_ROOM = 8192  # bytes beside the arena with which every firmware links
+WEIGHTS_ROOM = 8192  # bytes beside arena and weights that must be free where weights are copied to SRAM
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may take of a board. regions: RAM that the arenas may lie in, () for one in the linked RAM."""
+
+    board: Board
+    regions: tuple[targets.Region, ...]
+    request: Request
+
+    @property
+    def most(self) -> int:
+        """Bytes of SRAM that arenas, static data and stack may take at all."""
+        return ram.most(self.board, self.regions)
+
+    @property
+    def budget(self) -> int:
+        """Bytes of SRAM that they may take together."""
+        return min(self.most, self.request.budget or self.most)
+
+    def room(self, graph: Graph, beside: int) -> Room:
+        """What arenas may take beside so many bytes of static data and stack."""
+        return Room(self.budget - beside, ram.room(self.board, self.regions, beside, len(graph.nodes)))
+
+    def hold(self, fitted: Fitted, beside: int) -> bool:
+        """Whether a planned schedule fits with so many bytes of static data and stack."""
+        room = self.room(fitted.graph, beside)
+        return fitted.plan.arena <= room.arena and ram.holds(room.regions, fitted.plan)
 
 
 def schedule_goal(request: Request) -> str:
@@ -36,51 +65,58 @@ def pushed_input(graph: Graph, request: Request) -> str | None:
     return graph.inputs[0]
 
 
-def fit_or_refuse(
-    explored: Explored, board: Board, budget: int, beside: int, request: Request, regions: Sequence[Region] = ()
-) -> Fitted:
-    """The schedule to take: the first by the goal whose arena fits beside the other bytes, or the smallest.
+def fit_or_refuse(explored: Explored, limits: Limits, tried: Mapping[Candidate, int]) -> Fitted:
+    """The schedule to build next: the first by the goal that may fit, or the smallest where none is asked for by goal.
 
+    tried: bytes of static data and stack of the schedules that were built; the others are taken to need none, so that
+    none is passed over which fits.
     Where the smallest is asked for, it is the smallest that computes nothing twice: strips can save a little more at
     twice the MACs, which is worth it only to meet a budget.
-    regions: RAM that the arenas must fit, () for one arena of any size.
-    Raises McucError("over-budget") with what would help.
+    Raises McucError("over-budget") with what would help, once the smallest is known not to fit.
     """
+
+    def room_of(candidate: Candidate) -> Room:
+        return limits.room(candidate.graph, tried.get(candidate, 0))
+
     try:
-        if request.least:
-            found: Fitted | None = least(explored.candidates, regions, once=True)
-        else:
-            found = fit(explored.candidates, budget - beside, regions)
-        if found is not None and found.plan.arena + beside <= budget:
+        found = _wanted(explored.candidates, limits.request, room_of)
+        if found is not None and found.plan.arena <= room_of(found.candidate).arena:
             return found
-        smallest = least(explored.candidates, regions)
+        smallest = least(explored.candidates, room_of)
     except McucError as error:  # the regions are too small, together or one by one
-        room = min(budget - beside, sum(r.size for r in regions))
-        total = min(c.peak for c in explored.candidates) + beside
-        ways = remedies(explored, board, room, total, budget)
+        room = limits.room(explored.ordered.graph, 0)
+        held = min(room.arena, sum(r.size for r in room.regions))
+        ways = remedies(explored, limits.board, held, min(c.peak for c in explored.candidates))
         raise McucError(error.code, error.found, error.where, "; ".join([error.try_this, *ways])) from error
-    firmware_first = beside == 0 and smallest.plan.arena + LINK_ROOM <= board.sram_bytes
-    if smallest.plan.arena + beside <= budget or firmware_first:
-        return smallest  # also to be refused with its stack and static data counted
+    if smallest.candidate not in tried:
+        return smallest  # to be refused with its stack and static data counted
+    beside = tried[smallest.candidate]
     total = smallest.plan.arena + beside
-    ways = remedies(explored, board, budget - beside, total, budget)
-    raise over_budget(smallest, beside, budget, ways)
+    ways = remedies(explored, limits.board, limits.budget - beside, total, total <= limits.most)
+    raise over_budget(smallest, beside, limits.budget, ways)
 
 
-def weights_in_ram(weight_bytes: int, arena: int, board: Board, budget: int, request: Request) -> bool:
+def _wanted(candidates: Sequence[Candidate], request: Request, room_of: Callable[[Candidate], Room]) -> Fitted | None:
+    """What the request asks for: the smallest, or the first that fits; None where nothing fits.
+
+    Raises McucError("over-budget") where the smallest fits no region.
+    """
+    return least(candidates, room_of, once=True) if request.least else fit(candidates, room_of)
+
+
+def weights_in_ram(weight_bytes: int, arena: int, limits: Limits) -> bool:
     """Whether the firmware copies its weights to SRAM at start: where speed is asked for, the flash waits, no data
     cache holds them all, and there is room beside the arena. Not with named RAM regions, which are for buffers."""
-    chip = board.chip
+    chip, request = limits.board.chip, limits.request
     waits = chip.flash.wait_states > 0 and weight_bytes > chip.caches.dcache_bytes
-    fits = arena + weight_bytes + LINK_ROOM <= budget
+    fits = arena + weight_bytes + WEIGHTS_ROOM <= limits.budget
     return request.optimize == "latency" and not request.regions and not request.least and waits and fits
 
 
-def memory_notes(
-    explored: Explored, fitted: Fitted, board: Board, budget: int, request: Request
-) -> tuple[str, ...]:
-    """What the report says of the order of layers, and of the SRAM that rows in saves."""
-    ordered = explored.ordered
+def memory_notes(explored: Explored, fitted: Fitted, limits: Limits, beside: int) -> tuple[str, ...]:
+    """What the report says of the order of layers, and of the SRAM that rows in saves. beside: bytes of static data and
+    stack."""
+    ordered, request = explored.ordered, limits.request
     notes = []
     if not ordered.exact:
         notes.append(
@@ -95,11 +131,21 @@ def memory_notes(
                 f"{lowest.recomputed:,} more"
             )
     if request.rows_in:
-        whole = explore(explored.ordered.graph, board.chip, schedule_goal(request)).candidates
-        held = least(whole, once=True) if request.least else fit(whole, budget) or least(whole)
-        saved = "" if fitted.plan.arena < held.plan.arena else ": no memory is saved here"
-        notes.append(
-            f"rows in: the arena takes {fitted.plan.arena:,} bytes, {held.plan.arena:,} bytes with the input held "
-            f"whole{saved}"
-        )
+        notes.append(_rows_in_note(explored, fitted, limits, beside))
     return tuple(notes)
+
+
+def _rows_in_note(explored: Explored, fitted: Fitted, limits: Limits, beside: int) -> str:
+    """The arena beside that of the schedule which the same request would get with its input held whole."""
+    whole = explore(explored.ordered.graph, limits.board.chip, schedule_goal(limits.request)).candidates
+
+    def room_of(candidate: Candidate) -> Room:
+        return limits.room(candidate.graph, beside)
+
+    said = f"rows in: the arena takes {fitted.plan.arena:,} bytes"
+    try:
+        held = _wanted(whole, limits.request, room_of) or least(whole, room_of)
+    except McucError:  # the regions do not hold it
+        return f"{said}; with the input held whole no schedule fits"
+    saved = "" if fitted.plan.arena < held.plan.arena else ": no memory is saved here"
+    return f"{said}, {held.plan.arena:,} bytes with the input held whole{saved}"

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mcuc import passes, ram
-from mcuc.choice import fit_or_refuse, memory_notes, pushed_input, schedule_goal, weights_in_ram
+from mcuc.choice import Limits, fit_or_refuse, memory_notes, pushed_input, schedule_goal, weights_in_ram
 from mcuc.emit.deliver import check_ours, os_errors
 from mcuc.emit.model import Emitted, emit
 from mcuc.emit.names import checked_identifier, identifier
 from mcuc.emulate import host
 from mcuc.emulate.cortex_m import CortexM
-from mcuc.emulate.stack import bound_of
+from mcuc.image import Image, build_image, linked
 from mcuc.importers import load
 from mcuc.ir import Array, Graph
 from mcuc.plan import Plan
@@ -24,9 +24,9 @@ from mcuc.report.make import deliver, make_report
 from mcuc.report.types import Accuracy, ParetoPoint, Report
 from mcuc.request import Request
 from mcuc.schedule import Schedule
-from mcuc.schedule.explore import explore
-from mcuc.targets import Board, load_board
-from mcuc.toolchain import Firmware, build_firmware
+from mcuc.schedule.explore import Candidate, explore
+from mcuc.targets import load_board
+from mcuc.toolchain import Firmware
 from mcuc.verify.answers import Answers, check_answers, host_samples
 
 DEFAULT_STACK = 1024  # bytes, what the first header says until the stack is measured
@@ -91,41 +91,37 @@ def compile_graph(
     folder = out or Path(f"{name}_mcuc")
     check_ours(folder)
     board = load_board(request.board)
-    chosen = ram.chosen(board, request.regions)
-    most = ram.most(board, chosen)
-    budget = min(most, request.budget or most)
+    limits = Limits(board, ram.chosen(board, request.regions), request)
 
     progress("optimizing the graph")
     graph = passes.check_supported(passes.optimize(graph))
 
     progress("planning memory")
     explored = explore(graph, board.chip, schedule_goal(request), pushed_input(graph, request))
-    beside = 0  # bytes of static data and stack, known once there is a firmware
+    tried: dict[Candidate, int] = {}  # bytes of static data and stack of each firmware that did not fit
 
     with os_errors(folder), tempfile.TemporaryDirectory(prefix="mcuc-") as scratch:
         work = Path(scratch)
         while True:
-            regions = ram.room(board, chosen, beside, len(graph.nodes))
-            fitted = fit_or_refuse(explored, board, budget, beside, request, regions)
+            fitted = fit_or_refuse(explored, limits, tried)
             graph, schedule, plan = fitted.graph, fitted.schedule, fitted.plan
 
             progress("writing C")
             emitted = emit(graph, schedule, plan, name, source, board.chip.arena_align, DEFAULT_STACK)
-            copied = weights_in_ram(emitted.weight_bytes, plan.arena, board, budget, request)
+            copied = weights_in_ram(emitted.weight_bytes, plan.arena, limits)
 
             progress("compiling for the board and the host")
             with ThreadPoolExecutor(2) as pool:
-                image = pool.submit(build_image, emitted, board, request, work / "device", weights_in_ram=copied)
+                device = pool.submit(linked, emitted, plan.arena, board, request, work / "device", copied)
                 program = pool.submit(host.build, emitted, graph, work / "host")
                 samples, wanted = host_samples(graph, schedule, request.seed)
-                firmware, program_built = image.result(), program.result()
-            core = CortexM(firmware.elf, board.chip, emitted.symbols)
-            found = beside_arena(core, board, firmware, f"{name}_run")
-            holds = ram.holds(ram.room(board, chosen, found, len(graph.nodes)), plan)
-            if (plan.arena + found <= budget and holds) or found <= beside:
+                image, program_built = device.result(), program.result()
+            firmware = image.firmware
+            if firmware is not None and limits.hold(fitted, image.beside):
                 break
-            beside = found
+            tried[fitted.candidate] = image.beside
 
+        core = CortexM(firmware.elf, board.chip, emitted.symbols)
         progress("verifying on the host and the emulated core")
 
         def traced() -> CortexM:
@@ -135,8 +131,8 @@ def compile_graph(
         answers = check_answers(
             graph, schedule, plan, emitted, program_built, core, samples, wanted, traced, work, seed=request.seed
         )
-        stack, stack_notes = stack_bytes(core, board, f"{name}_run", answers)
-        memory = memory_notes(explored, fitted, board, budget, request)
+        stack, stack_notes = stack_bytes(image, answers)
+        memory = memory_notes(explored, fitted, limits, image.beside)
         if copied:
             memory += (
                 f"weights: {firmware.sizes.weights_in_ram:,} bytes are copied to SRAM at start, where no read waits; "
@@ -157,7 +153,7 @@ def compile_graph(
             answers,
             request,
             stack,
-            budget,
+            limits.budget,
             extra,
             accuracy,
             (*stack_notes, *memory, *ram.notes(board, plan)),
@@ -169,15 +165,9 @@ def compile_graph(
     )
 
 
-def beside_arena(core: CortexM, board: Board, firmware: Firmware, function: str) -> int:
-    """Bytes of SRAM besides the arena: static data, and the stack where it has a static bound."""
-    sizes = firmware.sizes
-    return sizes.data + sizes.bss + (bound_of(core.image, board.chip, function).bytes or 0)
-
-
-def stack_bytes(core: CortexM, board: Board, function: str, answers: Answers) -> tuple[int, tuple[str, ...]]:
+def stack_bytes(image: Image, answers: Answers) -> tuple[int, tuple[str, ...]]:
     """The larger of measured stack and static bound, in bytes; a note where there is no bound."""
-    bound = bound_of(core.image, board.chip, function)
+    bound = image.stack
     if bound.bytes is None:
         note = f"the stack has no static bound, only what was measured: {'; '.join(bound.unbounded)}"
         return answers.run.stack_bytes, (note,)
@@ -190,26 +180,3 @@ def measure_accuracy(program: host.HostModel, labelled: Labelled) -> Accuracy:
     right = outs.reshape(len(outs), -1).argmax(axis=1) == labelled.y
     flips = int((labelled.float_right & ~right).sum())
     return Accuracy(float(labelled.float_right.mean()), float(right.mean()), flips, len(right))
-
-
-def build_image(
-    emitted: Emitted, board: Board, request: Request, folder: Path, trace: bool = False, weights_in_ram: bool = False
-) -> Firmware:
-    """The test firmware of the model for the board. trace: with a hash of every layer's output; weights_in_ram: copied
-    there at start."""
-    sources = host.write_sources(emitted, folder)
-    main = folder / f"{emitted.name}_harness.c"
-    main.write_text(emitted.harness, encoding="utf-8")
-    defines = {"MCUC_WEIGHTS_IN_RAM" if weights_in_ram else "MCUC_WEIGHTS_SECTION": "1"}
-    defines |= {"MCUC_TRACE": "1"} if trace else {}
-    return build_firmware(
-        sources,
-        [folder],
-        board,
-        folder / "firmware.elf",
-        request.toolchain,
-        request.optimize,
-        defines,
-        harness_sources=[main],
-        arenas=ram.sections(emitted, board),
-    )

@@ -13,7 +13,7 @@ from mcuc.errors import McucError
 from mcuc.plan import Plan
 from mcuc.plan import regions as planned
 from mcuc.targets import Board, Region
-from mcuc.toolchain.firmware import DEFAULT_STACK_BYTES, OWN_INPUT
+from mcuc.toolchain.firmware import DEFAULT_STACK_BYTES
 
 STATIC_ROOM = 256  # bytes of static data that the test firmware may have besides four a layer for the layers' hashes
 ALIGN = 32  # of every region's start and of every arena in it, bytes
@@ -25,7 +25,7 @@ def chosen(board: Board, names: Sequence[str]) -> tuple[Region, ...]:
     Raises McucError("unknown-region") for a name that is none of them, with those that are.
     """
     known = board.data_regions
-    unknown = [n for n in names if n != "all" and n not in {r.name for r in known}]
+    unknown = [n or "(nothing)" for n in names if n != "all" and n not in {r.name for r in known}]
     if unknown:
         inside = ", ".join(f"{r.name} ({r.size / 1024:g} KB{', external' if r.external else ''})" for r in known)
         raise McucError(
@@ -71,22 +71,13 @@ def notes(board: Board, plan: Plan) -> tuple[str, ...]:
         found.append(f"DMA reaches none of {', '.join(r.name for r in used)}: the core must copy inputs and outputs")
     for r in used:
         if r.external:
-            found.append(f"{r.name} is outside the chip: your firmware must initialise it before the first inference, "
-                         "the test firmware does not; the cycles are those of a memory without wait states")
+            found.append(
+                f"{r.name} is outside the chip: your firmware must initialise it before the first inference, "
+                "the test firmware does not; the cycles are those of a memory without wait states"
+            )
     return tuple(found)
 
 
-def sections(emitted: Emitted, board: Board) -> Mapping[str, str]:
-    """Section of the test firmware -> RAM region, for the linker; empty where no region is named.
-
-    The test firmware's own input goes where the arenas leave the most room.
-    """
-    found = {f".{a.symbol}": a.region for a in emitted.arenas}
-    if found and emitted.own_input:
-        left = {r.name: r.size for r in room(board, board.data_regions, 0, len(emitted.symbols))}
-        for a in emitted.arenas:
-            left[a.region] -= a.bytes
-        named = set(found.values())
-        inside = [n for n in left if n in named or not board.chip.region(n).external]
-        found[OWN_INPUT] = max(inside, key=lambda n: left[n])
-    return found
+def sections(emitted: Emitted) -> Mapping[str, str]:
+    """Section of the test firmware -> RAM region, for the linker; empty where no region is named."""
+    return {f".{a.symbol}": a.region for a in emitted.arenas}

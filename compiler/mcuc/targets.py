@@ -83,6 +83,13 @@ def load_chip(name: str) -> Chip:
 @cache
 def _named_board(name: str) -> Board:
     names = _names("boards")
+    if name not in names and Path(name).exists():
+        raise McucError(
+            "unknown-board",
+            f"{name} is a file or folder, but no board file: their names end in .toml.",
+            where="--board",
+            try_this="give the board's file, as docs/adding-a-board.md describes it; `mcuc boards` lists those known",
+        )
     if name not in names:
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         hint = f"one of {', '.join(near)}; " if near else ""

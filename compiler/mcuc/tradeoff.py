@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcuc import passes
-from mcuc.choice import pushed_input
+from mcuc.choice import Limits, pushed_input, weights_in_ram
 from mcuc.emit.deliver import os_errors
 from mcuc.emit.model import emit
 from mcuc.emit.names import identifier
 from mcuc.emulate.cortex_m import CortexM
 from mcuc.errors import McucError
+from mcuc.image import linked
 from mcuc.importers import load
 from mcuc.ir import Graph
 from mcuc.latency.flash import flash_cycles
-from mcuc.pipeline import DEFAULT_STACK, Progress, beside_arena, build_image, quiet
+from mcuc.pipeline import DEFAULT_STACK, Progress, quiet
 from mcuc.plan import plan
 from mcuc.request import Request
 from mcuc.schedule import Segment
@@ -32,7 +33,8 @@ MOST_POINTS = 8  # each is a firmware to build and an inference to emulate
 @dataclass(frozen=True)
 class Point:
     """One schedule. arena, total: bytes, planned (total: with static data and stack); flash: bytes, linked;
-    instructions: emulated; cycles, latency_ms: estimated; streams: how many of its segments are streams."""
+    instructions: emulated; cycles, latency_ms: estimated; streams: how many of its segments are streams; extra_macs:
+    computed more than once; weights_in_ram: bytes of weights copied to SRAM, inside total."""
 
     arena: int
     total: int
@@ -41,6 +43,8 @@ class Point:
     cycles: int
     latency_ms: float
     streams: int
+    extra_macs: int
+    weights_in_ram: int
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,11 @@ def tradeoff(model: Path, request: Request, progress: Progress = quiet) -> Trade
     with tempfile.TemporaryDirectory(prefix="mcuc-front-") as scratch:
         for i, candidate in enumerate(chosen):
             progress(f"point {i + 1} of {len(chosen)}")
-            found = build_point(candidate, board, request, model.name, Path(scratch) / str(i))
-            if found is not None:
-                point, label, band = found
-                points.append(point)
+            for copied in (False, True) if i == 0 else (False,):
+                found = build_point(candidate, board, request, model.name, Path(scratch) / f"{i}{copied:d}", copied)
+                if found is not None:
+                    point, label, band = found
+                    points.append(point)
     if not points:
         smallest = min(c.peak for c in candidates)
         raise McucError(
@@ -102,24 +107,31 @@ def efficient(points: Sequence[Point]) -> tuple[Point, ...]:
 
 
 def build_point(
-    candidate: Candidate, board: Board, request: Request, source: str, folder: Path
+    candidate: Candidate, board: Board, request: Request, source: str, folder: Path, copied: bool
 ) -> tuple[Point, str, float] | None:
     """One schedule built, run and compared with the reference, with the toolchain's name and the cycles' band.
 
-    None where it does not fit the board. folder: to build in. Raises McucError where it cannot be built or run.
+    folder: to build in; copied: with its weights copied to SRAM. None where it does not fit the board, or where weights
+    are not copied to SRAM for this request. Raises McucError where it cannot be built or run.
     """
     graph: Graph = candidate.graph
     found = plan(graph, candidate.schedule)
+    limits = Limits(board, (), request)
     if found.arena > board.sram_bytes:
         return None
     emitted = emit(
         graph, candidate.schedule, found, identifier(graph.name), source, board.chip.arena_align, DEFAULT_STACK
     )
+    if copied and not weights_in_ram(emitted.weight_bytes, found.arena, limits):
+        return None
     try:
-        firmware = build_image(emitted, board, request, folder)
+        image = linked(emitted, found.arena, board, request, folder, copied)
     except McucError as error:
         if error.code not in ("over-sram", "over-flash"):
             raise
+        return None
+    firmware = image.firmware
+    if firmware is None:
         return None
     core = CortexM(firmware.elf, board.chip, emitted.symbols)
     (sample,) = random_samples(graph, 1, request.seed)
@@ -132,8 +144,9 @@ def build_point(
             try_this="report this as a bug, with the model",
         )
     coded = [layer for layer in candidate.schedule.layers if layer.calls]
-    cycles = run.cycles + sum(flash_cycles(layer, board.chip) for layer in coded)
-    total = found.arena + beside_arena(core, board, firmware, f"{emitted.name}_run")
+    cycles = sum(layer.cycles for layer in run.layers)  # as a report adds them up
+    cycles += 0 if copied else sum(flash_cycles(layer, board.chip) for layer in coded)
+    total = found.arena + image.beside
     streams = sum(isinstance(unit, Segment) for unit in candidate.schedule.segments)
     point = Point(
         found.arena,
@@ -143,5 +156,7 @@ def build_point(
         cycles,
         round(1000 * cycles / board.chip.clock_hz, 4),
         streams,
+        candidate.recomputed,
+        firmware.sizes.weights_in_ram,
     )
     return point, firmware.toolchain, run.cycles_band

@@ -29,33 +29,72 @@ def compiled(run: Run, *words: object) -> Report:
     return report
 
 
-def test_a_budget_chooses_the_schedule(run: Run, photo: Path) -> None:
-    """Between the fastest schedule and the smallest, each budget gets a schedule that fits it."""
+def board_of(sram: int) -> Path:
+    """A board of so many bytes of SRAM."""
+    board = Path(f"sram{sram}.toml")
+    rest = f"chip = 'stm32f103xb'\nsource = 'a test'\nreserved_sram = {20480 - sram}\n"
+    board.write_text(f"name = 'sram{sram}'\ntitle = '{sram} bytes of SRAM'\n{rest}")
+    return board
+
+
+def smallest_said(run: Run, photo: Path) -> int:
+    """Bytes that the model takes at least, as the refusal of a far too small budget says."""
+    said = re.findall(r"the model takes ([\d,]+) bytes", run("compile", photo, "--budget", "64", "-o", "out").err)
+    return int(said[0].replace(",", ""))
+
+
+def test_a_budget_chooses_the_fastest_that_fits(run: Run, photo: Path) -> None:
+    """At each schedule's own total, and a byte below it, the budget gets no slower one than it must."""
+    front = json.loads(run("compile", photo, "--pareto", "--optimize", "balanced", "--json").out)["points"]
+    assert len(front) > 2
+    for i, point in enumerate(front):
+        exact = compiled(run, photo, "--budget", point["total"], "-o", f"exact{i}")
+        assert exact.sram.total <= point["total"] == exact.sram.budget
+        assert exact.instructions <= point["instructions"]
+        if i + 1 < len(front):
+            below = compiled(run, photo, "--budget", point["total"] - 1, "-o", f"below{i}")
+            assert below.sram.total < point["total"] and below.instructions <= front[i + 1]["instructions"]
+
+
+def test_the_smallest_is_smaller_and_the_fastest_faster(run: Run, photo: Path) -> None:
     fastest = compiled(run, photo, "--optimize", "latency", "-o", "fast")
     smallest = compiled(run, photo, "--optimize", "latency", "--budget", "min", "-o", "small")
     assert smallest.sram.arena < fastest.sram.arena
     assert smallest.instructions > fastest.instructions
-    exact = compiled(run, photo, "--optimize", "latency", "--budget", str(smallest.sram.total), "-o", "exact")
-    assert exact.sram.total <= smallest.sram.total == exact.sram.budget
     room = compiled(run, photo, "--optimize", "latency", "--budget", fastest.sram.total, "-o", "room")
     assert room.sram.arena == fastest.sram.arena and room.instructions == fastest.instructions
 
 
 def test_what_a_refusal_says_is_true(run: Run, photo: Path) -> None:
-    """What it says that the model takes is enough, and much less is not."""
-    said = re.findall(r"the model takes ([\d,]+) bytes", run("compile", photo, "--budget", "64", "-o", "out").err)
-    least = int(said[0].replace(",", ""))
+    """What it says that the model takes is enough, and a byte less is not; the budget that it proposes works."""
+    least = smallest_said(run, photo)
+    assert f"--budget {least}" in run("compile", photo, "--budget", "64", "-o", "out").err
     compiled(run, photo, "--budget", str(least), "-o", "least")
-    refused(run, ["compile", photo, "--budget", str(least * 4 // 5), "-o", "out"], "over", "in use")
+    refused(run, ["compile", photo, "--budget", str(least - 1), "-o", "out"], "1 byte over", "in use")
+
+
+def test_a_board_that_holds_it_to_the_byte_is_enough(run: Run, photo: Path) -> None:
+    """Where less than the usual room is left for the stack, what the stack takes decides."""
+    least = compiled(run, photo, "--budget", "min", "--board", "nucleo-f103rb", "-o", "least").sram.total
+    enough = compiled(run, photo, "--budget", "min", "--board", board_of(least + 160 & ~7), "-o", "enough")
+    assert enough.sram.total == least
+    words = ["compile", photo, "--board", board_of(1024), "-o", "out"]
+    refused(run, words, "with its smallest arena", "the SRAM budget is 1,024", "--board")
+    assert "static data and stack 0" not in run(*words).err
+
+
+def test_no_budget_is_proposed_that_the_board_lacks(run: Run, photo: Path) -> None:
+    said = run("compile", photo, "--board", board_of(1024), "--budget", "512", "-o", "out").err
+    assert "over" in said and "--budget" not in said and "--board" in said
 
 
 def test_rows_in_is_a_remedy_that_fits(run: Run, photo: Path) -> None:
     held = compiled(run, photo, "--budget", "min", "-o", "held").sram
     rows = compiled(run, photo, "--budget", "min", "--rows-in", "-o", "rows").sram
-    between = rows.total + (held.arena - rows.arena) // 2
-    words: list[object] = ["compile", photo, "--budget", str(between)]
-    offered = "--rows-in" in run(*words, "-o", "out").err
-    assert not offered or compiled(run, *words[1:], "--rows-in", "-o", "fits").sram.total <= between
+    between = min(rows.total + (held.total - rows.total) * 3 // 4, smallest_said(run, photo) - 1)
+    words: list[object] = ["compile", photo, "--optimize", "latency", "--budget", str(between)]
+    assert "--rows-in, the input arriving line by line" in run(*words, "-o", "out").err
+    assert compiled(run, *words[1:], "--rows-in", "-o", "fits").sram.total <= between
 
 
 def test_rows_in_never_holds_the_input(run: Run, photo: Path) -> None:
@@ -81,9 +120,30 @@ def test_the_front_goes_from_fast_to_small(run: Run, photo: Path) -> None:
     assert "SRAM (B)" in run("compile", photo, "--pareto").out
 
 
+def test_a_front_says_what_is_computed_again(run: Run, photo: Path) -> None:
+    points = json.loads(run("compile", photo, "--pareto", "--json").out)["points"]
+    assert points[0]["extra_macs"] == 0 and {"extra_macs", "weights_in_ram"} < set(points[0])
+    assert "MACs again" in run("compile", photo, "--pareto").out
+
+
+def test_a_front_for_speed_begins_as_compile_does(run: Run, models: Path) -> None:
+    """Where compile copies the weights to SRAM, so does the front's first point."""
+    words = [models / "photo.tflite", "--board", "nucleo-l4r5zi", "--optimize", "latency"]
+    alone = compiled(run, *words, "-o", "alone")
+    first = json.loads(run("compile", *words, "--pareto", "--json").out)["points"][0]
+    assert first["weights_in_ram"] > 0
+    assert (first["total"], first["instructions"], first["cycles"]) == (
+        alone.sram.total, alone.instructions, alone.cycles)  # fmt: skip
+
+
+def test_strips_are_called_strips(run: Run, photo: Path) -> None:
+    """What recomputes says so: how many strips, and how many MACs."""
+    least = smallest_said(run, photo)
+    done = run("compile", photo, "--budget", str(least), "-o", "least")
+    assert done.code == 0 and re.search(r"for each of \d strips of columns", done.out.replace("\n", " "))
+    assert "computed again" in done.out
+
+
 def test_a_front_without_a_point_is_refused(run: Run, photo: Path) -> None:
     """A board whose SRAM holds no schedule gets no empty table."""
-    board = Path("tiny.toml")
-    rest = "chip = 'stm32f103xb'\nsource = 'a test'\nreserved_sram = 18_432\n"
-    board.write_text(f"name = 'tiny'\ntitle = '2,048 bytes of SRAM'\n{rest}")
-    refused(run, ["compile", photo, "--pareto", "--board", str(board)], "no schedule fits", "without --pareto")
+    refused(run, ["compile", photo, "--pareto", "--board", str(board_of(512))], "no schedule fits", "without --pareto")

@@ -14,8 +14,8 @@ from programs import Made, made, tiny
 from mcuc.emit.model import Emitted
 from mcuc.emulate import host
 from mcuc.emulate.cortex_m import CortexM
+from mcuc.image import build_image
 from mcuc.ir import Graph, check
-from mcuc.pipeline import build_image
 from mcuc.request import Request
 from mcuc.targets import load_board
 from mcuc.verify.answers import check_answers

@@ -64,6 +64,54 @@ def test_what_lies_between_the_markers(between: str, expected: int, build_asm: B
     assert run.instructions == expected
 
 
+@pytest.mark.parametrize("core", CORES)
+def test_counted_parts_add_up_and_what_is_between_them_does_not_count(core: str, build_asm: Build) -> None:
+    part = "str r0, [r6]\nb {n}f\n{n}: push {{r0, r1}}\npop {{r0, r1}}\nstr r0, [r6, #4]\n"
+    between = "b 9f\n9: nop\nsub sp, #64\nstr r0, [sp]\nadd sp, #64\nb 8f\n8:\n"
+    body = part.format(n=1) + between + part.format(n=2) + "b 7f\n7:\n" + part.format(n=3)
+    run = CortexM(build_asm(core, body), chip_of(core)).run()
+    assert (run.instructions, run.stack_bytes, run.functions) == (9, 64, {"main": 9})
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_a_file_is_read_by_semihosting_from_where_the_last_read_ended(core: str, build_asm: Build) -> None:
+    """Eight bytes of nine, then the rest: the second call says that seven are missing."""
+    body = """
+        ldr r5, =block
+        movs r4, #2
+    1:  movs r0, #1
+        mov r1, r5
+        bkpt 0xAB
+        str r0, [r5]
+        movs r0, #6
+        mov r1, r5
+        bkpt 0xAB
+        str r0, [r7, #32]
+        subs r4, #1
+        bne 2f
+        b 3f
+    2:  ldr r1, [r5, #4]
+        adds r1, #8
+        str r1, [r5, #4]
+        movs r0, #6
+        mov r1, r5
+        bkpt 0xAB
+        str r0, [r7, #36]
+        b 3f
+        .ltorg
+    3:  ldr r6, =0xE0001F00
+        str r0, [r6]
+        b 4f
+    4:  str r0, [r6, #4]
+    """
+    after = '.section .data, "aw"\n.balign 4\nblock: .word 0, scratch, 8\n.text\n'
+    core_run = CortexM(build_asm(core, body, after), chip_of(core))
+    (found,) = core_run.run(dumps=[Dump("scratch", 0, 40)], file=b"123456789").dumps
+    assert found[:9] == b"123456789" and found[9:16] == b"\xa5" * 7
+    assert (found[32], found[36]) == (0, 7)
+    assert core_run.run(dumps=[Dump("scratch", 0, 40)]).dumps[0][32] == 8  # no file: all of them are missing
+
+
 @pytest.mark.parametrize("core", CORES[1:])
 def test_skipped_conditional_instructions_count(core: str, build_asm: Build) -> None:
     body = """

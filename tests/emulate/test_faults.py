@@ -83,7 +83,7 @@ def test_stack_overflow(build_asm: Build) -> None:
     [
         ("nop\n", "never began"),
         ("str r0, [r6]\n", "never ended"),
-        ("str r0, [r6]\n b 1f\n 1: str r0, [r6]\n", "begins twice"),
+        ("str r0, [r6]\n b 1f\n 1: str r0, [r6]\n", "begins inside another"),
         ("str r0, [r6, #4]\n", "without a beginning"),
         ("str r0, [r6]\n str r0, [r6]\n str r0, [r6, #4]\n", "2 instructions of one block"),
     ],

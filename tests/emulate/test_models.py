@@ -12,11 +12,11 @@ from mcuc.emit.model import emit
 from mcuc.emulate.cortex_m import CortexM, Poke
 from mcuc.emulate.peripherals import Registers
 from mcuc.emulate.stack import bound_of
+from mcuc.image import build_image
 from mcuc.importers import load
-from mcuc.pipeline import build_image
 from mcuc.request import Request
 from mcuc.schedule.explore import explore
-from mcuc.schedule.fit import fit
+from mcuc.schedule.fit import Room, fit
 from mcuc.targets import load_board
 
 BOARDS = ("nucleo-g0b1re", "nucleo-f103rb", "nucleo-l4r5zi", "nucleo-f746zg", "nucleo-u575zi-q")
@@ -27,7 +27,7 @@ def test_keyword_model(name: str, shared_data: Path, cmemu: ModuleType, tmp_path
     request, board = Request(board=name), load_board(name)
     graph = load(shared_data / "models/kws_dscnn_int8.tflite", request.profile)
     graph = passes.check_supported(passes.optimize(graph))
-    fitted = fit(explore(graph, board.chip, request.optimize).candidates, board.sram_bytes)
+    fitted = fit(explore(graph, board.chip, request.optimize).candidates, lambda _: Room(board.sram_bytes))
     assert fitted is not None
     graph, schedule, plan = fitted.graph, fitted.schedule, fitted.plan
     emitted = emit(graph, schedule, plan, "kws", "kws", board.chip.arena_align, 2048)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from firmwares import FRAME, HERE, link_for
 from test_counts import INPUT, LAYERS
 
+import mcuc
+import small_models
+from mcuc.emit.model import INPUT_FILE, NO_ROWS
 from mcuc.emulate.cortex_m import CortexM, Dump, Poke
 from mcuc.emulate.qemu import run_qemu, why_not
 from mcuc.errors import McucError
 from mcuc.targets import load_board
+from mcuc.verify import reference
 
 BOARDS = {"mps2-an385": "cortex-m3", "mps2-an386": "cortex-m4", "mps2-an500": "cortex-m7", "mps2-an505": "cortex-m33"}
 
@@ -34,6 +39,20 @@ def test_the_same_answer(name: str, core: str, tmp_path: Path) -> None:
     assert (there.exit_code, there.dumps) == (here.exit_code, here.dumps)
     assert here.audit is not None and here.audit.passed
     assert there.dumps[1] == INPUT[1:4]
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_an_input_by_rows_comes_from_a_file_and_gives_the_same_answer(name: str, tmp_path: Path) -> None:
+    needs_qemu(name)
+    board, model = load_board(name), tmp_path / "net.tflite"
+    model.write_bytes(small_models.exported(small_models.tiny_graph(side=32)))
+    done = mcuc.compile(model, board=name, rows_in=True, out=tmp_path / "out")
+    rows = np.random.default_rng(5).integers(-128, 128, done.graph.tensors[done.graph.inputs[0]].shape, np.int8)
+    result = [Dump("mcuc_arena", done.plan.tensors[n], done.graph.tensors[n].bytes) for n in done.graph.outputs]
+    there = run_qemu(done.firmware.elf, board, dumps=result, file=(INPUT_FILE, rows.tobytes()))
+    expected = reference.run(done.graph, {done.graph.inputs[0]: rows})[done.graph.outputs[0]]
+    assert (there.exit_code, there.dumps) == (0, (expected.tobytes(),))
+    assert run_qemu(done.firmware.elf, board).exit_code == NO_ROWS
 
 
 def test_output_and_time_limit(tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ import small_models
 from mcuc import cache, passes
 from mcuc.emit.model import emit
 from mcuc.emulate.cortex_m import CortexM, EmulatedRun
+from mcuc.image import build_image
 from mcuc.ir import Graph
 from mcuc.latency import emulated as latency
 from mcuc.latency.emulated import LayerCost, layer_costs, network_cost
 from mcuc.latency.flash import flash_cycles
-from mcuc.pipeline import build_image
 from mcuc.plan import plan
 from mcuc.request import Request
 from mcuc.schedule import Layer, Schedule, Tiling

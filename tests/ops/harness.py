@@ -22,10 +22,10 @@ from mcuc.emit.model import emit
 from mcuc.emulate import host
 from mcuc.emulate.cortex_m import CortexM
 from mcuc.exporters import tflite as exporter
+from mcuc.image import build_image
 from mcuc.importers import tflite as importer
 from mcuc.ir import Array, DType, Graph, Node, Quant, Tensor, check
 from mcuc.ops._base import Imported
-from mcuc.pipeline import build_image
 from mcuc.plan import plan
 from mcuc.request import Request
 from mcuc.schedule import Schedule, Segment, Tiling

@@ -36,10 +36,10 @@ from mcuc import ops, passes
 from mcuc.emit.model import emit
 from mcuc.emulate import host
 from mcuc.emulate.cortex_m import CortexM
+from mcuc.image import build_image
 from mcuc.ir import Array, Graph, Node, Tensor, check
 from mcuc.kernels._base import Call, Rows
 from mcuc.passes.fold_zero_points import fold_zero_points
-from mcuc.pipeline import build_image
 from mcuc.plan import Plan, plan
 from mcuc.request import Request
 from mcuc.schedule import Layer, Schedule, Segment, Tiling

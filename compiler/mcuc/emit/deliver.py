@@ -87,6 +87,8 @@ def os_errors(where: Path, doing: str = "write") -> Iterator[None]:
         yield
     except OSError as error:
         place = str(error.filename or where)
+        if f"{os.sep}.{where.name}." in place:  # of staging
+            place = str(where)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise McucError(
                 "disk-full",

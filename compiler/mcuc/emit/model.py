@@ -22,6 +22,8 @@ from mcuc.schedule import Layer, Schedule
 
 RUNTIME_VERSION = 1
 RUNTIME_HEADERS = ("mcuc_dot.h", "mcuc_dsp.h", "mcuc_math.h", "mcuc_port.h", "mcuc_stream.h")
+INPUT_FILE = "mcuc_input.bin"  # that the test firmware reads an input by rows from
+NO_ROWS = 98  # its exit code where the file is missing or too short
 _CTYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
 
 
@@ -37,8 +39,7 @@ class EmittedArena:
 @dataclass(frozen=True)
 class Emitted:
     """files: name -> text that the user gets; harness, host_main: test programs; symbols: layer functions in order;
-    arenas: of a plan with named RAM regions; own_input: bytes of the buffer that the test firmware has for an input
-    that arrives by rows."""
+    entries: the functions that one inference calls; arenas: of a plan with named RAM regions."""
 
     name: str
     files: Mapping[str, str]
@@ -46,8 +47,8 @@ class Emitted:
     host_main: str
     symbols: tuple[str, ...]
     weight_bytes: int
+    entries: tuple[str, ...]
     arenas: tuple[EmittedArena, ...] = ()
-    own_input: int = 0
 
 
 def emit(
@@ -110,11 +111,12 @@ def emit(
         f"{name}.h": render("model.h.j2", stack=stack, built=comment(built), **context),
         f"{name}_weights.c": render("weights.c.j2", **context),
     }
-    harness = render("harness.c.j2", **context)
+    harness = render("harness.c.j2", input_file=INPUT_FILE, no_rows=NO_ROWS, **context)
     host_main = render("host_main.c.j2", **context)
     placed = tuple(EmittedArena(arena_symbol(plan, i), a.name, a.bytes) for i, a in enumerate(plan.arenas))
-    own = 0 if pushed is None else graph.tensors[graph.inputs[0]].bytes
-    return Emitted(name, files, harness, host_main, tuple(symbols), tables.bytes, placed, own)
+    calls = ("run",) if pushed is None else ("begin", "push_rows", "finish")
+    entries = tuple(f"{name}_{call}" for call in calls)
+    return Emitted(name, files, harness, host_main, tuple(symbols), tables.bytes, entries, placed)
 
 
 def _units(

@@ -49,10 +49,11 @@ class LayerCount:
 class EmulatedRun:
     """One run from reset to exit.
 
-    instructions, mix, layers, cycles, functions: of the counted part, exactly the instructions after the store to
-    0xE0001F00 and before the store to 0xE0001F04. The layers ("" first, then in the order given) add up to the totals.
-    cycles: an estimate, right to the fraction cycles_band. stack_bytes: stack used in the counted part, below the
-    stack pointer at its start. registers: final values of the modelled peripheral registers. output: semihosting text.
+    instructions, mix, layers, cycles, functions: of the counted parts, exactly the instructions after a store to
+    0xE0001F00 and before the next store to 0xE0001F04. The layers ("" first, then in the order given) add up to the
+    totals. cycles: an estimate, right to the fraction cycles_band. stack_bytes: stack used until the last part's end,
+    below the stack pointer at the first one's start. registers: final values of the modelled peripheral registers.
+    output: semihosting text.
     """
 
     exit_code: int
@@ -89,10 +90,16 @@ class CortexM:
         self._machine(False)
 
     def run(
-        self, pokes: Sequence[Poke] = (), dumps: Sequence[Dump] = (), timeout_s: float = 120, audit: bool = False
+        self,
+        pokes: Sequence[Poke] = (),
+        dumps: Sequence[Dump] = (),
+        timeout_s: float = 120,
+        audit: bool = False,
+        file: bytes = b"",
     ) -> EmulatedRun:
         """Run from reset to exit.
 
+        file: what the firmware reads by semihosting, whatever name it opens.
         audit: also record what Unicorn forgives and silicon does not (slower, on the Cortex-M0+ by far).
         Raises McucError, naming layer and function: emulated-fault (access where there is no memory, store to flash,
         undefined instruction), emulated-timeout (timeout_s is host time), emulated-stack, emulated-marks.
@@ -100,7 +107,7 @@ class CortexM:
         machine = self._machine(audit)
         placed = [(self.image.span(p.symbol, p.offset, len(p.data)), p.data) for p in pokes]
         wanted = [(self.image.span(d.symbol, d.offset, d.length), d.length) for d in dumps]
-        machine.run(placed, timeout_s)
+        machine.run(placed, timeout_s, file)
         assert machine.exit_code is not None  # run() raises otherwise
         blocks = machine.counter.blocks()
         counts = count(blocks, lambda b: self._summary(machine, b))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import time
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,7 @@ BKPT_SEMIHOST = b"\xab\xbe"
 APPLICATION_EXIT = 0x20026  # ADP_Stopped_ApplicationExit, Arm semihosting specification 2.0
 XPSR_T = 1 << 24  # Thumb state
 OUTPUT_LIMIT = 1 << 20
+FILE_HANDLE = 1  # of the one file that semihosting opens
 EXIT_FAULT = 99  # mcuc_startup.c: what the fault handler ends the program with
 REPORT = "check the board's memory regions; if they are right, report this as a bug of mcuc, with the model"
 EXCEPTIONS = {
@@ -146,8 +148,9 @@ class Machine:
 
     # running
 
-    def run(self, pokes: Sequence[tuple[int, bytes]], timeout_s: float) -> None:
-        """From reset to exit. pokes: (address, bytes) written before. McucError when it does not get there."""
+    def run(self, pokes: Sequence[tuple[int, bytes]], timeout_s: float, file: bytes = b"") -> None:
+        """From reset to exit. pokes: (address, bytes) written before; file: what semihosting reads. McucError when it
+        does not get there."""
         m = self._machine
         m.context_restore(self._context)
         for r in self._chip.regions:
@@ -171,8 +174,9 @@ class Machine:
             self.watch.reset()
         self.exit_code, self.output, self.stack_bytes = None, bytearray(), 0
         self._failure: McucError | None = None
-        self._opened_at: int | None = None
-        self._closed = False
+        self._opened_at: int | None = None  # stack pointer at the first counted part's start
+        self._closed = True  # no counted part is open
+        self._file = io.BytesIO(file)
         m.reg_write(arm.UC_ARM_REG_SP, self._stack_top)
         m.reg_write(arm.UC_ARM_REG_LR, 0xFFFFFFFF)
         begun = time.monotonic()
@@ -193,7 +197,7 @@ class Machine:
                 )
             else:
                 self._failure = self._error("emulated-fault", "the firmware stopped without an exit", pc)
-        if self._failure is None and not self._closed:
+        if self._failure is None and (self._opened_at is None or not self._closed):
             self._failure = self._unclosed()
         if self._failure:
             raise self._failure
@@ -253,12 +257,14 @@ class Machine:
         m = self._machine
         sp = m.reg_read(arm.UC_ARM_REG_SP)
         if address == MARK_OPEN:
-            if self._opened_at is not None:
-                raise self._error("emulated-marks", "the counted part begins twice", pc)
+            if not self._closed:
+                raise self._error("emulated-marks", "a counted part begins inside another", pc)
             if not self._stack_limit < sp <= self._stack_top:
                 raise self._error("emulated-stack", f"the stack pointer is {sp:#010x}, outside the stack", pc)
-            m.mem_write(self._stack_limit, self._paint(sp).tobytes())
-            self._opened_at = sp
+            if self._opened_at is None:
+                m.mem_write(self._stack_limit, self._paint(sp).tobytes())
+                self._opened_at = sp
+            self._closed = False
             self.counter.open(pc + size)
         else:
             if self._opened_at is None or self._closed:
@@ -338,6 +344,16 @@ class Machine:
             self._stop(self._error("emulated-fault", f"semihosting: {e}", pc))
 
     def _semihost(self, operation: int, argument: int, pc: int) -> int:
+        if operation == 0x01:  # SYS_OPEN
+            return FILE_HANDLE
+        if operation == 0x06:  # SYS_READ: handle, buffer, bytes -> bytes that are missing
+            handle, buffer, length = struct.unpack("<III", self.read(argument, 12))
+            data = self._file.read(min(length, OUTPUT_LIMIT)) if handle == FILE_HANDLE else b""
+            if self._region(buffer, max(1, len(data))) != "ram":
+                self._stop(self._error("emulated-fault", f"semihosting reads into {buffer:#010x}, which is no RAM", pc))
+            else:
+                self._machine.mem_write(buffer, data)
+            return int(length - len(data))
         if operation == 0x03:  # SYS_WRITEC
             self.output += self.read(argument, 1)
         elif operation == 0x04:  # SYS_WRITE0

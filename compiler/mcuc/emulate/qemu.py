@@ -44,9 +44,17 @@ def why_not(board: Board) -> str | None:
 
 
 def run_qemu(
-    elf: Path, board: Board, pokes: Sequence[Poke] = (), dumps: Sequence[Dump] = (), timeout_s: float = 60
+    elf: Path,
+    board: Board,
+    pokes: Sequence[Poke] = (),
+    dumps: Sequence[Dump] = (),
+    timeout_s: float = 60,
+    file: tuple[str, bytes] | None = None,
 ) -> QemuRun:
-    """Run from reset to exit. Raises McucError: qemu-missing, qemu-timeout, qemu-failed, emulated-no-symbol."""
+    """Run from reset to exit. file: name and bytes of a file that the firmware opens by semihosting.
+
+    Raises McucError: qemu-missing, qemu-timeout, qemu-failed, emulated-no-symbol.
+    """
     reason = why_not(board)
     if reason:
         raise McucError(
@@ -58,7 +66,7 @@ def run_qemu(
     image = load_image(elf)
     placed = [(image.span(p.symbol, p.offset, len(p.data)), p.data) for p in pokes]
     wanted = [(image.span(d.symbol, d.offset, d.length), d.length) for d in dumps]
-    with tempfile.TemporaryDirectory(prefix="mcuc-qemu-") as folder, _qemu(elf, board, Path(folder)) as process:
+    with tempfile.TemporaryDirectory(prefix="mcuc-qemu-") as folder, _qemu(elf, board, Path(folder), file) as process:
         deadline = time.monotonic() + timeout_s
         try:
             with _Debugger(Path(folder, "gdb"), process, deadline) as debugger:
@@ -121,12 +129,20 @@ def _run(
 
 
 @contextlib.contextmanager
-def _qemu(elf: Path, board: Board, folder: Path) -> Iterator[subprocess.Popen[str]]:
+def _qemu(elf: Path, board: Board, folder: Path, file: tuple[str, bytes] | None) -> Iterator[subprocess.Popen[str]]:
+    if file is not None:
+        Path(folder, file[0]).write_bytes(file[1])
     command = [PROGRAM, "-machine", board.qemu_machine, "-nographic", "-monitor", "none", "-serial", "none"]
-    command += ["-semihosting-config", "enable=on,target=native", "-kernel", str(elf), "-S"]
+    command += ["-semihosting-config", "enable=on,target=native", "-kernel", str(elf.resolve()), "-S"]
     command += ["-chardev", f"socket,path={folder / 'gdb'},server=on,wait=off,id=gdb", "-gdb", "chardev:gdb"]
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     )
     try:
         yield process

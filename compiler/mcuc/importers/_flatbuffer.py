@@ -77,7 +77,7 @@ def read(raw: bytes, where: str) -> ModelFile:
     except McucError:
         raise
     except Exception as error:  # a hostile buffer can fail anywhere inside the flatbuffer reader
-        raise corrupt(where, f"the flatbuffer is damaged ({type(error).__name__})") from error
+        raise corrupt(where, "the flatbuffer is damaged: a table, vector or string of it lies elsewhere") from error
 
 
 def _read(raw: bytes, where: str) -> ModelFile:

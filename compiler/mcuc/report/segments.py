@@ -51,6 +51,8 @@ def segment_reports(graph: Graph, schedule: Schedule, plan: Plan, chip: Chip | N
                             if kinds[b.id] in ("sums", "counters", "push buffer") and lower <= b.lower < upper),
             extra_macs=unit.stream.recomputed,
             pushed=unit.stream.pushed or "",
+            strips=len(unit.stream.strips),
+            groups=channel_groups(unit.stream, members) if unit.stream.group else 0,
         ))
     return tuple(found)
 
@@ -91,10 +93,12 @@ def kernel_runs(stream: Stream, members: Sequence[Member]) -> list[int]:
         if (mask, waits) not in known:
             known[mask, waits] = _runs_of_pass(stream, members, mask, waits)
         total = [a + b for a, b in zip(total, known[mask, waits], strict=True)]
-    groups = 1
-    if stream.group:
-        groups = -(-members[0].layer.calls[0][0].channels // stream.group)
-    return [n * groups for n in total]
+    return [n * channel_groups(stream, members) for n in total]
+
+
+def channel_groups(stream: Stream, members: Sequence[Member]) -> int:
+    """For how many runs of the first member's channels the passes are run."""
+    return -(-members[0].layer.calls[0][0].channels // stream.group) if stream.group else 1
 
 
 def _passes(stream: Stream, members: Sequence[Member]) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:

@@ -130,7 +130,8 @@ class SegmentReport:
     live_alone, weight_bytes_read_alone: the same if every layer ran alone, in the same order; columns: that the widest
     layer computes at a time, 0 for whole rows; passes: over the layers; line_bytes: of the tensors that are never held
     whole, and whole_bytes: how large those are; other_bytes: the stream's sums, counters and push buffer; extra_macs:
-    computed more than once; pushed: the input that arrives by rows, "" for none.
+    computed more than once; pushed: the input that arrives by rows, "" for none; strips, groups: of columns or of
+    channels, for each of which the passes are run, 0 for all at once.
     """
 
     name: str
@@ -150,6 +151,8 @@ class SegmentReport:
     other_bytes: int = 0
     extra_macs: int = 0
     pushed: str = ""
+    strips: int = 0
+    groups: int = 0
 
 
 @dataclass(frozen=True)

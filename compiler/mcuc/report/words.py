@@ -152,7 +152,9 @@ def streams(report: Report) -> list[StreamWords]:
 def _how(s: SegmentReport) -> str:
     columns = f"{count(s.columns)} columns at a time" if s.columns else "whole rows"
     pushed = f", rows of the input {clean(s.pushed)} as they arrive" if s.pushed else ""
-    return f"{plural(s.layers, 'layer')}, {columns}, {plural(s.passes, 'pass', 'passes')}{pushed}"
+    parts = f" for each of {count(s.strips)} strips of columns" if s.strips > 1 else ""
+    parts += f" for each of {count(s.groups)} groups of channels" if s.groups > 1 else ""
+    return f"{plural(s.layers, 'layer')}, {columns}, {plural(s.passes, 'pass', 'passes')}{parts}{pushed}"
 
 
 def _memory(s: SegmentReport) -> str:

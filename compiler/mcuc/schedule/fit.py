@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from mcuc.errors import McucError
@@ -12,6 +12,7 @@ from mcuc.plan.regions import Region
 from mcuc.schedule import Layer, Schedule, Segment
 from mcuc.schedule.explore import Candidate
 
+SHOWN_NAME = 64  # characters of a tensor's name in a message
 LEAST_TRIES = 4  # of the candidates with the lowest peaks, whose placements may come out in another order
 
 
@@ -31,39 +32,54 @@ class Fitted:
         return self.candidate.schedule
 
 
-def fit(candidates: Sequence[Candidate], arena: int, regions: Sequence[Region] = ()) -> Fitted | None:
-    """The first candidate whose arenas are at most `arena` bytes and fit the regions; None where no plan does.
+@dataclass(frozen=True)
+class Room:
+    """What the arenas of a schedule may take. arena: bytes, of all of them; regions: RAM that they must fit, () for one
+    arena anywhere."""
+
+    arena: int
+    regions: tuple[Region, ...] = ()
+
+
+def fit(candidates: Sequence[Candidate], room_of: Callable[[Candidate], Room]) -> Fitted | None:
+    """The first candidate whose arenas fit its room; None where no plan does.
 
     Memory outside the chip is taken only where none fits inside: a slower schedule costs less than its accesses.
     """
-    for rooms in _inside_first(regions):
-        most = min(arena, sum(r.size for r in rooms)) if rooms else arena
-        for candidate in candidates:
-            found = _planned(candidate, rooms, arena) if candidate.peak <= most else None
-            if isinstance(found, Plan) and found.arena <= arena:
+    rooms = [(candidate, room_of(candidate)) for candidate in candidates]
+    for outside in (False, True):
+        for candidate, room in rooms:
+            regions = room.regions if outside else _inside(room.regions)
+            if outside and regions == _inside(regions):
+                continue
+            most = min(room.arena, sum(r.size for r in regions)) if regions else room.arena
+            found = _planned(candidate, regions, room.arena) if candidate.peak <= most else None
+            if isinstance(found, Plan) and found.arena <= room.arena:
                 return Fitted(candidate, found)
     return None
 
 
-def least(candidates: Sequence[Candidate], regions: Sequence[Region] = (), once: bool = False) -> Fitted:
+def least(candidates: Sequence[Candidate], room_of: Callable[[Candidate], Room], once: bool = False) -> Fitted:
     """The smallest arena among the candidates with the lowest peaks, outside the chip only where none fits inside.
-    once: of those that compute nothing twice, unless none of them fits.
+    once: of those that compute nothing twice, unless none of them fits. Those that fit their room come first; where
+    none does it is the smallest all the same, for what is said of it.
 
     Raises McucError("over-budget") where none of them fits the regions.
     """
     pool = [c for c in candidates if not (once and c.recomputed)] or candidates
-    lowest = sorted(pool, key=lambda c: c.peak)[:LEAST_TRIES]
-    refused: McucError | None = None
-    for rooms in _inside_first(regions):
-        found = [(c, _planned(c, rooms, 0)) for c in lowest]
-        fitted = [Fitted(c, p) for c, p in found if isinstance(p, Plan)]
+    lowest = [(c, room_of(c)) for c in sorted(pool, key=lambda c: c.peak)[:LEAST_TRIES]]
+    for outside in (False, True):
+        found = [(c, r, _planned(c, r.regions if outside else _inside(r.regions), 0)) for c, r in lowest]
+        fitted = [
+            (plan.arena > room.arena, plan.arena, c.cost, Fitted(c, plan))
+            for c, room, plan in found
+            if isinstance(plan, Plan)
+        ]
         if fitted:
-            return min(fitted, key=lambda f: (f.plan.arena, f.candidate.cost))
-        refused = next(p for _, p in found if isinstance(p, McucError))
+            return min(fitted, key=lambda f: f[:3])[3]
     if once and len(pool) < len(candidates):
-        return least(candidates, regions)
-    assert refused is not None
-    raise refused
+        return least(candidates, room_of)
+    raise next(plan for _, _, plan in found if isinstance(plan, McucError))
 
 
 def _planned(candidate: Candidate, regions: Sequence[Region], most: int) -> Plan | McucError:
@@ -76,10 +92,9 @@ def _planned(candidate: Candidate, regions: Sequence[Region], most: int) -> Plan
         return error
 
 
-def _inside_first(regions: Sequence[Region]) -> tuple[tuple[Region, ...], ...]:
-    """The regions without room outside the chip, and then with it."""
-    inside = tuple(replace(r, size=0) if r.external else r for r in regions)
-    return (inside,) if inside == tuple(regions) else (inside, tuple(regions))
+def _inside(regions: Sequence[Region]) -> tuple[Region, ...]:
+    """The regions without room outside the chip."""
+    return tuple(replace(r, size=0) if r.external else r for r in regions)
 
 
 def over_budget(fitted: Fitted, beside: int, budget: int, remedies: Sequence[str]) -> McucError:
@@ -95,7 +110,7 @@ def over_budget(fitted: Fitted, beside: int, budget: int, remedies: Sequence[str
         "over-budget",
         f"with its smallest arena the model takes {total:,} bytes ({total / 1024:.1f} KB): arena {found.arena:,}, "
         f"static data and stack {beside:,}; the SRAM budget is {budget:,} ({budget / 1024:.1f} KB): "
-        f"{total - budget:,} bytes over",
+        f"{total - budget:,} {'byte' if total - budget == 1 else 'bytes'} over",
         where=f"{_unit_words(units[step], graph)}: {live[step]:,} bytes are in use there",
         try_this="; ".join(remedies),
     )
@@ -104,11 +119,16 @@ def over_budget(fitted: Fitted, beside: int, budget: int, remedies: Sequence[str
 def _unit_words(unit: Layer | Segment, graph: Graph) -> str:
     """A layer with its tensors, or a stream with the tensors that it keeps the most bytes of."""
     if isinstance(unit, Layer):
-        inputs = ", ".join(f"{n!r} {graph.tensors[n].bytes:,} B" for n in graph.runtime_inputs(unit.node))
+        inputs = ", ".join(f"{_short(n)} {graph.tensors[n].bytes:,} B" for n in graph.runtime_inputs(unit.node))
         out = graph.tensors[unit.node.outputs[0]]
-        return f"layer {unit.node.name} (in {inputs}; out {out.name!r} {out.bytes:,} B)"
+        return f"layer {unit.node.name} (in {inputs}; out {_short(out.name)} {out.bytes:,} B)"
     assert unit.stream is not None
     names = [layer.node.name for layer in unit.members if isinstance(layer, Layer)]
     lines = sorted(unit.stream.lines.items(), key=lambda line: -line[1].bytes)[:2]
-    kept = ", ".join(f"{line.bytes:,} B of {name!r}" for name, line in lines)
+    kept = ", ".join(f"{line.bytes:,} B of {_short(name)}" for name, line in lines)
     return f"the stream of layers {names[0]} to {names[-1]} (lines: {kept})"
+
+
+def _short(name: str) -> str:
+    """A tensor's name in quotes; exporters join the names of all that they fused, so the middle of a long one goes."""
+    return repr(name if len(name) <= SHOWN_NAME else f"{name[: SHOWN_NAME - 20]} ... {name[-15:]}")

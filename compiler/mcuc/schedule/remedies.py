@@ -17,23 +17,24 @@ from mcuc.targets import Board, list_boards
 
 FACTORS = (0.875, 0.75, 0.5, 0.25)
 SHOWN = 3
-OTHER_STACK = 128  # bytes that the stack of another schedule may take more
+OTHER_STACK = 128  # bytes that the stack of another schedule, or on another core, may take more
+CODE_ROOM = 16384  # bytes of flash for code, where a board is proposed
 PER_CHANNEL = ("multiplier", "shift", "scale")
 
 
-def remedies(explored: Explored, board: Board, arena: int, total: int, budget: int) -> list[str]:
+def remedies(explored: Explored, board: Board, arena: int, total: int, larger_budget: bool = False) -> list[str]:
     """The cheapest ways to an arena of `arena` bytes, in words with their planned figures: first what costs no
-    accuracy. total: bytes of SRAM that the model takes at least; budget: bytes allowed, of which the rest is taken by
-    stack and static data."""
+    accuracy. total: bytes of SRAM that the model takes at least, stack and static data included; larger_budget: the
+    board has them, only the budget does not."""
     graph, pushed = explored.ordered.graph, explored.candidates[0].pushed
     room = arena - OTHER_STACK
     found = [*_rows_in(graph, board, room)] if pushed is None else []
     found += _first_that_fits(lambda f: with_input(graph, f), board, room, pushed, _input_words)
     found += _first_that_fits(lambda f: with_width(graph, f), board, room, pushed, _width_words)
-    if budget >= board.sram_bytes:
-        found += _other_board(board, total)
-    else:
+    if larger_budget:
         found.append(f"--budget {total}")
+    else:
+        found += _other_board(graph, board, total)
     return found[:SHOWN]
 
 
@@ -79,8 +80,13 @@ def _width_words(graph: Graph, factor: float) -> str:
     return f"{factor:g} of the channels"
 
 
-def _other_board(board: Board, total: int) -> Iterator[str]:
-    larger = sorted((b.sram_bytes, b.name) for b in list_boards() if b.sram_bytes >= max(total, board.sram_bytes + 1))
+def _other_board(graph: Graph, board: Board, total: int) -> Iterator[str]:
+    """The board with the least SRAM that is enough, and with flash for the weights."""
+    sram = max(total + OTHER_STACK, board.sram_bytes + 1)
+    weights = sum(t.bytes for t in graph.tensors.values() if t.data is not None)
+    larger = sorted(
+        (b.sram_bytes, b.name) for b in list_boards() if b.sram_bytes >= sram and b.flash_bytes >= weights + CODE_ROOM
+    )
     if larger:
         yield f"--board {larger[0][1]}, which has {larger[0][0]:,} bytes of SRAM"
 

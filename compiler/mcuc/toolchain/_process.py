@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -84,9 +85,13 @@ def _failure(command: Sequence[str], code: int, output: str, where: str) -> Mcuc
     text = os.linesep.join(lines[:_SHOWN_LINES]) or f"exit code {code} without a message"
     for region, error, hint in (
         ("RAM", "over-sram", "a board with more SRAM, or a smaller model"),
-        ("FLASH", "over-flash", "a board with more flash, or --optimize flash"),
+        ("FLASH", "over-flash", "a board with more flash, --optimize flash, or a smaller model"),
     ):
-        if f"{region} is full" in output or f"region '{region}'" in output or f"region `{region}'" in output:
+        over = [int(n) for n in re.findall(rf"region [`']{region}\w*'[:,]? ?overflowed by (\d+) bytes", output)]
+        if over:
+            found = f"The firmware takes {max(over):,} bytes more than {region} has."
+            return McucError(error, found, where, hint)
+        if f"{region} is full" in output:
             return McucError(error, f"The firmware does not fit the board:\n{text}", where, hint)
     return McucError("compile-failed", f"{name} refused the C code:\n{text}", where, "mcuc doctor; else report it")
 

@@ -26,7 +26,6 @@ from ._process import disk_errors, in_parallel, run_compiler
 from .sizes import sizes_of
 
 DEFAULT_STACK_BYTES = 2048
-OWN_INPUT = ".mcuc_arena.input"  # section of the test firmware's buffer for an input that arrives by rows
 HARNESS_PREFIX = "mcuc_harness_obj_"  # the linker script knows these objects by it
 _RUNTIME_FILES = ("mcuc_startup.c", "mcuc_startup.h", "mcuc_semihost.h")
 

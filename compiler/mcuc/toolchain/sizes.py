@@ -14,7 +14,7 @@ from ._model import Sizes
 
 _HARNESS = (".vectors", ".mcuc_harness", ".mcuc_harness_rodata")
 _WEIGHTS = ".mcuc_weights"
-_ARENA = ".mcuc_arena"  # and what begins so: one section an arena, and the test firmware's own input
+_ARENA = ".mcuc_arena"  # and what begins so: one section an arena
 _ALLOC = 0x2  # SHF_ALLOC
 
 

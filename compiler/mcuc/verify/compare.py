@@ -45,13 +45,13 @@ def difference(a: Outputs, b: Outputs) -> Difference:
 def emulated(
     core: CortexM, graph: Graph, plan: Plan, sample: Sequence[Array], audit: bool = False, timeout_s: float = 300
 ) -> tuple[Outputs, EmulatedRun]:
-    """One sample on the emulated core, input and output inside the arena.
+    """One sample on the emulated core, input and output inside the arena; an input by rows comes row by row.
 
     Raises McucError("emulated-result") when the program ends with an error, and what CortexM.run raises.
     """
-    pokes = _pokes(graph, plan, sample)
+    pokes, file = _given(graph, plan, sample)
     dumps = [Dump(_arena(plan, n), plan.tensors[n], graph.tensors[n].bytes) for n in graph.outputs]
-    run = core.run(pokes, dumps, timeout_s=timeout_s, audit=audit)
+    run = core.run(pokes, dumps, timeout_s=timeout_s, audit=audit, file=file)
     if run.exit_code != 0:
         raise McucError(
             "emulated-result",
@@ -66,14 +66,16 @@ def emulated(
     return outs, run
 
 
-def _pokes(graph: Graph, plan: Plan, sample: Sequence[Array]) -> list[Poke]:
-    """The inputs in the arena; one that arrives by rows has a place of its own in the test firmware."""
-    found = []
+def _given(graph: Graph, plan: Plan, sample: Sequence[Array]) -> tuple[list[Poke], bytes]:
+    """The inputs in the arena, and the bytes of one that arrives by rows."""
+    found, file = [], b""
     for name, a in zip(graph.inputs, sample, strict=True):
         data = np.ascontiguousarray(a, graph.tensors[name].dtype.value).tobytes()
-        held = name in plan.tensors
-        found.append(Poke(_arena(plan, name) if held else "mcuc_input", plan.tensors[name] if held else 0, data))
-    return found
+        if name in plan.tensors:
+            found.append(Poke(_arena(plan, name), plan.tensors[name], data))
+        else:
+            file = data
+    return found, file
 
 
 def _arena(plan: Plan, tensor: str) -> str:
@@ -104,8 +106,8 @@ def first_difference_emulated(
 ) -> str:
     """The first layer whose output on the emulated core differs; traced is the firmware built with MCUC_TRACE."""
     layers = [layer for layer in schedule.layers if layer.calls]
-    pokes = _pokes(graph, plan, sample)
-    run = traced.run(pokes, [Dump("mcuc_trace_hash", 0, 4 * len(layers))])
+    pokes, file = _given(graph, plan, sample)
+    run = traced.run(pokes, [Dump("mcuc_trace_hash", 0, 4 * len(layers))], file=file)
     return _first(graph, schedule, sample, np.frombuffer(run.dumps[0], np.uint32).tolist())
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from mcuc.emulate import host
 from mcuc.emulate.cortex_m import CortexM
+from mcuc.image import build_image
 from mcuc.ir import Array
-from mcuc.pipeline import Compiled, Progress, build_image
+from mcuc.pipeline import Compiled, Progress
 from mcuc.request import Request
 from mcuc.targets import load_board
 from mcuc.verify import outside

@@ -1,0 +1,94 @@
+"""The test firmware of a schedule: built for the board, with what it takes of SRAM beside the arena."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from mcuc import ram
+from mcuc.emit.model import Emitted
+from mcuc.emulate import host
+from mcuc.emulate.image import load_image
+from mcuc.emulate.stack import StackBound, bound_of
+from mcuc.errors import McucError
+from mcuc.request import Request
+from mcuc.targets import Board
+from mcuc.toolchain import Firmware, build_firmware
+from mcuc.toolchain.firmware import DEFAULT_STACK_BYTES
+
+STARTUP_STACK = 128  # bytes of stack that reset handler and main hold while the model runs
+SPARE_RAM = 1 << 26  # bytes added to a board to link what it cannot hold, which is measured and thrown away
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """firmware: None where the board cannot hold it; beside: bytes of static data and of the stack, where that has a
+    static bound."""
+
+    firmware: Firmware | None
+    stack: StackBound
+    beside: int
+
+
+def linked(
+    emitted: Emitted, arena: int, board: Board, request: Request, folder: Path, weights_in_ram: bool = False
+) -> Image:
+    """The firmware of a schedule whose arenas take `arena` bytes. weights_in_ram: copied there at start.
+
+    Where the usual room for the stack is not left, the stack's static bound decides whether the board holds it.
+    Raises McucError where it cannot be built.
+    """
+    try:
+        return _measured(build_image(emitted, board, request, folder, False, weights_in_ram), emitted, board)
+    except McucError as error:
+        if error.code != "over-sram" or request.regions:
+            raise
+    larger = msgspec.structs.replace(board, reserved_sram=board.reserved_sram - SPARE_RAM)
+    spare = folder / "spare"
+    found = _measured(build_image(emitted, larger, request, spare, False, weights_in_ram), emitted, board)
+    stack = DEFAULT_STACK_BYTES if found.stack.bytes is None else found.stack.bytes + STARTUP_STACK
+    missing = found.beside - (found.stack.bytes or 0) + arena + stack - board.sram_bytes
+    if missing > 0:
+        return Image(None, found.stack, max(found.beside, board.sram_bytes - arena + 1))
+    firmware = build_image(emitted, board, request, folder, False, weights_in_ram, stack)
+    return _measured(firmware, emitted, board)
+
+
+def _measured(firmware: Firmware, emitted: Emitted, board: Board) -> Image:
+    image = load_image(firmware.elf)
+    bounds = [bound_of(image, board.chip, function) for function in emitted.entries]
+    unbounded = [b for b in bounds if b.bytes is None]
+    stack = unbounded[0] if unbounded else max(bounds, key=lambda b: b.bytes or 0)
+    return Image(firmware, stack, firmware.sizes.data + firmware.sizes.bss + (stack.bytes or 0))
+
+
+def build_image(
+    emitted: Emitted,
+    board: Board,
+    request: Request,
+    folder: Path,
+    trace: bool = False,
+    weights_in_ram: bool = False,
+    stack_bytes: int = DEFAULT_STACK_BYTES,
+) -> Firmware:
+    """The test firmware of the model for the board. trace: with a hash of every layer's output; weights_in_ram: copied
+    there at start; stack_bytes: what the link must leave for the stack."""
+    sources = host.write_sources(emitted, folder)
+    main = folder / f"{emitted.name}_harness.c"
+    main.write_text(emitted.harness, encoding="utf-8")
+    defines = {"MCUC_WEIGHTS_IN_RAM" if weights_in_ram else "MCUC_WEIGHTS_SECTION": "1"}
+    defines |= {"MCUC_TRACE": "1"} if trace else {}
+    return build_firmware(
+        sources,
+        [folder],
+        board,
+        folder / "firmware.elf",
+        request.toolchain,
+        request.optimize,
+        defines,
+        harness_sources=[main],
+        stack_bytes=stack_bytes,
+        arenas=ram.sections(emitted),
+    )
