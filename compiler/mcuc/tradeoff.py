@@ -107,7 +107,7 @@ def efficient(points: Sequence[Point]) -> tuple[Point, ...]:
 
 
 def build_point(
-    candidate: Candidate, board: Board, request: Request, source: str, folder: Path, copied: bool
+    candidate: Candidate, board: Board, request: Request, source: str, folder: Path, copied: bool = False
 ) -> tuple[Point, str, float] | None:
     """One schedule built, run and compared with the reference, with the toolchain's name and the cycles' band.
 

@@ -59,7 +59,7 @@ def test_golden_c_computes_the_reference(name: str, tmp_path: Path) -> None:
     graph, made = emitted(name)
     source = importer.parse(NETWORKS[name](), f"{name}.tflite", name)
     kept = {p.name: p.read_text(encoding="utf-8") for p in (HERE / name).iterdir()}
-    golden = Emitted(name, kept, made.harness, made.host_main, made.symbols, made.weight_bytes)
+    golden = Emitted(name, kept, made.harness, made.host_main, made.symbols, made.weight_bytes, made.entries)
     model = host.build(golden, graph, tmp_path, sanitize=True)
     inputs = samples(source, 5)
     for inside in (False, True):
