@@ -6,13 +6,13 @@
 #include "mcuc_port.h"
 
 /* kernels/_linear.py: 256 times an accumulator to int8. constants: kink where there is one, multiplier, offset, shift. */
-static inline int8_t mcuc_stage(int32_t v, const int32_t *constants, int32_t kinked)
+static inline int8_t mcuc_stage(int32_t v, const int32_t *constants, int32_t kinked, int32_t common)
 {
     if (kinked) {
         v -= v < 0 ? constants[0] : 0;
         constants++;
     }
-    v = (int32_t)((uint32_t)constants[1] + (uint32_t)(((int64_t)v * constants[0]) >> 32)) >> constants[2];
+    v = (int32_t)((uint32_t)constants[1] + (uint32_t)(((int64_t)v * constants[0]) >> 32)) >> (common != 0 ? common : constants[2]);
     return (int8_t)(v < -128 ? -128 : (v > 127 ? 127 : v));
 }
 
@@ -215,9 +215,10 @@ static inline void mcuc_sums(int32_t *acts, int32_t units, int32_t pixels)
 
 /* What the assembly computes, of one or two pixels: groups of four channels from job->out to job->out_end. */
 static inline void mcuc_pairs(const int32_t *acts, const int32_t *weights, const int32_t *output, mcuc_pairs_t *job,
-                              int32_t pixels, int32_t kinked)
+                              int32_t pixels, int32_t kinked, int32_t common)
 {
     const int32_t units = (int32_t)((job->end - acts) / (2 * pixels));
+    const int32_t words = (kinked ? 3 : 2) + (common != 0 ? 0 : 1); /* of a channel's constants */
     for (; job->out != job->out_end; job->out += 4) {
         for (int32_t pair = 0; pair < 2; pair++) {
             for (int32_t pixel = 0; pixel < pixels; pixel++) {
@@ -236,13 +237,13 @@ static inline void mcuc_pairs(const int32_t *acts, const int32_t *weights, const
                 sums[1] -= sums[0];
                 sums[0] *= 256u;
                 for (int32_t c = 0; c < 2; c++) {
-                    const int32_t *o = output + (2 * pair + c) * (kinked ? 4 : 3);
-                    job->out[pixel * job->stride + 2 * pair + c] = mcuc_stage((int32_t)sums[c], o, kinked);
+                    const int32_t *o = output + (2 * pair + c) * words;
+                    job->out[pixel * job->stride + 2 * pair + c] = mcuc_stage((int32_t)sums[c], o, kinked, common);
                 }
             }
         }
         weights += 4 + 4 * units;
-        output += kinked ? 16 : 12;
+        output += 4 * words;
     }
 }
 #endif

@@ -8,7 +8,8 @@ stage used here,
 
 with the product and the offset added in 64 bits, has thresholds on one line (two for negative sums, where the rule
 rounds ties away from zero). The constants are searched so that they are the same thresholds; where there are none, the
-layer keeps the rule itself. 256 * acc comes free: see _pairs.py of the dot family.
+layer keeps the rule itself. A shift that all channels have in common stands in the code, where SSAT does it too; few
+values of it serve most layers. 256 * acc comes free: see _pairs.py of the dot family.
 """
 
 from __future__ import annotations
@@ -26,26 +27,34 @@ REACH = (1 << 23) - 1  # accumulators beyond do not fit 32 bits then
 TRIES = ((0, 0), (0, 1), (0, -1), (2, 0), (64, 0), *((16, away) for k in range(1, 9) for away in (k, -k)))
 NEAR = 3  # accumulators around the likely threshold that are looked at first
 MOST_SHIFT = 22
+COMMON = (11, 13, 9)  # shifts tried for all channels of a layer, before each channel has its own
 _MOST_OFFSET = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
 class Linear:
     """multiplier, offset, shift (0..22), kink: [channels] int32. kink is 0 where the rule rounds all ties to one side
-    and where no negative sum matters."""
+    and where no negative sum matters. common: the shift of all channels, 0 where each has its own."""
 
     shift: Array
     multiplier: Array
     offset: Array
     kink: Array
+    common: int
 
     def constants(self, channels: int) -> Array:
-        """[channels, 3 or 4]: kink where there is one, multiplier, offset, shift; zeros beyond the stage's channels."""
+        """[channels, words]: kink where there is one, multiplier, offset, shift where each channel has its own; zeros
+        beyond the stage's channels."""
         columns = [self.kink] if self.kinked else []
-        columns += [self.multiplier, self.offset, self.shift]
+        columns += [self.multiplier, self.offset] + ([] if self.common else [self.shift])
         found = np.zeros((channels, len(columns)), np.int64)
         found[: len(self.shift)] = np.stack(columns, 1)
         return found
+
+    @property
+    def words(self) -> int:
+        """Of a channel's constants."""
+        return 2 + self.kinked + (not self.common)
 
     @property
     def kinked(self) -> bool:
@@ -64,8 +73,8 @@ def linear(
     """
     if not (scale > 0).all() or int(np.abs(low).max()) > REACH or int(np.abs(high).max()) > REACH:
         return None
-    shift = np.minimum(np.floor(np.log2((2.0**31 - 2.0**16) / (scale * 2**24))), MOST_SHIFT).astype(np.int64)
-    if (shift < 0).any():
+    own = np.minimum(np.floor(np.log2((2.0**31 - 2.0**16) / (scale * 2**24))), MOST_SHIFT).astype(np.int64)
+    if (own < 0).any():
         return None
     least, most = rule(low[None])[0].astype(np.int64), rule(high[None])[0].astype(np.int64)
     values = least[None] + np.arange(int((most - least).max(initial=0)) + 2)[:, None]  # [thresholds, channels]
@@ -74,7 +83,31 @@ def linear(
     reaches = (values <= most) & ((values > least) | (values > -128))
     stays = (values > least) & ((values <= most) | ((values == most + 1) & (values <= 127)))
     kink = np.where((stays & (at - 1 < 0)).any(0), kink, 0)
-    target = values << (32 + shift)
+    steps = _Steps(values, at, reaches, stays, kink, low)
+    for common in COMMON:
+        found = _with_shift(steps, scale, np.full_like(own, common), common) if common <= own.min() else None
+        if found is not None:
+            return found
+    return _with_shift(steps, scale, own, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Steps:
+    """The thresholds: values reached at the accumulators `at`, both [thresholds, channels]; reaches, stays: where a sum
+    there must reach it and the one before must not; kink, low: as in `linear`."""
+
+    values: Array
+    at: Array
+    reaches: Array
+    stays: Array
+    kink: Array
+    low: Array
+
+
+def _with_shift(steps: _Steps, scale: Array, shift: Array, common: int) -> Linear | None:
+    """The stage with these shifts [channels]; None where no constants are exact."""
+    at, kink, low = steps.at, steps.kink, steps.low
+    target = steps.values << (32 + shift)
     nominal = np.rint(scale * 2.0 ** (24 + shift)).astype(np.int64)
     multiplier, offset, bent = np.zeros(len(low), np.int64), np.zeros(len(low), np.int64), kink.copy()
     open_ = np.arange(len(low))
@@ -82,8 +115,8 @@ def linear(
         bent[open_] = kink[open_] + np.where(kink[open_] != 0, away, 0)
         above = SCALED * at[:, open_] - np.where(at[:, open_] < 0, bent[open_], 0)
         below = SCALED * (at[:, open_] - 1) - np.where(at[:, open_] - 1 < 0, bent[open_], 0)
-        lower = _Bound(target[:, open_], above, reaches[:, open_])
-        upper = _Bound(target[:, open_] - 1, below, stays[:, open_])
+        lower = _Bound(target[:, open_], above, steps.reaches[:, open_])
+        upper = _Bound(target[:, open_] - 1, below, steps.stays[:, open_])
         found, m, b = _solve(lower, upper, nominal[open_], reach)
         multiplier[open_[found]], offset[open_[found]] = m[found], b[found]
         open_ = open_[~found]
@@ -91,7 +124,7 @@ def linear(
             break
     if len(open_) or (np.abs(offset) > _MOST_OFFSET).any() or (SCALED * low - bent < -(2**31)).any():
         return None
-    return Linear(shift, multiplier, offset, bent)
+    return Linear(shift, multiplier, offset, bent, common)
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,11 +52,11 @@ def context(call: Call) -> Mapping[str, Any]:
     taps = int(p["kh"] * p["kw"])
     return {
         "taps": taps,
-        "constants": 4 if stage.kinked else 3,
+        "constants": stage.words,
         "kinked": stage.kinked,
-        "words": CHANNELS + 2 * taps + (4 if stage.kinked else 3) * CHANNELS,
+        "common": stage.common,
+        "words": CHANNELS + 2 * taps + stage.words * CHANNELS,
         "inner": _rows(call),
-        "channels": call.channels,
     }
 
 
@@ -66,7 +66,7 @@ def helpers(call: Call, dual: bool) -> Mapping[str, tuple[str, Mapping[str, Any]
     stage = _stage(call.tables, rule_of(call.params))
     assert stage is not None
     taps = int(p["kh"] * p["kw"])
-    values = {"kinked": stage.kinked, "wide": bool(p["wide"]), "dual": dual}
+    values = {"kinked": stage.kinked, "common": stage.common, "wide": bool(p["wide"]), "dual": dual}
     positions = {**values, "taps": taps, "unrolled": taps <= UNROLLED}
     found: dict[str, tuple[str, Mapping[str, Any]]] = {"positions": ("depthwise/taps.c.j2", positions)}
     return {**found, "rows": ("depthwise/rows.c.j2", values)} if _rows(call) else found

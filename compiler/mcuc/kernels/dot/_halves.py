@@ -44,7 +44,8 @@ def context(call: Call) -> Mapping[str, Any]:
         "skipped": -taps(call) % UNROLLED,
         "contiguous": call.params["dil_w"] == 1,
         "kinked": stage.kinked,
-        "constants": 4 if stage.kinked else 3,
+        "common": stage.common,
+        "constants": stage.words,
     }
 
 

@@ -117,7 +117,8 @@ def context(call: Call, pixels: int, dual: bool) -> Mapping[str, Any]:
         "single": min(pixels, call.width) == 1,
         "kinked": stage.kinked,
         "words": UNIT * units + CHANNELS,  # of a group
-        "constants": (4 if stage.kinked else 3) * CHANNELS,
+        "common": stage.common,
+        "constants": stage.words * CHANNELS,
     }
 
 
@@ -125,7 +126,7 @@ def helpers(call: Call, pixels: int, dual: bool = False) -> Mapping[str, tuple[s
     """The inner loops, which layers share. dual: of two pixels, for cores that issue two instructions a cycle."""
     stage = stage_of(call)
     assert stage is not None
-    values = {"kinked": stage.kinked, "unrolled": UNROLLED}
+    values = {"kinked": stage.kinked, "common": stage.common, "unrolled": UNROLLED}
     one = ("dot/pairs_one.c.j2", values)
     two = ("dot/pairs_two.c.j2", {**values, "dual": dual})
     return {"one": one} if min(pixels, call.width) == 1 else {"one": one, "two": two}
