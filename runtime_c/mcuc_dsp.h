@@ -5,14 +5,16 @@
 
 #include "mcuc_port.h"
 
-/* kernels/_linear.py: 256 times an accumulator to int8. constants: kink where there is one, multiplier, offset, shift. */
+/* kernels/_linear.py: 256 times an accumulator to int8. constants: kink where there is one, multiplier, offset, shift
+   where `common`, that of all channels, is 0. */
 static inline int8_t mcuc_stage(int32_t v, const int32_t *constants, int32_t kinked, int32_t common)
 {
     if (kinked) {
         v -= v < 0 ? constants[0] : 0;
         constants++;
     }
-    v = (int32_t)((uint32_t)constants[1] + (uint32_t)(((int64_t)v * constants[0]) >> 32)) >> (common != 0 ? common : constants[2]);
+    v = (int32_t)((uint32_t)constants[1] + (uint32_t)(((int64_t)v * constants[0]) >> 32));
+    v >>= common != 0 ? common : constants[2];
     return (int8_t)(v < -128 ? -128 : (v > 127 ? 127 : v));
 }
 
@@ -26,6 +28,18 @@ typedef struct {
     const int32_t *end;
     const int8_t *out_end;
 } mcuc_pairs_t;
+
+/* Depthwise 3x3 inside an image: groups of four channels with weights up to weights_end, of so many pixels. step: bytes
+   between columns; in_next, out_next: from a pixel's last group to the next pixel's first. */
+typedef struct {
+    const int32_t *weights;
+    int32_t step;
+    int8_t *out;
+    const int32_t *weights_end;
+    int32_t in_next;
+    int32_t out_next;
+    int32_t pixels;
+} mcuc_depthwise_t;
 
 #if defined(__GNUC__)
 #define MCUC_IN_REGISTER __attribute__((unused)) /* assembly finds it there */

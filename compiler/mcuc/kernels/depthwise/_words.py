@@ -56,7 +56,7 @@ def context(call: Call) -> Mapping[str, Any]:
         "kinked": stage.kinked,
         "common": stage.common,
         "words": CHANNELS + 2 * taps + stage.words * CHANNELS,
-        "inner": _rows(call),
+        "inner": _inner(call) if _rows(call) else None,
     }
 
 
@@ -75,6 +75,12 @@ def helpers(call: Call, dual: bool) -> Mapping[str, tuple[str, Mapping[str, Any]
 def _rows(call: Call) -> bool:
     """Whether pixels without padding are found by three row pointers."""
     return (call.params["kh"], call.params["kw"], call.params["dil_w"]) == (3, 3, 1)
+
+
+def _inner(call: Call) -> tuple[int, int]:
+    """Output columns [first, last) whose 3 input columns all exist."""
+    p = call.params
+    return -(-p["pad_left"] // p["stride_w"]), max(0, (p["in_w"] - 3 + p["pad_left"]) // p["stride_w"] + 1)
 
 
 @lru_cache(maxsize=512)
