@@ -34,12 +34,13 @@ ORDER = (0, 2, 1, 3)  # of the taps of a unit, as SXTB16 and SXTB16 with a rotat
 @dataclass(frozen=True)
 class Key:
     """What the tables depend on besides those of the call. weight_zp: of all channels, where they have no table; cin:
-    bytes of a pixel of padding, 0 where none is read."""
+    bytes of a pixel of padding, 0 where none is read; row: taps of a window's row where its words are read in place."""
 
     rule: Rule
     weight_zp: int
     pad_value: int
     cin: int
+    row: int
 
 
 def applies(call: Call, chip: Chip | None) -> No | None:
@@ -93,6 +94,11 @@ def direct(call: Call) -> bool:
     return bool(call.params["pointwise"]) or call.params["cin"] % UNIT == 0
 
 
+def by_row(call: Call) -> bool:
+    """Whether the words of a window's rows are widened from where they lie, and then what is left of each row."""
+    return not direct(call) and call.params["dil_w"] == 1
+
+
 def tables(call: Call, ahead: bool = False) -> tuple[Table, ...]:
     """Packed weights, constants of the output stage, and a pixel of padding where rows are widened in place. ahead: the
     weights end with words that are loaded and not used."""
@@ -113,6 +119,7 @@ def context(call: Call, pixels: int, dual: bool) -> Mapping[str, Any]:
         "skipped": -units % UNROLLED,
         "dual": dual,
         "direct": direct(call),
+        "by_row": by_row(call),
         "contiguous": call.params["dil_w"] == 1,
         "single": min(pixels, call.width) == 1,
         "kinked": stage.kinked,
@@ -141,7 +148,8 @@ def key_of(call: Call) -> Key:
     """What the tables of the call depend on besides those that it was lowered with."""
     p = call.params
     padding = 0 if p["pointwise"] or not direct(call) else p["cin"]
-    return Key(rule_of(p), p["weight_zp_all"] or 0, p["pad_value"], padding)
+    row = p["kw"] * p["cin"] if by_row(call) else 0
+    return Key(rule_of(p), p["weight_zp_all"] or 0, p["pad_value"], padding, row)
 
 
 def _weights(call: Call) -> Array:
@@ -162,6 +170,15 @@ def _zero_points(found: tuple[Table, ...], of_all: int) -> Array:
     return own[0].values.astype(np.int64) if own else np.full(len(values_of(found, "bias")), of_all, np.int64)
 
 
+def _read_order(taps: int, row: int) -> Array:
+    """The taps in the order in which they are widened: the words of every row, then what is left of each."""
+    if not row:
+        return np.arange(taps)
+    whole = row // UNIT * UNIT
+    rows = np.arange(taps).reshape(-1, row)
+    return np.concatenate([rows[:, :whole].reshape(-1), rows[:, whole:].reshape(-1)])
+
+
 @lru_cache(maxsize=512)
 def _tables(found: tuple[Table, ...], key: Key, ahead: bool) -> tuple[Table, ...]:
     stage = stage_of_tables(found, key)
@@ -170,7 +187,7 @@ def _tables(found: tuple[Table, ...], key: Key, ahead: bool) -> tuple[Table, ...
     weights = values_of(found, "weights").reshape(len(bias), -1)
     channels = -(-len(bias) // CHANNELS) * CHANNELS
     wide = np.zeros((channels, -(-weights.shape[1] // UNIT) * UNIT), np.int64)
-    wide[: weights.shape[0], : weights.shape[1]] = weights
+    wide[: weights.shape[0], : weights.shape[1]] = weights[:, _read_order(weights.shape[1], key.row)]
     groups = channels // CHANNELS
     taken = wide.reshape(groups, 2, 2, -1, UNIT)[..., list(ORDER)]  # [group, pair, low or high, unit, tap]
     zero = np.zeros(channels, np.int64)
