@@ -46,9 +46,8 @@ typedef struct {
 #else
 #define MCUC_IN_REGISTER
 #endif
-#define MCUC_PAIRS_ARGS                                                                                            \
-    const int32_t *acts MCUC_IN_REGISTER, const int32_t *weights MCUC_IN_REGISTER, const int32_t *output MCUC_IN_REGISTER, \
-        mcuc_pairs_t *job MCUC_IN_REGISTER
+#define MCUC_PAIRS_ARGS \
+    const int32_t *acts MCUC_IN_REGISTER, const int32_t *weights MCUC_IN_REGISTER, mcuc_pairs_t *job MCUC_IN_REGISTER
 
 /* Four bytes to two words of taps 0, 2 and 1, 3; the same for two pixels, word by word. n > 0 bytes, padded with 0. */
 static inline uint32_t mcuc_bytes(const int8_t *x, int32_t n)
@@ -228,12 +227,13 @@ static inline void mcuc_sums(int32_t *acts, int32_t units, int32_t pixels)
 #define MCUC_PAIRS_DUAL_TWO_BYTES 0
 
 /* What the assembly computes, of one or two pixels: groups of four channels from job->out to job->out_end. */
-static inline void mcuc_pairs(const int32_t *acts, const int32_t *weights, const int32_t *output, mcuc_pairs_t *job,
-                              int32_t pixels, int32_t kinked, int32_t common)
+static inline void mcuc_pairs(const int32_t *acts, const int32_t *weights, mcuc_pairs_t *job, int32_t pixels,
+                              int32_t kinked, int32_t common)
 {
     const int32_t units = (int32_t)((job->end - acts) / (2 * pixels));
     const int32_t words = (kinked ? 3 : 2) + (common != 0 ? 0 : 1); /* of a channel's constants */
     for (; job->out != job->out_end; job->out += 4) {
+        const int32_t *const output = weights + 4 + 4 * units;
         for (int32_t pair = 0; pair < 2; pair++) {
             for (int32_t pixel = 0; pixel < pixels; pixel++) {
                 uint32_t sums[2];
@@ -256,8 +256,7 @@ static inline void mcuc_pairs(const int32_t *acts, const int32_t *weights, const
                 }
             }
         }
-        weights += 4 + 4 * units;
-        output += 4 * words;
+        weights = output + 4 * words;
     }
 }
 #endif

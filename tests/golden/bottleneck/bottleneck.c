@@ -8,7 +8,7 @@
 #include "mcuc_port.h"
 #include "mcuc_stream.h"
 
-#if BOTTLENECK_BUILD_ID != 0x0419f0d3u || MCUC_RUNTIME_VERSION != 1
+#if BOTTLENECK_BUILD_ID != 0x6867b77bu || MCUC_RUNTIME_VERSION != 1
 #error "bottleneck: header, source and runtime come from different runs of mcuc"
 #endif
 
@@ -21,8 +21,7 @@ extern const int32_t bottleneck_l01_bias[6];
 extern const int32_t bottleneck_l01_multiplier[6];
 extern const int8_t bottleneck_l01_shift[6];
 extern const int8_t bottleneck_l01_padding[6];
-extern const int32_t bottleneck_l02_weights[12];
-extern const int32_t bottleneck_l02_output[16];
+extern const int32_t bottleneck_l02_weights[24];
 extern const int32_t bottleneck_l04_f_multiplier[1];
 extern const int8_t bottleneck_l04_f_shift[1];
 extern const uint8_t bottleneck_s00_passes[9];
@@ -131,9 +130,12 @@ static void bottleneck_k1_depthwise(MCUC_KERNEL_ARGS, const int8_t *weights, con
 __attribute__((naked, noinline)) static void bottleneck_k2_dot_one(MCUC_PAIRS_ARGS)
 {
     __asm__ volatile(
-        "push {r0-r11, lr}\n"
-        "ldr r12, [r3, #8]\n" /* job->skip */
-        "ldr lr, [r3, #12]\n" /* job->end */
+        "push {r4-r11, lr}\n"
+        "ldr r12, [r2, #8]\n" /* job->skip */
+        "ldr lr, [r2, #12]\n" /* job->end */
+        "ldr r3, [r2]\n" /* job->out */
+        "ldr r4, [r2, #16]\n" /* job->out_end */
+        "push {r0, r3, r4}\n"
         "1:\n"
         "ldr r0, [sp]\n"
         "ldm r1!, {r6, r7, r8, r9}\n" /* biases */
@@ -146,61 +148,54 @@ __attribute__((naked, noinline)) static void bottleneck_k2_dot_one(MCUC_PAIRS_AR
         MCUC_PAIRS_ONE
         "cmp r0, lr\n"
         "bne 2b\n"
-        "ldr r0, [sp, #8]\n" /* output */
         "subs r6, r6, r7\n"
         "lsls r7, r7, #8\n"
         "sub r8, r8, r9\n"
         "lsl r9, r9, #8\n"
-        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "ldr r2, [r1], #4\n" /* the rule rounds ties of negative sums the other way */
         "and r3, r2, r7, asr #31\n"
         "sub r7, r7, r3\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "ldm r1!, {r2, r3}\n" /* multiplier, offset, shift */
         "smmla r7, r7, r2, r3\n"
-        "asr r7, r7, r4\n"
-        "ssat r7, #8, r7\n"
-        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "ssat r7, #8, r7, asr #11\n"
+        "ldr r2, [r1], #4\n" /* the rule rounds ties of negative sums the other way */
         "and r3, r2, r6, asr #31\n"
         "sub r6, r6, r3\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "ldm r1!, {r2, r3}\n" /* multiplier, offset, shift */
         "smmla r6, r6, r2, r3\n"
-        "asr r6, r6, r4\n"
-        "ssat r6, #8, r6\n"
-        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "ssat r6, #8, r6, asr #11\n"
+        "ldr r2, [r1], #4\n" /* the rule rounds ties of negative sums the other way */
         "and r3, r2, r9, asr #31\n"
         "sub r9, r9, r3\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "ldm r1!, {r2, r3}\n" /* multiplier, offset, shift */
         "smmla r9, r9, r2, r3\n"
-        "asr r9, r9, r4\n"
-        "ssat r9, #8, r9\n"
-        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "ssat r9, #8, r9, asr #11\n"
+        "ldr r2, [r1], #4\n" /* the rule rounds ties of negative sums the other way */
         "and r3, r2, r8, asr #31\n"
         "sub r8, r8, r3\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "ldm r1!, {r2, r3}\n" /* multiplier, offset, shift */
         "smmla r8, r8, r2, r3\n"
-        "asr r8, r8, r4\n"
-        "ssat r8, #8, r8\n"
-        "str r0, [sp, #8]\n"
-        "ldr r2, [sp, #12]\n" /* job */
-        "ldr r3, [r2]\n"
-        "ldr r4, [r2, #16]\n" /* job->out_end */
+        "ssat r8, #8, r8, asr #11\n"
+        "ldr r3, [sp, #4]\n"
+        "ldr r4, [sp, #8]\n"
         "strb r7, [r3], #1\n"
         "strb r6, [r3], #1\n"
         "strb r9, [r3], #1\n"
         "strb r8, [r3], #1\n"
-        "str r3, [r2]\n"
+        "str r3, [sp, #4]\n"
         "cmp r3, r4\n"
         "bne 1b\n"
-        "add sp, sp, #16\n"
+        "add sp, sp, #12\n"
         "pop {r4-r11, pc}\n");
 }
 #else
 static void bottleneck_k2_dot_one(MCUC_PAIRS_ARGS)
 {
-    mcuc_pairs(acts, weights, output, job, 1, 1);
+    mcuc_pairs(acts, weights, job, 1, 1, 11);
 }
 #endif
 
-static void bottleneck_k3_dot(MCUC_KERNEL_ARGS, const int32_t *weights, const int32_t *output)
+static void bottleneck_k3_dot(MCUC_KERNEL_ARGS, const int32_t *weights)
 {
     int32_t *const acts = (int32_t *)(void *)scratch;
     int8_t *to = out;
@@ -211,19 +206,19 @@ static void bottleneck_k3_dot(MCUC_KERNEL_ARGS, const int32_t *weights, const in
 
         for (int32_t c = c0, next; c < c1; c = next) {
             const int32_t first = c & ~3;
-            const int32_t *const w = weights + first / 4 * 12, *const o = output + first / 4 * 16;
+            const int32_t *const w = weights + first / 4 * 24;
             mcuc_pairs_t job = { to + (c - c0), out_stride, 2 * MCUC_PAIRS_ONE_BYTES, acts + 4, NULL };
             if (c == first && c + 4 <= c1) {
                 next = c1 & ~3;
                 job.out_end = to + (next - c0);
-                bottleneck_k2_dot_one(acts, w, o, &job);
+                bottleneck_k2_dot_one(acts, w, &job);
             } else { /* part of a group */
                 int8_t part[4];
                 next = first + 4 < c1 ? first + 4 : c1;
                 job.out = part;
                 job.stride = 4;
                 job.out_end = part + 4;
-                bottleneck_k2_dot_one(acts, w, o, &job);
+                bottleneck_k2_dot_one(acts, w, &job);
                 for (int32_t k = c; k < next; k++) {
                     to[k - c0] = part[k - first];
                 }
@@ -356,7 +351,7 @@ MCUC_NOINLINE static int32_t bottleneck_layer_02_conv_2d(uint8_t *base, mcuc_lin
             const int32_t r = y;
             rows[0 + k] = mcuc_part_row(&line[1], r, 8, NULL, 0, 12, (int8_t *)base + 128, 6, strip[2] * 6);
         }
-        bottleneck_k3_dot(rows, to, 2, x, x_end, 0, 2, base + 112u, bottleneck_l02_weights, bottleneck_l02_output);
+        bottleneck_k3_dot(rows, to, 2, x, x_end, 0, 2, base + 112u, bottleneck_l02_weights);
     }
     TRACED(2, to, (uint32_t)(x_end - x) * 2u);
     line[2].x = (int16_t)x_end;

@@ -4,7 +4,7 @@
 
 #include "mcuc_port.h"
 
-#if BOTTLENECK_BUILD_ID != 0x0419f0d3u
+#if BOTTLENECK_BUILD_ID != 0x6867b77bu
 #error "bottleneck: header and weights come from different runs of mcuc"
 #endif
 
@@ -55,14 +55,9 @@ MCUC_WEIGHTS const int8_t bottleneck_l01_padding[6] = {
     -128, -128, -128, -128, -128, -128
 };
 
-extern const int32_t bottleneck_l02_weights[12];
-MCUC_WEIGHTS const int32_t bottleneck_l02_weights[12] = {
-    11397201, 31569, 0, 0, -802195600, 0, 1832848667, 0, 18115, 0, 29246, 0
-};
-
-extern const int32_t bottleneck_l02_output[16];
-MCUC_WEIGHTS const int32_t bottleneck_l02_output[16] = {
-    453, 1214361248, 6208, 12, 457, 1203547910, 24640, 14, 0, 0, 0, 0, 0, 0, 0, 0
+extern const int32_t bottleneck_l02_weights[24];
+MCUC_WEIGHTS const int32_t bottleneck_l02_weights[24] = {
+    11397201, 31569, 0, 0, -802195600, 0, 1832848667, 0, 18115, 0, 29246, 0, 453, 607180624, 3104, 457, 150443489, 3080, 0, 0, 0, 0, 0, 0
 };
 
 extern const int32_t bottleneck_l04_f_multiplier[1];

@@ -7,16 +7,14 @@
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if CLASSIFIER_BUILD_ID != 0xfbd438e2u || MCUC_RUNTIME_VERSION != 1
+#if CLASSIFIER_BUILD_ID != 0x3a4667dbu || MCUC_RUNTIME_VERSION != 1
 #error "classifier: header, source and runtime come from different runs of mcuc"
 #endif
 
-extern const int32_t classifier_l00_weights[16];
-extern const int32_t classifier_l00_output[12];
-extern const int32_t classifier_l01_weights[34];
+extern const int32_t classifier_l00_weights[24];
+extern const int32_t classifier_l01_weights[30];
 extern const int8_t classifier_l01_padding[4];
-extern const int32_t classifier_l03_weights[8];
-extern const int32_t classifier_l03_output[16];
+extern const int32_t classifier_l03_weights[20];
 extern const int32_t classifier_l04_table[256];
 
 #if defined(MCUC_PROFILE)
@@ -53,9 +51,12 @@ extern void mcuc_trace(int32_t layer, const void *data, uint32_t bytes);
 __attribute__((naked, noinline)) static void classifier_k0_dot_one(MCUC_PAIRS_ARGS)
 {
     __asm__ volatile(
-        "push {r0-r11, lr}\n"
-        "ldr r12, [r3, #8]\n" /* job->skip */
-        "ldr lr, [r3, #12]\n" /* job->end */
+        "push {r4-r11, lr}\n"
+        "ldr r12, [r2, #8]\n" /* job->skip */
+        "ldr lr, [r2, #12]\n" /* job->end */
+        "ldr r3, [r2]\n" /* job->out */
+        "ldr r4, [r2, #16]\n" /* job->out_end */
+        "push {r0, r3, r4}\n"
         "1:\n"
         "ldr r0, [sp]\n"
         "ldm r1!, {r6, r7, r8, r9}\n" /* biases */
@@ -68,45 +69,36 @@ __attribute__((naked, noinline)) static void classifier_k0_dot_one(MCUC_PAIRS_AR
         MCUC_PAIRS_ONE
         "cmp r0, lr\n"
         "bne 2b\n"
-        "ldr r0, [sp, #8]\n" /* output */
         "subs r6, r6, r7\n"
         "lsls r7, r7, #8\n"
         "sub r8, r8, r9\n"
         "lsl r9, r9, #8\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "ldm r1!, {r2, r3, r4, r5}\n" /* multipliers and offsets of two channels */
         "smmla r7, r7, r2, r3\n"
-        "asr r7, r7, r4\n"
-        "ssat r7, #8, r7\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
-        "smmla r6, r6, r2, r3\n"
-        "asr r6, r6, r4\n"
-        "ssat r6, #8, r6\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r6, r6, r4, r5\n"
+        "ssat r7, #8, r7, asr #11\n"
+        "ssat r6, #8, r6, asr #11\n"
+        "ldm r1!, {r2, r3, r4, r5}\n" /* multipliers and offsets of two channels */
         "smmla r9, r9, r2, r3\n"
-        "asr r9, r9, r4\n"
-        "ssat r9, #8, r9\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
-        "smmla r8, r8, r2, r3\n"
-        "asr r8, r8, r4\n"
-        "ssat r8, #8, r8\n"
-        "str r0, [sp, #8]\n"
-        "ldr r2, [sp, #12]\n" /* job */
-        "ldr r3, [r2]\n"
-        "ldr r4, [r2, #16]\n" /* job->out_end */
+        "smmla r8, r8, r4, r5\n"
+        "ssat r9, #8, r9, asr #11\n"
+        "ssat r8, #8, r8, asr #11\n"
+        "ldr r3, [sp, #4]\n"
+        "ldr r4, [sp, #8]\n"
         "strb r7, [r3], #1\n"
         "strb r6, [r3], #1\n"
         "strb r9, [r3], #1\n"
         "strb r8, [r3], #1\n"
-        "str r3, [r2]\n"
+        "str r3, [sp, #4]\n"
         "cmp r3, r4\n"
         "bne 1b\n"
-        "add sp, sp, #16\n"
+        "add sp, sp, #12\n"
         "pop {r4-r11, pc}\n");
 }
 #else
 static void classifier_k0_dot_one(MCUC_PAIRS_ARGS)
 {
-    mcuc_pairs(acts, weights, output, job, 1, 0);
+    mcuc_pairs(acts, weights, job, 1, 0, 11);
 }
 #endif
 
@@ -114,18 +106,17 @@ static void classifier_k0_dot_one(MCUC_PAIRS_ARGS)
 __attribute__((naked, noinline)) static void classifier_k1_dot_two(MCUC_PAIRS_ARGS)
 {
     __asm__ volatile(
-        "push {r0-r11, lr}\n"
-        "ldr r4, [r3, #8]\n"  /* job->skip */
-        "ldr r5, [r3, #12]\n" /* job->end */
-        "push {r4, r5}\n"
+        "push {r4-r11, lr}\n"
+        "ldm r2, {r3, r4, r5, r6, r7}\n"
+        "push {r0, r3-r7}\n" /* acts, out, stride, skip, end, out_end */
         "1:\n"
-        "ldr r0, [sp, #8]\n"
+        "ldr r0, [sp]\n"
         "ldm r1!, {r6, r7, r10, r11}\n" /* biases */
         "mov r8, r6\n"
         "mov r9, r7\n"
         "mov r12, r10\n"
         "mov lr, r11\n"
-        "ldr r5, [sp]\n"
+        "ldr r5, [sp, #12]\n"
         "add pc, r5\n" /* two instructions further, and what is left out */
         "nop\n"
         "2:\n"
@@ -133,10 +124,9 @@ __attribute__((naked, noinline)) static void classifier_k1_dot_two(MCUC_PAIRS_AR
         MCUC_PAIRS_TWO
         MCUC_PAIRS_TWO
         MCUC_PAIRS_TWO
-        "ldr r5, [sp, #4]\n"
+        "ldr r5, [sp, #16]\n"
         "cmp r0, r5\n"
         "bne 2b\n"
-        "ldr r0, [sp, #16]\n" /* output */
         "subs r6, r6, r7\n"
         "lsls r7, r7, #8\n"
         "sub r8, r8, r9\n"
@@ -145,38 +135,27 @@ __attribute__((naked, noinline)) static void classifier_k1_dot_two(MCUC_PAIRS_AR
         "lsl r11, r11, #8\n"
         "sub r12, r12, lr\n"
         "lsl lr, lr, #8\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "ldm r1!, {r2, r3, r4, r5}\n" /* multipliers and offsets of two channels */
         "smmla r7, r7, r2, r3\n"
         "smmla r9, r9, r2, r3\n"
-        "asr r7, r7, r4\n"
-        "asr r9, r9, r4\n"
-        "ssat r7, #8, r7\n"
-        "ssat r9, #8, r9\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
-        "smmla r6, r6, r2, r3\n"
-        "smmla r8, r8, r2, r3\n"
-        "asr r6, r6, r4\n"
-        "asr r8, r8, r4\n"
-        "ssat r6, #8, r6\n"
-        "ssat r8, #8, r8\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "smmla r6, r6, r4, r5\n"
+        "smmla r8, r8, r4, r5\n"
+        "ssat r7, #8, r7, asr #11\n"
+        "ssat r9, #8, r9, asr #11\n"
+        "ssat r6, #8, r6, asr #11\n"
+        "ssat r8, #8, r8, asr #11\n"
+        "ldm r1!, {r2, r3, r4, r5}\n" /* multipliers and offsets of two channels */
         "smmla r11, r11, r2, r3\n"
         "smmla lr, lr, r2, r3\n"
-        "asr r11, r11, r4\n"
-        "asr lr, lr, r4\n"
-        "ssat r11, #8, r11\n"
-        "ssat lr, #8, lr\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
-        "smmla r10, r10, r2, r3\n"
-        "smmla r12, r12, r2, r3\n"
-        "asr r10, r10, r4\n"
-        "asr r12, r12, r4\n"
-        "ssat r10, #8, r10\n"
-        "ssat r12, #8, r12\n"
-        "str r0, [sp, #16]\n"
-        "ldr r2, [sp, #20]\n" /* job */
-        "ldrd r3, r4, [r2]\n" /* out, stride */
-        "ldr r5, [r2, #16]\n" /* job->out_end */
+        "smmla r10, r10, r4, r5\n"
+        "smmla r12, r12, r4, r5\n"
+        "ssat r11, #8, r11, asr #11\n"
+        "ssat lr, #8, lr, asr #11\n"
+        "ssat r10, #8, r10, asr #11\n"
+        "ssat r12, #8, r12, asr #11\n"
+        "ldr r3, [sp, #4]\n"
+        "ldr r4, [sp, #8]\n"
+        "ldr r5, [sp, #20]\n"
         "add r4, r4, r3\n"
         "strb r7, [r3], #1\n"
         "strb r6, [r3], #1\n"
@@ -186,7 +165,7 @@ __attribute__((naked, noinline)) static void classifier_k1_dot_two(MCUC_PAIRS_AR
         "strb r8, [r4, #1]\n"
         "strb lr, [r4, #2]\n"
         "strb r12, [r4, #3]\n"
-        "str r3, [r2]\n"
+        "str r3, [sp, #4]\n"
         "cmp r3, r5\n"
         "bne 1b\n"
         "add sp, sp, #24\n"
@@ -195,7 +174,7 @@ __attribute__((naked, noinline)) static void classifier_k1_dot_two(MCUC_PAIRS_AR
 #else
 static void classifier_k1_dot_two(MCUC_PAIRS_ARGS)
 {
-    mcuc_pairs(acts, weights, output, job, 2, 0);
+    mcuc_pairs(acts, weights, job, 2, 0, 11);
 }
 #endif
 
@@ -225,32 +204,54 @@ static void classifier_k2_dot_patch(const int8_t *const *rows, int32_t x, int8_t
     }
 }
 
-static void classifier_k2_dot(MCUC_KERNEL_ARGS, const int32_t *weights, const int32_t *output)
+static void classifier_k2_dot(MCUC_KERNEL_ARGS, const int32_t *weights)
 {
     int32_t *const acts = (int32_t *)(void *)scratch;
     int8_t *to = out;
     int32_t x = x0;
     for (; x + 2 <= x1; x += 2) {
-        int8_t *const patch = (int8_t *)(acts + 12);
-        classifier_k2_dot_patch(rows, x, patch);
-        classifier_k2_dot_patch(rows, x + 1, patch + 12);
-        mcuc_widen2(acts, patch, patch + 12, 9);
+        const int32_t left = x * 2 - 0;
+        const int8_t *from[3], *right[3];
+        if (rows[0] != NULL && rows[1] != NULL && rows[2] != NULL && left >= 0 && left + 5 <= 6) {
+            for (int32_t ky = 0; ky < 3; ky++) {
+                from[ky] = rows[ky] + left * 1;
+                right[ky] = from[ky] + 2;
+            }
+        } else {
+            int8_t *const patch = (int8_t *)(acts + 12);
+            classifier_k2_dot_patch(rows, x, patch);
+            classifier_k2_dot_patch(rows, x + 1, patch + 12);
+            for (int32_t ky = 0; ky < 3; ky++) {
+                from[ky] = patch + ky * 3;
+                right[ky] = from[ky] + 12;
+            }
+        }
+        int32_t *wide = acts;
+        for (int32_t ky = 0; ky < 3; ky++) {
+            wide = mcuc_widen2(wide, from[ky], right[ky], 0);
+        }
+        int8_t tail[9], tail_right[9]; /* what is left of every row */
+        for (int32_t k = 0; k < 9; k++) {
+            tail[k] = from[k / 3][0 + k % 3];
+            tail_right[k] = right[k / 3][0 + k % 3];
+        }
+        mcuc_widen2(wide, tail, tail_right, 9);
 
         for (int32_t c = c0, next; c < c1; c = next) {
             const int32_t first = c & ~3;
-            const int32_t *const w = weights + first / 4 * 16, *const o = output + first / 4 * 12;
+            const int32_t *const w = weights + first / 4 * 24;
             mcuc_pairs_t job = { to + (c - c0), out_stride, 1 * MCUC_PAIRS_TWO_BYTES, acts + 12, NULL };
             if (c == first && c + 4 <= c1) {
                 next = c1 & ~3;
                 job.out_end = to + (next - c0);
-                classifier_k1_dot_two(acts, w, o, &job);
+                classifier_k1_dot_two(acts, w, &job);
             } else { /* part of a group */
                 int8_t part[8];
                 next = first + 4 < c1 ? first + 4 : c1;
                 job.out = part;
                 job.stride = 4;
                 job.out_end = part + 4;
-                classifier_k1_dot_two(acts, w, o, &job);
+                classifier_k1_dot_two(acts, w, &job);
                 for (int32_t k = c; k < next; k++) {
                     to[k - c0] = part[k - first];
                     to[out_stride + (k - c0)] = part[4 + k - first];
@@ -261,25 +262,44 @@ static void classifier_k2_dot(MCUC_KERNEL_ARGS, const int32_t *weights, const in
         to += 2 * out_stride;
     }
     for (; x < x1; x++) {
-        int8_t *const patch = (int8_t *)(acts + 12);
-        classifier_k2_dot_patch(rows, x, patch);
-        mcuc_widen1(acts, patch, 9);
+        const int32_t left = x * 2 - 0;
+        const int8_t *from[3];
+        if (rows[0] != NULL && rows[1] != NULL && rows[2] != NULL && left >= 0 && left + 3 <= 6) {
+            for (int32_t ky = 0; ky < 3; ky++) {
+                from[ky] = rows[ky] + left * 1;
+            }
+        } else {
+            int8_t *const patch = (int8_t *)(acts + 12);
+            classifier_k2_dot_patch(rows, x, patch);
+            for (int32_t ky = 0; ky < 3; ky++) {
+                from[ky] = patch + ky * 3;
+            }
+        }
+        int32_t *wide = acts;
+        for (int32_t ky = 0; ky < 3; ky++) {
+            wide = mcuc_widen1(wide, from[ky], 0);
+        }
+        int8_t tail[9]; /* what is left of every row */
+        for (int32_t k = 0; k < 9; k++) {
+            tail[k] = from[k / 3][0 + k % 3];
+        }
+        mcuc_widen1(wide, tail, 9);
 
         for (int32_t c = c0, next; c < c1; c = next) {
             const int32_t first = c & ~3;
-            const int32_t *const w = weights + first / 4 * 16, *const o = output + first / 4 * 12;
+            const int32_t *const w = weights + first / 4 * 24;
             mcuc_pairs_t job = { to + (c - c0), out_stride, 1 * MCUC_PAIRS_ONE_BYTES, acts + 6, NULL };
             if (c == first && c + 4 <= c1) {
                 next = c1 & ~3;
                 job.out_end = to + (next - c0);
-                classifier_k0_dot_one(acts, w, o, &job);
+                classifier_k0_dot_one(acts, w, &job);
             } else { /* part of a group */
                 int8_t part[4];
                 next = first + 4 < c1 ? first + 4 : c1;
                 job.out = part;
                 job.stride = 4;
                 job.out_end = part + 4;
-                classifier_k0_dot_one(acts, w, o, &job);
+                classifier_k0_dot_one(acts, w, &job);
                 for (int32_t k = c; k < next; k++) {
                     to[k - c0] = part[k - first];
                 }
@@ -348,25 +368,19 @@ __attribute__((naked, noinline)) static void classifier_k3_depthwise_positions(
         MCUC_FOUR_CHANNELS
         "adds r3, r3, #72\n"
         "adds r1, r1, #4\n"
-        "ldm r3!, {r8, r9, r10}\n" /* multiplier, offset, shift */
+        "ldm r3!, {r8, r9, r10, r11}\n" /* multipliers and offsets of two channels */
         "smmla r4, r4, r8, r9\n"
-        "asr r4, r4, r10\n"
-        "ssat r4, #8, r4\n"
+        "smmla r5, r5, r10, r11\n"
+        "ssat r4, #8, r4, asr #11\n"
+        "ssat r5, #8, r5, asr #11\n"
         "strb r4, [lr], #1\n"
-        "ldm r3!, {r8, r9, r10}\n" /* multiplier, offset, shift */
-        "smmla r5, r5, r8, r9\n"
-        "asr r5, r5, r10\n"
-        "ssat r5, #8, r5\n"
         "strb r5, [lr], #1\n"
-        "ldm r3!, {r8, r9, r10}\n" /* multiplier, offset, shift */
+        "ldm r3!, {r8, r9, r10, r11}\n" /* multipliers and offsets of two channels */
         "smmla r6, r6, r8, r9\n"
-        "asr r6, r6, r10\n"
-        "ssat r6, #8, r6\n"
+        "smmla r7, r7, r10, r11\n"
+        "ssat r6, #8, r6, asr #11\n"
+        "ssat r7, #8, r7, asr #11\n"
         "strb r6, [lr], #1\n"
-        "ldm r3!, {r8, r9, r10}\n" /* multiplier, offset, shift */
-        "smmla r7, r7, r8, r9\n"
-        "asr r7, r7, r10\n"
-        "ssat r7, #8, r7\n"
         "strb r7, [lr], #1\n"
         "cmp lr, r12\n"
         "bne 1b\n"
@@ -378,14 +392,15 @@ __attribute__((naked, noinline)) static void classifier_k3_depthwise_positions(
 #if MCUC_DSP_ASM
 __attribute__((naked, noinline)) static void classifier_k4_depthwise_rows(
     const int8_t *row0 MCUC_IN_REGISTER, const int8_t *row1 MCUC_IN_REGISTER, const int8_t *row2 MCUC_IN_REGISTER,
-    const int32_t *weights MCUC_IN_REGISTER, int32_t step MCUC_IN_REGISTER, int8_t *out MCUC_IN_REGISTER,
-    const int8_t *out_end MCUC_IN_REGISTER)
+    mcuc_depthwise_t *job MCUC_IN_REGISTER)
 {
     __asm__ volatile(
-        "push {r4-r11, lr}\n"
-        "ldr r12, [sp, #36]\n" /* step */
-        "ldr lr, [sp, #40]\n" /* out */
-        "1:\n"
+        "push {r2-r11, lr}\n"
+        "ldrd r12, lr, [r3, #4]\n" /* step, out */
+        "1:\n" /* a pixel */
+        "ldr r3, [sp, #4]\n"
+        "ldr r3, [r3]\n" /* weights */
+        "2:\n" /* a group */
         "ldm r3!, {r4, r5, r6, r7}\n" /* biases */
         "ldr r8, [r0, #0]\n"
         "ldr r10, [r3, #0]\n"
@@ -427,29 +442,34 @@ __attribute__((naked, noinline)) static void classifier_k4_depthwise_rows(
         "adds r0, r0, #4\n"
         "adds r1, r1, #4\n"
         "adds r2, r2, #4\n"
-        "ldm r3!, {r8, r9, r10}\n" /* multiplier, offset, shift */
+        "ldm r3!, {r8, r9, r10, r11}\n" /* multipliers and offsets of two channels */
         "smmla r4, r4, r8, r9\n"
-        "asr r4, r4, r10\n"
-        "ssat r4, #8, r4\n"
+        "smmla r5, r5, r10, r11\n"
+        "ssat r4, #8, r4, asr #11\n"
+        "ssat r5, #8, r5, asr #11\n"
         "strb r4, [lr], #1\n"
-        "ldm r3!, {r8, r9, r10}\n" /* multiplier, offset, shift */
-        "smmla r5, r5, r8, r9\n"
-        "asr r5, r5, r10\n"
-        "ssat r5, #8, r5\n"
         "strb r5, [lr], #1\n"
-        "ldm r3!, {r8, r9, r10}\n" /* multiplier, offset, shift */
+        "ldm r3!, {r8, r9, r10, r11}\n" /* multipliers and offsets of two channels */
         "smmla r6, r6, r8, r9\n"
-        "asr r6, r6, r10\n"
-        "ssat r6, #8, r6\n"
+        "smmla r7, r7, r10, r11\n"
+        "ssat r6, #8, r6, asr #11\n"
+        "ssat r7, #8, r7, asr #11\n"
         "strb r6, [lr], #1\n"
-        "ldm r3!, {r8, r9, r10}\n" /* multiplier, offset, shift */
-        "smmla r7, r7, r8, r9\n"
-        "asr r7, r7, r10\n"
-        "ssat r7, #8, r7\n"
         "strb r7, [lr], #1\n"
-        "ldr r8, [sp, #44]\n" /* out_end */
-        "cmp lr, r8\n"
+        "ldr r4, [sp, #4]\n"
+        "ldr r5, [r4, #12]\n" /* weights_end */
+        "cmp r3, r5\n"
+        "bne 2b\n"
+        "ldrd r6, r7, [r4, #16]\n" /* in_next, out_next */
+        "ldr r5, [r4, #24]\n" /* pixels */
+        "add r0, r0, r6\n"
+        "add r1, r1, r6\n"
+        "add r2, r2, r6\n"
+        "add lr, lr, r7\n"
+        "subs r5, r5, #1\n"
+        "str r5, [r4, #24]\n"
         "bne 1b\n"
+        "add sp, sp, #8\n"
         "pop {r4-r11, pc}\n");
 }
 #endif
@@ -460,18 +480,27 @@ static void classifier_k5_depthwise(MCUC_KERNEL_ARGS, const int32_t *weights, co
     MCUC_UNUSED(scratch);
 #if MCUC_DSP_ASM
     const int32_t whole = (c0 & 3) == 0 ? c0 + ((c1 - c0) & ~3) : c0; /* groups of channels [c0, whole) */
-    const int32_t *const groups = weights + c0 / 4 * 34;
+    const int32_t *const groups = weights + c0 / 4 * 30;
+    const int32_t first = x0 > 1 ? x0 : 1; /* pixels [first, last) lie inside the image */
+    int32_t last = x1 < 2 ? x1 : 2;
+    if (first < last && whole > c0 && rows[0] != NULL && rows[1] != NULL && rows[2] != NULL) {
+        const int32_t from = (first * 1 - 1) * 4 + c0;
+        mcuc_depthwise_t job = { groups, 4, out + (first - x0) * out_stride, groups + (whole - c0) / 4 * 30,
+                                 4 - (whole - c0), out_stride - (whole - c0), last - first };
+        classifier_k4_depthwise_rows(rows[0] + from, rows[1] + from, rows[2] + from, &job);
+    } else {
+        last = first;
+    }
 #endif
     for (int32_t x = x0; x < x1; x++) {
         int8_t *const to = out + (x - x0) * out_stride;
         const int32_t left = x * 1 - 1;
         int32_t c = c0;
 #if MCUC_DSP_ASM
-        if (whole > c0 && left >= 0 && left + 3 <= 3 && rows[0] != NULL && rows[1] != NULL && rows[2] != NULL) {
-            const int32_t from = left * 4 + c0;
-            classifier_k4_depthwise_rows(rows[0] + from, rows[1] + from, rows[2] + from, groups, 4, to, to + (whole - c0));
+        if (x >= first && x < last) {
             c = whole;
             if (c == c1) {
+                x = last - 1;
                 continue;
             }
         }
@@ -490,13 +519,13 @@ static void classifier_k5_depthwise(MCUC_KERNEL_ARGS, const int32_t *weights, co
         }
 #endif
         for (; c < c1; c++) {
-            const int32_t *const group = weights + c / 4 * 34;
+            const int32_t *const group = weights + c / 4 * 30;
             int32_t acc = group[c & 3];
             for (int32_t t = 0; t < 9; t++) {
                 const uint32_t w = (uint32_t)group[4 + 2 * t + (c & 1)] >> ((c & 2) * 8);
                 acc += taps[t][c] * (int32_t)(int16_t)(w & 0xFFFFu);
             }
-            to[c - c0] = mcuc_stage(acc, group + 22 + (c & 3) * 3, 0);
+            to[c - c0] = mcuc_stage(acc, group + 22 + (c & 3) * 2, 0, 11);
         }
     }
 }
@@ -534,9 +563,12 @@ static void classifier_k6_pool(MCUC_KERNEL_ARGS)
 __attribute__((naked, noinline)) static void classifier_k7_dot_one(MCUC_PAIRS_ARGS)
 {
     __asm__ volatile(
-        "push {r0-r11, lr}\n"
-        "ldr r12, [r3, #8]\n" /* job->skip */
-        "ldr lr, [r3, #12]\n" /* job->end */
+        "push {r4-r11, lr}\n"
+        "ldr r12, [r2, #8]\n" /* job->skip */
+        "ldr lr, [r2, #12]\n" /* job->end */
+        "ldr r3, [r2]\n" /* job->out */
+        "ldr r4, [r2, #16]\n" /* job->out_end */
+        "push {r0, r3, r4}\n"
         "1:\n"
         "ldr r0, [sp]\n"
         "ldm r1!, {r6, r7, r8, r9}\n" /* biases */
@@ -549,61 +581,54 @@ __attribute__((naked, noinline)) static void classifier_k7_dot_one(MCUC_PAIRS_AR
         MCUC_PAIRS_ONE
         "cmp r0, lr\n"
         "bne 2b\n"
-        "ldr r0, [sp, #8]\n" /* output */
         "subs r6, r6, r7\n"
         "lsls r7, r7, #8\n"
         "sub r8, r8, r9\n"
         "lsl r9, r9, #8\n"
-        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "ldr r2, [r1], #4\n" /* the rule rounds ties of negative sums the other way */
         "and r3, r2, r7, asr #31\n"
         "sub r7, r7, r3\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "ldm r1!, {r2, r3}\n" /* multiplier, offset, shift */
         "smmla r7, r7, r2, r3\n"
-        "asr r7, r7, r4\n"
-        "ssat r7, #8, r7\n"
-        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "ssat r7, #8, r7, asr #11\n"
+        "ldr r2, [r1], #4\n" /* the rule rounds ties of negative sums the other way */
         "and r3, r2, r6, asr #31\n"
         "sub r6, r6, r3\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "ldm r1!, {r2, r3}\n" /* multiplier, offset, shift */
         "smmla r6, r6, r2, r3\n"
-        "asr r6, r6, r4\n"
-        "ssat r6, #8, r6\n"
-        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "ssat r6, #8, r6, asr #11\n"
+        "ldr r2, [r1], #4\n" /* the rule rounds ties of negative sums the other way */
         "and r3, r2, r9, asr #31\n"
         "sub r9, r9, r3\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "ldm r1!, {r2, r3}\n" /* multiplier, offset, shift */
         "smmla r9, r9, r2, r3\n"
-        "asr r9, r9, r4\n"
-        "ssat r9, #8, r9\n"
-        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "ssat r9, #8, r9, asr #11\n"
+        "ldr r2, [r1], #4\n" /* the rule rounds ties of negative sums the other way */
         "and r3, r2, r8, asr #31\n"
         "sub r8, r8, r3\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "ldm r1!, {r2, r3}\n" /* multiplier, offset, shift */
         "smmla r8, r8, r2, r3\n"
-        "asr r8, r8, r4\n"
-        "ssat r8, #8, r8\n"
-        "str r0, [sp, #8]\n"
-        "ldr r2, [sp, #12]\n" /* job */
-        "ldr r3, [r2]\n"
-        "ldr r4, [r2, #16]\n" /* job->out_end */
+        "ssat r8, #8, r8, asr #11\n"
+        "ldr r3, [sp, #4]\n"
+        "ldr r4, [sp, #8]\n"
         "strb r7, [r3], #1\n"
         "strb r6, [r3], #1\n"
         "strb r9, [r3], #1\n"
         "strb r8, [r3], #1\n"
-        "str r3, [r2]\n"
+        "str r3, [sp, #4]\n"
         "cmp r3, r4\n"
         "bne 1b\n"
-        "add sp, sp, #16\n"
+        "add sp, sp, #12\n"
         "pop {r4-r11, pc}\n");
 }
 #else
 static void classifier_k7_dot_one(MCUC_PAIRS_ARGS)
 {
-    mcuc_pairs(acts, weights, output, job, 1, 1);
+    mcuc_pairs(acts, weights, job, 1, 1, 11);
 }
 #endif
 
-static void classifier_k8_dot(MCUC_KERNEL_ARGS, const int32_t *weights, const int32_t *output)
+static void classifier_k8_dot(MCUC_KERNEL_ARGS, const int32_t *weights)
 {
     int32_t *const acts = (int32_t *)(void *)scratch;
     int8_t *to = out;
@@ -614,19 +639,19 @@ static void classifier_k8_dot(MCUC_KERNEL_ARGS, const int32_t *weights, const in
 
         for (int32_t c = c0, next; c < c1; c = next) {
             const int32_t first = c & ~3;
-            const int32_t *const w = weights + first / 4 * 8, *const o = output + first / 4 * 16;
+            const int32_t *const w = weights + first / 4 * 20;
             mcuc_pairs_t job = { to + (c - c0), out_stride, 3 * MCUC_PAIRS_ONE_BYTES, acts + 2, NULL };
             if (c == first && c + 4 <= c1) {
                 next = c1 & ~3;
                 job.out_end = to + (next - c0);
-                classifier_k7_dot_one(acts, w, o, &job);
+                classifier_k7_dot_one(acts, w, &job);
             } else { /* part of a group */
                 int8_t part[4];
                 next = first + 4 < c1 ? first + 4 : c1;
                 job.out = part;
                 job.stride = 4;
                 job.out_end = part + 4;
-                classifier_k7_dot_one(acts, w, o, &job);
+                classifier_k7_dot_one(acts, w, &job);
                 for (int32_t k = c; k < next; k++) {
                     to[k - c0] = part[k - first];
                 }
@@ -671,7 +696,7 @@ MCUC_NOINLINE static void classifier_layer_00_conv_2d(const int8_t *in0, int8_t 
                 {
                     const int32_t c = 0, c_end = 4;
                     classifier_k2_dot(rows, out + y * 12 + x * 4 + c, 4, x, x_end, c, c_end,
-                        scratch, classifier_l00_weights, classifier_l00_output);
+                        scratch, classifier_l00_weights);
                 }
             }
         }
@@ -728,7 +753,7 @@ MCUC_NOINLINE static void classifier_layer_03_fully_connected(const int8_t *in0,
                 {
                     const int32_t c = 0, c_end = 3;
                     classifier_k8_dot(rows, out + y * 3 + x * 3 + c, 3, x, x_end, c, c_end,
-                        scratch, classifier_l03_weights, classifier_l03_output);
+                        scratch, classifier_l03_weights);
                 }
             }
         }

@@ -4,24 +4,19 @@
 
 #include "mcuc_port.h"
 
-#if CLASSIFIER_BUILD_ID != 0xfbd438e2u
+#if CLASSIFIER_BUILD_ID != 0x3a4667dbu
 #error "classifier: header and weights come from different runs of mcuc"
 #endif
 
-extern const int32_t classifier_l00_weights[16];
-MCUC_WEIGHTS const int32_t classifier_l00_weights[16] = {
-    114814, -14466, -2577243, 38821, 1833739683, -1537292422, 201385633, -656450785, -1573481961, 720521382, 1082657562, -164970493, 29180, 894, 0, 0
+extern const int32_t classifier_l00_weights[24];
+MCUC_WEIGHTS const int32_t classifier_l00_weights[24] = {
+    114814, -14466, -2577243, 38821, 1833739683, -1537292422, 201385633, -656450785, -1573481961, 720521382, 1082657562, -164970493, 29180, 894, 0, 0, 126665522, -261116, 60306239, -261118, 199685927, -261112, 23198702, -261119
 };
 
-extern const int32_t classifier_l00_output[12];
-MCUC_WEIGHTS const int32_t classifier_l00_output[12] = {
-    2026648360, -4177856, 15, 1929799636, -8355776, 16, 1597487415, -2088897, 14, 1484716896, -16711616, 17
-};
-
-extern const int32_t classifier_l01_weights[34];
-MCUC_WEIGHTS const int32_t classifier_l01_weights[34] = {
-    7629312, -364544, 14244864, -5615872, 1392561920, -67105280, 1828748032, 385932032, 385890304, 1291894016, 1996514048, -1593811456, 788547328, -956237824, 2030076928, 1694537216, -1107243520, -1509888512, -1811916032, -1275057152, 2113933312, -1207933440, 1176862592, -4177856,
-    15, 1873483136, -4177856, 15, 1400205568, -2088899, 14, 1970114944, -2088898, 14
+extern const int32_t classifier_l01_weights[30];
+MCUC_WEIGHTS const int32_t classifier_l01_weights[30] = {
+    7629312, -364544, 14244864, -5615872, 1392561920, -67105280, 1828748032, 385932032, 385890304, 1291894016, 1996514048, -1593811456, 788547328, -956237824, 2030076928, 1694537216, -1107243520, -1509888512, -1811916032, -1275057152, 2113933312, -1207933440, 73553912, -261116,
+    117092696, -261116, 175025696, -261112, 246264368, -261112
 };
 
 extern const int8_t classifier_l01_padding[4];
@@ -29,14 +24,9 @@ MCUC_WEIGHTS const int8_t classifier_l01_padding[4] = {
     -128, -128, -128, -128
 };
 
-extern const int32_t classifier_l03_weights[8];
-MCUC_WEIGHTS const int32_t classifier_l03_weights[8] = {
-    162345, 15145, -21119, -21119, 1679834839, -8192049, -2060265624, 8388521
-};
-
-extern const int32_t classifier_l03_output[16];
-MCUC_WEIGHTS const int32_t classifier_l03_output[16] = {
-    358, 1536430944, 229440, 16, 358, 1536430944, 229440, 16, 358, 1536430944, 229440, 16, 0, 0, 0, 0
+extern const int32_t classifier_l03_weights[20];
+MCUC_WEIGHTS const int32_t classifier_l03_weights[20] = {
+    162345, 15145, -21119, -21119, 1679834839, -8192049, -2060265624, 8388521, 358, 48013467, 7170, 358, 48013467, 7170, 358, 48013467, 7170, 0, 0, 0
 };
 
 extern const int32_t classifier_l04_table[256];

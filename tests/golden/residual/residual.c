@@ -7,12 +7,11 @@
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if RESIDUAL_BUILD_ID != 0xb85b138bu || MCUC_RUNTIME_VERSION != 1
+#if RESIDUAL_BUILD_ID != 0xf39be194u || MCUC_RUNTIME_VERSION != 1
 #error "residual: header, source and runtime come from different runs of mcuc"
 #endif
 
-extern const int32_t residual_l00_weights[8];
-extern const int32_t residual_l00_output[16];
+extern const int32_t residual_l00_weights[20];
 
 #if defined(MCUC_PROFILE)
 /* Cycles of each layer, handed to a function of the caller's, of a streamed layer in many parts; mcuc_cycles reads the
@@ -48,9 +47,12 @@ extern void mcuc_trace(int32_t layer, const void *data, uint32_t bytes);
 __attribute__((naked, noinline)) static void residual_k0_dot_one(MCUC_PAIRS_ARGS)
 {
     __asm__ volatile(
-        "push {r0-r11, lr}\n"
-        "ldr r12, [r3, #8]\n" /* job->skip */
-        "ldr lr, [r3, #12]\n" /* job->end */
+        "push {r4-r11, lr}\n"
+        "ldr r12, [r2, #8]\n" /* job->skip */
+        "ldr lr, [r2, #12]\n" /* job->end */
+        "ldr r3, [r2]\n" /* job->out */
+        "ldr r4, [r2, #16]\n" /* job->out_end */
+        "push {r0, r3, r4}\n"
         "1:\n"
         "ldr r0, [sp]\n"
         "ldm r1!, {r6, r7, r8, r9}\n" /* biases */
@@ -63,57 +65,50 @@ __attribute__((naked, noinline)) static void residual_k0_dot_one(MCUC_PAIRS_ARGS
         MCUC_PAIRS_ONE
         "cmp r0, lr\n"
         "bne 2b\n"
-        "ldr r0, [sp, #8]\n" /* output */
         "subs r6, r6, r7\n"
         "lsls r7, r7, #8\n"
         "sub r8, r8, r9\n"
         "lsl r9, r9, #8\n"
-        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "ldr r2, [r1], #4\n" /* the rule rounds ties of negative sums the other way */
         "and r3, r2, r7, asr #31\n"
         "sub r7, r7, r3\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "ldm r1!, {r2, r3}\n" /* multiplier, offset, shift */
         "smmla r7, r7, r2, r3\n"
-        "asr r7, r7, r4\n"
-        "ssat r7, #8, r7\n"
-        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "ssat r7, #8, r7, asr #11\n"
+        "ldr r2, [r1], #4\n" /* the rule rounds ties of negative sums the other way */
         "and r3, r2, r6, asr #31\n"
         "sub r6, r6, r3\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "ldm r1!, {r2, r3}\n" /* multiplier, offset, shift */
         "smmla r6, r6, r2, r3\n"
-        "asr r6, r6, r4\n"
-        "ssat r6, #8, r6\n"
-        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "ssat r6, #8, r6, asr #11\n"
+        "ldr r2, [r1], #4\n" /* the rule rounds ties of negative sums the other way */
         "and r3, r2, r9, asr #31\n"
         "sub r9, r9, r3\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "ldm r1!, {r2, r3}\n" /* multiplier, offset, shift */
         "smmla r9, r9, r2, r3\n"
-        "asr r9, r9, r4\n"
-        "ssat r9, #8, r9\n"
-        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "ssat r9, #8, r9, asr #11\n"
+        "ldr r2, [r1], #4\n" /* the rule rounds ties of negative sums the other way */
         "and r3, r2, r8, asr #31\n"
         "sub r8, r8, r3\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "ldm r1!, {r2, r3}\n" /* multiplier, offset, shift */
         "smmla r8, r8, r2, r3\n"
-        "asr r8, r8, r4\n"
-        "ssat r8, #8, r8\n"
-        "str r0, [sp, #8]\n"
-        "ldr r2, [sp, #12]\n" /* job */
-        "ldr r3, [r2]\n"
-        "ldr r4, [r2, #16]\n" /* job->out_end */
+        "ssat r8, #8, r8, asr #11\n"
+        "ldr r3, [sp, #4]\n"
+        "ldr r4, [sp, #8]\n"
         "strb r7, [r3], #1\n"
         "strb r6, [r3], #1\n"
         "strb r9, [r3], #1\n"
         "strb r8, [r3], #1\n"
-        "str r3, [r2]\n"
+        "str r3, [sp, #4]\n"
         "cmp r3, r4\n"
         "bne 1b\n"
-        "add sp, sp, #16\n"
+        "add sp, sp, #12\n"
         "pop {r4-r11, pc}\n");
 }
 #else
 static void residual_k0_dot_one(MCUC_PAIRS_ARGS)
 {
-    mcuc_pairs(acts, weights, output, job, 1, 1);
+    mcuc_pairs(acts, weights, job, 1, 1, 11);
 }
 #endif
 
@@ -121,18 +116,17 @@ static void residual_k0_dot_one(MCUC_PAIRS_ARGS)
 __attribute__((naked, noinline)) static void residual_k1_dot_two(MCUC_PAIRS_ARGS)
 {
     __asm__ volatile(
-        "push {r0-r11, lr}\n"
-        "ldr r4, [r3, #8]\n"  /* job->skip */
-        "ldr r5, [r3, #12]\n" /* job->end */
-        "push {r4, r5}\n"
+        "push {r4-r11, lr}\n"
+        "ldm r2, {r3, r4, r5, r6, r7}\n"
+        "push {r0, r3-r7}\n" /* acts, out, stride, skip, end, out_end */
         "1:\n"
-        "ldr r0, [sp, #8]\n"
+        "ldr r0, [sp]\n"
         "ldm r1!, {r6, r7, r10, r11}\n" /* biases */
         "mov r8, r6\n"
         "mov r9, r7\n"
         "mov r12, r10\n"
         "mov lr, r11\n"
-        "ldr r5, [sp]\n"
+        "ldr r5, [sp, #12]\n"
         "add pc, r5\n" /* two instructions further, and what is left out */
         "nop\n"
         "2:\n"
@@ -140,10 +134,9 @@ __attribute__((naked, noinline)) static void residual_k1_dot_two(MCUC_PAIRS_ARGS
         MCUC_PAIRS_TWO
         MCUC_PAIRS_TWO
         MCUC_PAIRS_TWO
-        "ldr r5, [sp, #4]\n"
+        "ldr r5, [sp, #16]\n"
         "cmp r0, r5\n"
         "bne 2b\n"
-        "ldr r0, [sp, #16]\n" /* output */
         "subs r6, r6, r7\n"
         "lsls r7, r7, #8\n"
         "sub r8, r8, r9\n"
@@ -152,58 +145,49 @@ __attribute__((naked, noinline)) static void residual_k1_dot_two(MCUC_PAIRS_ARGS
         "lsl r11, r11, #8\n"
         "sub r12, r12, lr\n"
         "lsl lr, lr, #8\n"
-        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "ldr r2, [r1], #4\n" /* the rule rounds ties of negative sums the other way */
         "and r3, r2, r7, asr #31\n"
         "sub r7, r7, r3\n"
         "and r3, r2, r9, asr #31\n"
         "sub r9, r9, r3\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "ldm r1!, {r2, r3}\n" /* multiplier, offset, shift */
         "smmla r7, r7, r2, r3\n"
         "smmla r9, r9, r2, r3\n"
-        "asr r7, r7, r4\n"
-        "asr r9, r9, r4\n"
-        "ssat r7, #8, r7\n"
-        "ssat r9, #8, r9\n"
-        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "ssat r7, #8, r7, asr #11\n"
+        "ssat r9, #8, r9, asr #11\n"
+        "ldr r2, [r1], #4\n" /* the rule rounds ties of negative sums the other way */
         "and r3, r2, r6, asr #31\n"
         "sub r6, r6, r3\n"
         "and r3, r2, r8, asr #31\n"
         "sub r8, r8, r3\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "ldm r1!, {r2, r3}\n" /* multiplier, offset, shift */
         "smmla r6, r6, r2, r3\n"
         "smmla r8, r8, r2, r3\n"
-        "asr r6, r6, r4\n"
-        "asr r8, r8, r4\n"
-        "ssat r6, #8, r6\n"
-        "ssat r8, #8, r8\n"
-        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "ssat r6, #8, r6, asr #11\n"
+        "ssat r8, #8, r8, asr #11\n"
+        "ldr r2, [r1], #4\n" /* the rule rounds ties of negative sums the other way */
         "and r3, r2, r11, asr #31\n"
         "sub r11, r11, r3\n"
         "and r3, r2, lr, asr #31\n"
         "sub lr, lr, r3\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "ldm r1!, {r2, r3}\n" /* multiplier, offset, shift */
         "smmla r11, r11, r2, r3\n"
         "smmla lr, lr, r2, r3\n"
-        "asr r11, r11, r4\n"
-        "asr lr, lr, r4\n"
-        "ssat r11, #8, r11\n"
-        "ssat lr, #8, lr\n"
-        "ldr r2, [r0], #4\n" /* the rule rounds ties of negative sums the other way */
+        "ssat r11, #8, r11, asr #11\n"
+        "ssat lr, #8, lr, asr #11\n"
+        "ldr r2, [r1], #4\n" /* the rule rounds ties of negative sums the other way */
         "and r3, r2, r10, asr #31\n"
         "sub r10, r10, r3\n"
         "and r3, r2, r12, asr #31\n"
         "sub r12, r12, r3\n"
-        "ldm r0!, {r2, r3, r4}\n" /* multiplier, offset, shift */
+        "ldm r1!, {r2, r3}\n" /* multiplier, offset, shift */
         "smmla r10, r10, r2, r3\n"
         "smmla r12, r12, r2, r3\n"
-        "asr r10, r10, r4\n"
-        "asr r12, r12, r4\n"
-        "ssat r10, #8, r10\n"
-        "ssat r12, #8, r12\n"
-        "str r0, [sp, #16]\n"
-        "ldr r2, [sp, #20]\n" /* job */
-        "ldrd r3, r4, [r2]\n" /* out, stride */
-        "ldr r5, [r2, #16]\n" /* job->out_end */
+        "ssat r10, #8, r10, asr #11\n"
+        "ssat r12, #8, r12, asr #11\n"
+        "ldr r3, [sp, #4]\n"
+        "ldr r4, [sp, #8]\n"
+        "ldr r5, [sp, #20]\n"
         "add r4, r4, r3\n"
         "strb r7, [r3], #1\n"
         "strb r6, [r3], #1\n"
@@ -213,7 +197,7 @@ __attribute__((naked, noinline)) static void residual_k1_dot_two(MCUC_PAIRS_ARGS
         "strb r8, [r4, #1]\n"
         "strb lr, [r4, #2]\n"
         "strb r12, [r4, #3]\n"
-        "str r3, [r2]\n"
+        "str r3, [sp, #4]\n"
         "cmp r3, r5\n"
         "bne 1b\n"
         "add sp, sp, #24\n"
@@ -222,11 +206,11 @@ __attribute__((naked, noinline)) static void residual_k1_dot_two(MCUC_PAIRS_ARGS
 #else
 static void residual_k1_dot_two(MCUC_PAIRS_ARGS)
 {
-    mcuc_pairs(acts, weights, output, job, 2, 1);
+    mcuc_pairs(acts, weights, job, 2, 1, 11);
 }
 #endif
 
-static void residual_k2_dot(MCUC_KERNEL_ARGS, const int32_t *weights, const int32_t *output)
+static void residual_k2_dot(MCUC_KERNEL_ARGS, const int32_t *weights)
 {
     int32_t *const acts = (int32_t *)(void *)scratch;
     int8_t *to = out;
@@ -237,19 +221,19 @@ static void residual_k2_dot(MCUC_KERNEL_ARGS, const int32_t *weights, const int3
 
         for (int32_t c = c0, next; c < c1; c = next) {
             const int32_t first = c & ~3;
-            const int32_t *const w = weights + first / 4 * 8, *const o = output + first / 4 * 16;
+            const int32_t *const w = weights + first / 4 * 20;
             mcuc_pairs_t job = { to + (c - c0), out_stride, 3 * MCUC_PAIRS_TWO_BYTES, acts + 4, NULL };
             if (c == first && c + 4 <= c1) {
                 next = c1 & ~3;
                 job.out_end = to + (next - c0);
-                residual_k1_dot_two(acts, w, o, &job);
+                residual_k1_dot_two(acts, w, &job);
             } else { /* part of a group */
                 int8_t part[8];
                 next = first + 4 < c1 ? first + 4 : c1;
                 job.out = part;
                 job.stride = 4;
                 job.out_end = part + 4;
-                residual_k1_dot_two(acts, w, o, &job);
+                residual_k1_dot_two(acts, w, &job);
                 for (int32_t k = c; k < next; k++) {
                     to[k - c0] = part[k - first];
                     to[out_stride + (k - c0)] = part[4 + k - first];
@@ -265,19 +249,19 @@ static void residual_k2_dot(MCUC_KERNEL_ARGS, const int32_t *weights, const int3
 
         for (int32_t c = c0, next; c < c1; c = next) {
             const int32_t first = c & ~3;
-            const int32_t *const w = weights + first / 4 * 8, *const o = output + first / 4 * 16;
+            const int32_t *const w = weights + first / 4 * 20;
             mcuc_pairs_t job = { to + (c - c0), out_stride, 3 * MCUC_PAIRS_ONE_BYTES, acts + 2, NULL };
             if (c == first && c + 4 <= c1) {
                 next = c1 & ~3;
                 job.out_end = to + (next - c0);
-                residual_k0_dot_one(acts, w, o, &job);
+                residual_k0_dot_one(acts, w, &job);
             } else { /* part of a group */
                 int8_t part[4];
                 next = first + 4 < c1 ? first + 4 : c1;
                 job.out = part;
                 job.stride = 4;
                 job.out_end = part + 4;
-                residual_k0_dot_one(acts, w, o, &job);
+                residual_k0_dot_one(acts, w, &job);
                 for (int32_t k = c; k < next; k++) {
                     to[k - c0] = part[k - first];
                 }
@@ -357,7 +341,7 @@ MCUC_NOINLINE static void residual_layer_00_conv_2d(const int8_t *in0, int8_t *o
                 {
                     const int32_t c = 0, c_end = 2;
                     residual_k2_dot(rows, out + y * 32 + x * 2 + c, 2, x, x_end, c, c_end,
-                        scratch, residual_l00_weights, residual_l00_output);
+                        scratch, residual_l00_weights);
                 }
             }
         }

@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define RESIDUAL_BUILD_ID 0xb85b138bu
+#define RESIDUAL_BUILD_ID 0xf39be194u
 
 /* Memory, in bytes. ARENA: everything but the stack, input and output included. WORK: the same when the caller
    keeps input and output in buffers of its own. STACK: what residual_run needs of the calling task's stack, measured

@@ -4,17 +4,12 @@
 
 #include "mcuc_port.h"
 
-#if RESIDUAL_BUILD_ID != 0xb85b138bu
+#if RESIDUAL_BUILD_ID != 0xf39be194u
 #error "residual: header and weights come from different runs of mcuc"
 #endif
 
-extern const int32_t residual_l00_weights[8];
-MCUC_WEIGHTS const int32_t residual_l00_weights[8] = {
-    -607426, 830, 0, 0, 31005, 0, 29120, 0
-};
-
-extern const int32_t residual_l00_output[16];
-MCUC_WEIGHTS const int32_t residual_l00_output[16] = {
-    505, 1088969124, -81856, 15, 260, 2118212273, -163776, 16, 0, 0, 0, 0, 0, 0, 0, 0
+extern const int32_t residual_l00_weights[20];
+MCUC_WEIGHTS const int32_t residual_l00_weights[20] = {
+    -607426, 830, 0, 0, 31005, 0, 29120, 0, 505, 68060570, -5116, 260, 66194134, -5118, 0, 0, 0, 0, 0, 0
 };
 

@@ -100,8 +100,8 @@ def by_row(call: Call) -> bool:
 
 
 def tables(call: Call, ahead: bool = False) -> tuple[Table, ...]:
-    """Packed weights, constants of the output stage, and a pixel of padding where rows are widened in place. ahead: the
-    weights end with words that are loaded and not used."""
+    """Groups of four channels as they are read, biases, packed weights and constants of the output stage; a pixel of
+    padding where rows are widened in place. ahead: the words end with some that are loaded and not used."""
     return _tables(call.tables, key_of(call), ahead)
 
 
@@ -123,9 +123,8 @@ def context(call: Call, pixels: int, dual: bool) -> Mapping[str, Any]:
         "contiguous": call.params["dil_w"] == 1,
         "single": min(pixels, call.width) == 1,
         "kinked": stage.kinked,
-        "words": UNIT * units + CHANNELS,  # of a group
+        "words": CHANNELS + UNIT * units + CHANNELS * stage.words,  # of a group
         "common": stage.common,
-        "constants": stage.words * CHANNELS,
     }
 
 
@@ -206,11 +205,10 @@ def _tables(found: tuple[Table, ...], key: Key, ahead: bool) -> tuple[Table, ...
     starts[: len(bias)] = bias
     low, high = starts.reshape(groups, 2, 2)[..., 0], starts.reshape(groups, 2, 2)[..., 1]
     first = np.stack([SCALED * high + low, low], -1).reshape(groups, -1)
-    stream = np.concatenate([first, stream], 1)
-    constants = stage.constants(channels)
+    stream = np.concatenate([first, stream, stage.constants(channels).reshape(groups, -1)], 1)
     unused = np.zeros(AHEAD // 4 if ahead else 0, np.int64)
     stream = np.concatenate([stream.reshape(-1), unused])
-    made = [Table("weights", "int32_t", signed_words(stream)), Table("output", "int32_t", signed_words(constants))]
+    made = [Table("weights", "int32_t", signed_words(stream))]
     if key.cin:
         made.append(Table("padding", "int8_t", np.full(key.cin, key.pad_value, np.int8)))
     return tuple(made)
