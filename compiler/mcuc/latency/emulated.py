@@ -36,7 +36,7 @@ BATCH = 24  # layers in one measuring firmware
 # The emulator cuts blocks at its pages, and a dual-issue core's cost of a block depends on where it is cut: functions
 # that begin with a page are cut alike wherever they lie. (GNU as aligns Thumb code to 64 bytes at most.)
 PAGE = 1024
-# The distance of an output stage's shift (kernels/_linear.py) follows from the weights and costs the same, whatever it is.
+# The distance of an output stage's shift (kernels/_linear.py) follows from the weights and costs the same in any case.
 _DISTANCE = re.compile(r"(\bmcuc_(?:stage|pairs)\(.*, |\bssat .*, asr #)[1-9]\d*\b")
 # A function's name and body in generated C; among its parameters no second level of parentheses.
 _FUNCTION = re.compile(r"^[^\n;]*?\b(\w+)\((?:[^();{]|\([^();{]*\))*\)\n\{\n(.*?)^\}$", re.M | re.S)
