@@ -122,6 +122,23 @@ def tiny_graph(classes: int = 4, seed: int = 0, side: int = 8) -> Graph:
     )
 
 
+def chain_graph(channels: Sequence[int] = (6, 10, 13), side: int = 12) -> Graph:
+    """A depthwise and a pointwise convolution for each number of channels, of different sizes."""
+    rng = np.random.default_rng(4)
+    x = inputs = activation("image", (1, side, side, 5), 1 / 255, -128)
+    options = {"strideH": 1, "strideW": 1, "padding": SAME, "dilationHFactor": 1, "dilationWFactor": 1}
+    steps: list[tuple[str, str, Sequence[Tensor], Tensor, dict[str, int]]] = []
+    for n in channels:
+        y = activation(f"depthwise{n}", x.shape, 0.02, -128)
+        w = weights(rng, f"depthwise{n}/w", (1, 3, 3, x.shape[3]), 3)
+        depth = {**options, "depthMultiplier": 1, "fusedActivationFunction": RELU}
+        steps.append(("DEPTHWISE_CONV_2D", "DepthwiseConv2D", (x, w, bias(rng, f"depthwise{n}/b", x, w)), y, depth))
+        x = activation(f"pointwise{n}", (1, side, side, n), 0.03, -128)
+        w = weights(rng, f"pointwise{n}/w", (n, 1, 1, y.shape[3]), 0)
+        steps.append(("CONV_2D", "Conv2D", (y, w, bias(rng, f"pointwise{n}/b", y, w)), x, options))
+    return network("chain", steps, [inputs])
+
+
 def dense_graph(size: int, outputs: int) -> Graph:
     """One dense layer: size x outputs bytes of weights."""
     rng = np.random.default_rng(1)

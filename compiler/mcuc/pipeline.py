@@ -91,6 +91,7 @@ def compile_graph(
     folder = out or Path(f"{name}_mcuc")
     check_ours(folder)
     board = load_board(request.board)
+    small_code = request.optimize == "flash"
     limits = Limits(board, ram.chosen(board, request.regions), request)
 
     progress("optimizing the graph")
@@ -107,7 +108,9 @@ def compile_graph(
             graph, schedule, plan = fitted.graph, fitted.schedule, fitted.plan
 
             progress("writing C")
-            emitted = emit(graph, schedule, plan, name, source, board.chip.arena_align, DEFAULT_STACK)
+            emitted = emit(
+                graph, schedule, plan, name, source, board.chip.arena_align, DEFAULT_STACK, small_code=small_code
+            )
             copied = weights_in_ram(emitted.weight_bytes, plan.arena, limits)
 
             progress("compiling for the board and the host")
@@ -139,7 +142,7 @@ def compile_graph(
                 "they count as static data (your own build does the same with -DMCUC_WEIGHTS_IN_RAM)",
             )
         built = f"{firmware.toolchain} for {board.chip.core}, --optimize {request.optimize}"
-        emitted = emit(graph, schedule, plan, name, source, board.chip.arena_align, stack, built)
+        emitted = emit(graph, schedule, plan, name, source, board.chip.arena_align, stack, built, small_code)
 
         progress("writing the report")
         accuracy = None if extra.labelled is None else measure_accuracy(program_built, extra.labelled)

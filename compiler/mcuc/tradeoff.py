@@ -120,7 +120,14 @@ def build_point(
     if found.arena > board.sram_bytes:
         return None
     emitted = emit(
-        graph, candidate.schedule, found, identifier(graph.name), source, board.chip.arena_align, DEFAULT_STACK
+        graph,
+        candidate.schedule,
+        found,
+        identifier(graph.name),
+        source,
+        board.chip.arena_align,
+        DEFAULT_STACK,
+        small_code=request.optimize == "flash",
     )
     if copied and not weights_in_ram(emitted.weight_bytes, found.arena, limits):
         return None

@@ -22,7 +22,7 @@ def build_together(parts: Sequence[Part], folder: Path) -> list[host.HostModel]:
     lines, switch = ["#define _POSIX_C_SOURCE 200112L"], []
     for number, (graph, schedule, placed) in enumerate(parts):
         name = f"n{number}"
-        emitted = emit(graph, schedule, placed, name, "test", 16, 1024)
+        emitted = emit(graph, schedule, placed, name, "test", 16, 1024, small_code=number % 2 == 1)
         host.write_sources(emitted, folder)
         (folder / f"{name}_main.c").write_text(emitted.host_main, encoding="utf-8")
         lines += [f"#define main {name}_main", f"#define hashes {name}_hashes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from mcuc.emit import render
 from mcuc.emit.arenas import own_base
 from mcuc.emit.names import comment, layer_symbol
+from mcuc.emit.sharing import FN, Shared
 from mcuc.emit.tables import TablePool
 from mcuc.ir import Graph, Tensor
 from mcuc.kernels._base import Call, Kernel, Rows, Table
@@ -19,20 +21,33 @@ from mcuc.schedule import Layer
 
 @dataclass
 class KernelPool:
-    """Collects kernel functions; calls whose rendered text is the same share one function."""
+    """Collects kernel functions; calls whose rendered text is the same share one function. alike: kernel text -> the
+    form that it has in common with others (sharing.py)."""
 
     prefix: str
+    alike: Mapping[str, Shared] = field(default_factory=dict)
     found: dict[str, str] = field(default_factory=dict)
 
-    def symbol(self, call: Call, kernel: Kernel) -> str:
-        """The C function that runs the call's kernel."""
+    def function(self, call: Call, kernel: Kernel, tables: TablePool, place: str) -> dict[str, str]:
+        """fn: the C function that runs the call's kernel; numbers: what comes before its rows among the arguments;
+        tables: what comes after its scratch. place: part of the tables' names, where they are used first."""
+        text = self._text(call, kernel)
+        common = self.alike.get(text)
+        used = "".join(f", {tables.symbol(t, place)}" for t in kernel.tables(call))
+        if common is None:
+            return {"fn": self._named(text, call.family), "numbers": "", "tables": used}
+        table = Table("numbers", "int32_t", np.array(common.numbers, np.int32))
+        first = f"{tables.symbol(table, place)}, "
+        return {"fn": self._named(common.text, call.family), "numbers": first, "tables": used}
+
+    def _text(self, call: Call, kernel: Kernel) -> str:
         args = "".join(f", const {t.ctype} *{t.name}" for t in kernel.tables(call))
         shared = {
-            name: self._named(render(template, fn="@FN@", **values), f"{call.family}_{name}")
+            name: self._named(render(template, fn=FN, **values), f"{call.family}_{name}")
             for name, (template, values) in kernel.helpers(call).items()
         }
         values = {**call.params, **kernel.context(call), **shared}
-        return self._named(render(kernel.template, fn="@FN@", table_args=args, **values), call.family)
+        return render(kernel.template, fn=FN, table_args=args, **values)
 
     def _named(self, text: str, what: str) -> str:
         if text not in self.found:
@@ -41,7 +56,7 @@ class KernelPool:
 
     def bodies(self) -> list[str]:
         """The C text of every function, in order of first use."""
-        return [text.replace("@FN@", name).strip("\n") + "\n" for text, name in self.found.items()]
+        return [text.replace(FN, name).strip("\n") + "\n" for text, name in self.found.items()]
 
 
 def layer_context(
@@ -115,12 +130,11 @@ def _call(
         "channels": call.channels,
         "columns": columns,
         "step": step,
-        "fn": kernels.symbol(call, kernel),
+        **kernels.function(call, kernel, tables, place),
         "out_row_bytes": call.out_row_bytes,
         "out_stride": call.out_stride,
         "offset": f"{call.out_offset} + " if call.out_offset else "",
         "scratch": "scratch" if kernel.scratch(call) else "NULL",
-        "tables": "".join(f", {tables.symbol(t, place)}" for t in kernel.tables(call)),
     }
 
 

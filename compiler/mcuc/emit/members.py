@@ -101,12 +101,11 @@ def member_function(j: int, member: Member, step: int, place: Place) -> tuple[st
             {
                 "rows": rows,
                 "row_count": max(1, at),
-                "fn": place.kernels.symbol(call, kernel),
+                **place.kernels.function(call, kernel, place.tables, spot),
                 "offset": f" + {call.out_offset}" if call.out_offset else "",
                 "out_stride": call.out_stride if member.sink or not grouped else grouped.group,
                 "channels": "c, c_end" if grouped else f"0, {call.channels}",
                 "scratch": scratch,
-                "tables": "".join(f", {place.tables.symbol(t, spot)}" for t in kernel.tables(call)),
             }
         )
     finish = None
@@ -152,11 +151,10 @@ def _calls(j: int, member: Member, place: Place) -> tuple[tuple[Call, Kernel], .
 def _finish(call: Call, kernel: Kernel, where: str, place: Place) -> dict[str, Any]:
     """The call that turns sums into the output."""
     return {
-        "fn": place.kernels.symbol(call, kernel),
+        **place.kernels.function(call, kernel, place.tables, f"{where}_f"),
         "out_stride": call.out_stride,
         "width": call.width,
         "channels": call.channels,
-        "tables": "".join(f", {place.tables.symbol(t, where + '_f')}" for t in kernel.tables(call)),
     }
 
 

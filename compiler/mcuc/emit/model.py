@@ -13,6 +13,7 @@ from mcuc.emit.arenas import address, arena_context, arena_symbol, passed
 from mcuc.emit.layers import KernelPool, layer_context
 from mcuc.emit.names import comment
 from mcuc.emit.rows_in import early_outputs, pushed_segment, rows_in_context
+from mcuc.emit.sharing import shared
 from mcuc.emit.streams import stream_context
 from mcuc.emit.tables import TablePool
 from mcuc.errors import McucError
@@ -60,17 +61,21 @@ def emit(
     arena_align: int,
     stack: int,
     built: str = "mcuc's own build",
+    small_code: bool = False,
 ) -> Emitted:
     """C for the model. source: how the files name the model's origin; stack: bytes for the header's STACK_BYTES; built:
-    compiler, core and flags that it was found with.
+    compiler, core and flags that it was found with; small_code: kernels that differ in numbers alone are one function.
 
     Raises McucError when an output of the model is one of its inputs.
     """
     pointer = _pointers(graph, plan)
-    kernels, tables = KernelPool(name), TablePool(name)
     pushed = pushed_segment(schedule)
     early = {} if pushed is None else early_outputs(pushed, graph, plan)
+    kernels, tables = KernelPool(name), TablePool(name)
     units, symbols = _units(graph, schedule, plan, name, kernels, tables, pointer, early)
+    if small_code:
+        kernels, tables = KernelPool(name, shared(kernels.found)), TablePool(name)
+        units, symbols = _units(graph, schedule, plan, name, kernels, tables, pointer, early)
     single = len(graph.inputs) == 1 and len(graph.outputs) == 1
     macro = name.upper()
     ends = [*_ends(graph, plan, name, "input", graph.inputs), *_ends(graph, plan, name, "output", graph.outputs)]

@@ -14,7 +14,7 @@ values of it serve most layers. 256 * acc comes free: see _pairs.py of the dot f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,13 +63,19 @@ class Linear:
 
 
 def linear(
-    rule: Callable[[Array], Array], scale: Array, zero: int, kink: Array, low: Array, high: Array
+    rule: Callable[[Array], Array],
+    scale: Array,
+    zero: int,
+    kink: Array,
+    low: Array,
+    high: Array,
+    shifts: Sequence[int] = COMMON,
 ) -> Linear | None:
     """The stage for accumulators, bias included, in [low, high] [channels]; None where no constants are exact.
 
     rule: acc [n, channels] int64 -> output, monotone, already clamped. scale: [channels] float64, outputs an
     accumulator; zero: output of accumulator 0, before it is clamped; kink: [channels] int64, distance of the two lines
-    in 1/256 accumulator (0: one line).
+    in 1/256 accumulator (0: one line). shifts: tried for all channels together, in this order.
     """
     if not (scale > 0).all() or int(np.abs(low).max()) > REACH or int(np.abs(high).max()) > REACH:
         return None
@@ -84,7 +90,7 @@ def linear(
     stays = (values > least) & ((values <= most) | ((values == most + 1) & (values <= 127)))
     kink = np.where((stays & (at - 1 < 0)).any(0), kink, 0)
     steps = _Steps(values, at, reaches, stays, kink, low)
-    for common in COMMON:
+    for common in shifts:
         found = _with_shift(steps, scale, np.full_like(own, common), common) if common <= own.min() else None
         if found is not None:
             return found

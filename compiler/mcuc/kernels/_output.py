@@ -11,7 +11,7 @@ import numpy as np
 
 from mcuc.ir import Array, Requant
 from mcuc.kernels._base import Table
-from mcuc.kernels._linear import SCALED, Linear, linear
+from mcuc.kernels._linear import COMMON, SCALED, Linear, linear
 from mcuc.numerics import requantize
 
 MOST_KNOWN = 4096
@@ -21,17 +21,19 @@ _known: dict[bytes, Linear | None] = {}
 
 @dataclass(frozen=True)
 class Rule:
-    """How the params of a multiply-accumulate call name its output stage (ops/_conv.py)."""
+    """How the params of a multiply-accumulate call name its output stage (ops/_conv.py). own_shifts: none in common."""
 
     rule: str
     zero_point: int
     act_min: int
     act_max: int
+    own_shifts: bool = False
 
 
 def rule_of(params: Mapping[str, Any]) -> Rule:
     """The rule of a call's params."""
-    return Rule(params["rule"], params["out_zp"], params["act_min"], params["act_max"])
+    p = params
+    return Rule(p["rule"], p["out_zp"], p["act_min"], p["act_max"], bool(p.get("own_shifts")))
 
 
 def output_stage(tables: tuple[Table, ...], rule: Rule, weights: Array) -> Linear | None:
@@ -61,7 +63,8 @@ def _output_stage(tables: tuple[Table, ...], rule: Rule, weights: Array) -> Line
 
     every = len(bias)
     kinks = np.broadcast_to(kink, every).astype(np.int64)
-    return linear(output, np.broadcast_to(scale, every), rule.zero_point, kinks, low, high)
+    common = () if rule.own_shifts else COMMON
+    return linear(output, np.broadcast_to(scale, every), rule.zero_point, kinks, low, high, common)
 
 
 def _requant(tables: tuple[Table, ...], rule: str) -> tuple[Requant, Array, Array]:

@@ -69,9 +69,10 @@ def explore(graph: Graph, chip: Chip | None, goal: str, pushed: str | None = Non
     """
     ordered = order(graph)
     graph = ordered.graph
-    layers = layers_of(graph, chip, Tiling())
+    alike = goal == "flash"
+    layers = layers_of(graph, chip, Tiling(), alike=alike)
     candidates = _candidates(layers, graph, pushed)
-    small = layers_of(graph, chip, Tiling(), small=True)
+    small = layers_of(graph, chip, Tiling(), small=True, alike=alike)
     if _kernels(small) != _kernels(layers):
         more = sum(_per_mac(b) * b.macs - _per_mac(a) * a.macs for a, b in zip(layers, small, strict=True))
         slower = [
@@ -118,10 +119,12 @@ def layer_by_layer(graph: Graph, chip: Chip | None, tiling: Tiling) -> Schedule:
     return Schedule(Segment("layers", layers_of(graph, chip, tiling)))
 
 
-def layers_of(graph: Graph, chip: Chip | None, tiling: Tiling, small: bool = False) -> tuple[Layer, ...]:
-    """The layers of the graph's nodes, in its order, with their kernels chosen. small: see select."""
+def layers_of(
+    graph: Graph, chip: Chip | None, tiling: Tiling, small: bool = False, alike: bool = False
+) -> tuple[Layer, ...]:
+    """The layers of the graph's nodes, in its order, with their kernels chosen. small, alike: see select."""
     copies = _copied_aliases(graph)
-    return tuple(select(node, graph, chip, tiling, node.name in copies, small) for node in graph.nodes)
+    return tuple(select(node, graph, chip, tiling, node.name in copies, small, alike) for node in graph.nodes)
 
 
 def _not_by_rows(graph: Graph, layers: Sequence[Layer], pushed: str) -> McucError:

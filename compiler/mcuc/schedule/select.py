@@ -16,10 +16,17 @@ IDENTITY = bytes(range(256))
 
 
 def select(
-    node: Node, graph: Graph, chip: Chip | None, tiling: Tiling, copy: bool = False, small: bool = False
+    node: Node,
+    graph: Graph,
+    chip: Chip | None,
+    tiling: Tiling,
+    copy: bool = False,
+    small: bool = False,
+    alike: bool = False,
 ) -> Layer:
     """The layer of a node. copy: an aliasing node that must move its bytes after all (from input to output). small:
-    with kernels that compute a pixel at a time, for little scratch and short windows.
+    with kernels that compute a pixel at a time, for little scratch and short windows. alike: with inner loops that all
+    layers can share, for little code.
 
     Raises McucError("unsupported") when the operator cannot be lowered.
     """
@@ -37,7 +44,7 @@ def select(
     elif not operator.alias:
         calls = operator.lower(node, graph)
     chosen, refused = [], list[str]()
-    for call in calls:
+    for call in map(_own_shifts, calls) if alike else calls:
         kernel, no = _first(call, chip, small)
         chosen.append((call, kernel))
         refused += no
@@ -46,6 +53,11 @@ def select(
     why = "output is the input's bytes" if not chosen else "first that applies"
     reduction = None if copy else _reduction(node, graph, chip)
     return Layer(node, tuple(chosen), tiling, scratch, macs, why, tuple(dict.fromkeys(refused)), reduction)
+
+
+def _own_shifts(call: Call) -> Call:
+    """The call with an output stage that reads its shifts, so that none stands in the code (kernels/_linear.py)."""
+    return replace(call, params={**call.params, "own_shifts": True})
 
 
 def _reduction(node: Node, graph: Graph, chip: Chip | None) -> Reduction | None:
