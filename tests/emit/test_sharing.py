@@ -45,6 +45,7 @@ def test_what_differs_in_more_than_numbers_stays_apart() -> None:
     assert shared([kernel(length=3), kernel(length=4)]) == {}, "an array's length is fixed"
     assert shared([kernel(pad=1), kernel(pad=2)]) == {}, "a number with a suffix has a type"
     assert shared([kernel()]) == {}
+    assert shared([kernel(step=2**31), kernel(step=2**31 + 1)]) == {}, "a number of 64 bits"
     assembly = [f'static void @FN@(void)\n{{\n    __asm__("asr r0, #{n}");\n}}\n' for n in (3, 4)]
     assert shared(assembly) == {}
 
@@ -53,7 +54,8 @@ def test_a_model_for_little_code_has_less_of_it_and_the_same_answers(tmp_path: P
     """Three depthwise and three pointwise layers of different sizes."""
     model = tmp_path / "net.tflite"
     model.write_bytes(small_models.exported(small_models.chain_graph()))
-    done = {goal: mcuc.compile(model, optimize=goal, name="chain", out=tmp_path / goal) for goal in ("latency", "flash")}
+    goals = ("latency", "flash")
+    done = {goal: mcuc.compile(model, optimize=goal, name="chain", out=tmp_path / goal) for goal in goals}
     assert all(d.report.verify.bit_exact for d in done.values())
     assert done["flash"].report.flash.code < 0.7 * done["latency"].report.flash.code
     code = {goal: d.emitted.files["chain.c"] for goal, d in done.items()}

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 FN = "@FN@"  # the function's own name in a kernel's text
+MARK = "@N@"
+LARGEST = 2**31 - 1
 _COMMENT = re.compile(r"/\*.*?\*/", re.S)
 _NUMBER = re.compile(r"(?<![\w.#])\d+(?![\w.])")
-_DECLARED = re.compile(r"^ *(?:const )?u?int(?:8|16|32)_t .*;.*$", re.M)  # arrays have a fixed length
-_LENGTH = re.compile(r"(\[)(\d+)(\]\s*(?:,|;|=))")
+_DECLARATION = re.compile(r"^ *(?:static )?(?:const )?u?int(?:8|16|32)_t\b[^;=(]*\Z", re.M)
 _BODY = re.compile(r"(^static [^;]*?\n\{\n)", re.M)
 _OWN_CALL = re.compile(rf"({FN}\w*)\(")
 
@@ -33,10 +34,11 @@ def shared(texts: Iterable[str]) -> dict[str, Shared]:
 
     Assembly is left alone: its numbers stand in instructions.
     """
-    alike: dict[str, list[str]] = defaultdict(list)
+    alike: dict[str, dict[str, list[int]]] = defaultdict(dict)
     for text in texts:
         if "__asm__" not in text:
-            alike[_skeleton(text)].append(text)
+            skeleton, numbers = _split(text)
+            alike[skeleton][text] = numbers
     found: dict[str, Shared] = {}
     for skeleton, members in alike.items():
         if len(members) > 1:
@@ -44,20 +46,27 @@ def shared(texts: Iterable[str]) -> dict[str, Shared]:
     return found
 
 
-def _skeleton(text: str) -> str:
-    """The text without comments, with a mark for every number that may be read from a table."""
-    kept = _DECLARED.sub(lambda line: _LENGTH.sub(r"\1@\2@\3", line[0]), _COMMENT.sub("", text))
-    return re.sub(r"@(\d+)@", r"\1", re.sub(r"(?<!@)" + _NUMBER.pattern + r"(?!@)", "@N@", kept))
+def _split(text: str) -> tuple[str, list[int]]:
+    """The text without comments, with a mark for every number that may be read from a table, and those numbers."""
+    numbers: list[int] = []
+
+    def mark(found: re.Match[str]) -> str:
+        value = int(found[0])
+        if value > LARGEST:
+            return found[0]
+        numbers.append(value)
+        return MARK
+
+    pieces = re.split(r"(\[\d+\](?=\s*[,;=]))", _COMMENT.sub("", text))  # an index, or the length of an array
+    declared = [_DECLARATION.search(before) is not None for before in pieces]
+    for k, piece in enumerate(pieces):
+        fixed = k % 2 == 1 and declared[k - 1]  # an array has a fixed length
+        pieces[k] = piece if fixed else _NUMBER.sub(mark, piece)
+    return "".join(pieces), numbers
 
 
-def _numbers(text: str) -> list[int]:
-    """The numbers that _skeleton marks, in its order."""
-    kept = _DECLARED.sub(lambda line: _LENGTH.sub(r"\1@\2@\3", line[0]), _COMMENT.sub("", text))
-    return [int(n) for n in re.findall(r"(?<!@)" + _NUMBER.pattern + r"(?!@)", kept)]
-
-
-def _joined(skeleton: str, members: Sequence[str]) -> Mapping[str, Shared]:
-    columns = list(zip(*(_numbers(text) for text in members), strict=True))
+def _joined(skeleton: str, members: Mapping[str, Sequence[int]]) -> Mapping[str, Shared]:
+    columns = list(zip(*members.values(), strict=True))
     places: dict[tuple[int, ...], int] = {}  # numbers of all members -> where in the table; equal columns share one
     words = []
     for column in columns:
@@ -65,7 +74,7 @@ def _joined(skeleton: str, members: Sequence[str]) -> Mapping[str, Shared]:
             words.append(str(column[0]))
         else:
             words.append(f"numbers[{places.setdefault(column, len(places))}]")
-    pieces = skeleton.split("@N@")
+    pieces = skeleton.split(MARK)
     text = pieces[0] + "".join(word + piece for word, piece in zip(words, pieces[1:], strict=True))
     common = "\n".join(_with_argument(line) for line in text.split("\n"))
     common = _BODY.sub(r"\1    MCUC_UNUSED(numbers);\n", common)
