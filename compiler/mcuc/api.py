@@ -15,7 +15,7 @@ from mcuc.emit.deliver import os_errors
 from mcuc.errors import McucError
 from mcuc.pipeline import Compiled, Progress, quiet
 from mcuc.report.types import Report
-from mcuc.request import DEFAULT_BOARD, Request
+from mcuc.request import DEFAULT_BOARD, Request, Tune
 from mcuc.sizes import parse_size
 from mcuc.toolchain import Optimize
 from mcuc.tradeoff import Tradeoff, tradeoff
@@ -48,6 +48,7 @@ def compile(
     latency_ms: float | None = None,
     rows_in: bool = False,
     regions: Sequence[str] = (),
+    tune: Tune = "off",
     out: str | Path | None = None,
     progress: Progress = quiet,
 ) -> Compiled:
@@ -57,7 +58,8 @@ def compile(
     SRAM. latency_ms: the most that an inference may take, as estimated. rows_in: the input arrives row by row and is
     never held whole (begin, push_rows, finish in the C). regions: RAM regions of the chip or board that buffers may lie
     in, or "all" of the chip's; with more than one the C takes an array of arenas; () for one arena in the linked RAM.
-    out: None for ./NAME_mcuc. progress: called with the name of each stage.
+    tune: fast or full to measure the kernels of the layers on the emulated core and take the best, off for the first
+    that apply. out: None for ./NAME_mcuc. progress: called with the name of each stage.
     Answers that differ from the oracle's are no error: the result then says report.verify.bit_exact False.
     Raises McucError for everything that cannot be done.
     """
@@ -67,7 +69,10 @@ def compile(
     allowed = None if least else _bytes("budget", budget)
     most = _bytes("flash", flash)
     names = _names(regions)
-    request = Request(board, allowed, most, optimize, toolchain, profile, name, seed, least, latency_ms, rows_in, names)
+    _check_tune(tune)
+    request = Request(
+        board, allowed, most, optimize, toolchain, profile, name, seed, least, latency_ms, rows_in, names, tune
+    )
     return pipeline.compile_file(Path(model), request, None if out is None else Path(out), progress)
 
 
@@ -138,15 +143,19 @@ def pareto(
     toolchain: str = "auto",
     profile: str | None = None,
     rows_in: bool = False,
+    tune: Tune = "off",
     progress: Progress = quiet,
 ) -> Tradeoff:
     """The SRAM-latency front of a model: schedules from the fastest to the smallest, each built and emulated once.
 
-    optimize: of the compiler's flags. Nothing is kept on disk. Raises McucError.
+    optimize: of the compiler's flags; tune: as for compile. Nothing is kept on disk. Raises McucError.
     """
     _check_goal(optimize)
     _check_common(board, 0)
-    request = Request(board=board, optimize=optimize, toolchain=toolchain, profile=profile, rows_in=rows_in)
+    _check_tune(tune)
+    request = Request(
+        board=board, optimize=optimize, toolchain=toolchain, profile=profile, rows_in=rows_in, tune=tune
+    )
     return tradeoff(Path(model), request, progress)
 
 
@@ -225,6 +234,11 @@ def verify(
         given = given_samples(passes.optimize(source.file_graph), data, samples, seed)
         compiled = pipeline.compile_graph(source.file_graph, request, path.name, work / "out", progress)
         return verify_compiled(compiled, request, source, given, emulate, work, progress)
+
+
+def _check_tune(tune: str) -> None:
+    if tune not in get_args(Tune):
+        raise McucError("bad-tune", f"there is no tuning {tune!r}", "tune", f"one of {', '.join(get_args(Tune))}")
 
 
 def _check_goal(goal: str) -> None:

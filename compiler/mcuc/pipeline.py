@@ -18,6 +18,7 @@ from mcuc.emulate.cortex_m import CortexM
 from mcuc.image import Image, build_image, linked
 from mcuc.importers import load
 from mcuc.ir import Array, Graph
+from mcuc.latency.tuning import tune
 from mcuc.plan import Plan
 from mcuc.report.budgets import check_budgets
 from mcuc.report.make import deliver, make_report
@@ -97,8 +98,10 @@ def compile_graph(
     progress("optimizing the graph")
     graph = passes.check_supported(passes.optimize(graph))
 
+    tuned = tune(graph, board, request, progress)
+
     progress("planning memory")
-    explored = explore(graph, board.chip, schedule_goal(request), pushed_input(graph, request))
+    explored = explore(graph, board.chip, schedule_goal(request), pushed_input(graph, request), tuned.choose)
     tried: dict[Candidate, int] = {}  # bytes of static data and stack of each firmware that did not fit
 
     with os_errors(folder), tempfile.TemporaryDirectory(prefix="mcuc-") as scratch:

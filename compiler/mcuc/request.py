@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from mcuc.toolchain import Optimize
 
 DEFAULT_BOARD = "nucleo-f746zg"
+Tune = Literal["off", "fast", "full"]
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,7 @@ class Request:
     for the file format's own; seed: of the random verification inputs; least: the schedule with the smallest arena
     instead of the first that fits; latency_ms: of one inference as estimated, None for no limit; rows_in: the input
     arrives by rows and is never held whole; regions: RAM regions that the arenas may lie in, () for one arena in the
-    linked RAM."""
+    linked RAM; tune: which layers' kernels are chosen by measurement (latency/tuning.py)."""
 
     board: str = DEFAULT_BOARD
     budget: int | None = None
@@ -29,3 +31,4 @@ class Request:
     latency_ms: float | None = None
     rows_in: bool = False
     regions: tuple[str, ...] = ()
+    tune: Tune = "off"

@@ -18,6 +18,7 @@ from mcuc.image import linked
 from mcuc.importers import load
 from mcuc.ir import Graph
 from mcuc.latency.flash import flash_cycles
+from mcuc.latency.tuning import tune
 from mcuc.pipeline import DEFAULT_STACK, Progress, quiet
 from mcuc.plan import plan
 from mcuc.request import Request
@@ -66,8 +67,9 @@ def tradeoff(model: Path, request: Request, progress: Progress = quiet) -> Trade
         graph = load(model, request.profile)
     board = load_board(request.board)
     graph = passes.check_supported(passes.optimize(graph))
+    tuned = tune(graph, board, request, progress)
     progress("planning memory")
-    candidates = explore(graph, board.chip, "latency", pushed_input(graph, request)).candidates
+    candidates = explore(graph, board.chip, "latency", pushed_input(graph, request), tuned.choose).candidates
     chosen = spread(candidates, MOST_POINTS)
     points, label, band = [], "", 0.0
     with tempfile.TemporaryDirectory(prefix="mcuc-front-") as scratch:

@@ -23,6 +23,12 @@ class Optimize(StrEnum):
     flash = "flash"
 
 
+class Tune(StrEnum):
+    off = "off"
+    fast = "fast"
+    full = "full"
+
+
 class Toolchain(StrEnum):
     auto = "auto"
     zig = "zig"
@@ -76,6 +82,14 @@ RowsIn = Annotated[
     ),
 ]
 Goal = Annotated[Optimize, typer.Option("--optimize", help="What to prefer where there is a choice.")]
+TuneMode = Annotated[
+    Tune,
+    typer.Option(
+        "--tune",
+        help="Measure the kernels that a layer may have on the emulated core and take the best by --optimize: of the "
+        "layers that take most of the time (fast) or of all (full). What was measured is remembered.",
+    ),
+]
 ToolchainName = Annotated[
     Toolchain, typer.Option("--toolchain", help="The firmware's compiler; auto: zig where it is there, else gcc.")
 ]

@@ -21,6 +21,8 @@ from mcuc.cli._options import (
     Seed,
     Toolchain,
     ToolchainName,
+    Tune,
+    TuneMode,
     Verbose,
 )
 from mcuc.cli._progress import stages
@@ -66,6 +68,7 @@ def command(
     seed: Seed = 0,
     rows_in: RowsIn = False,
     regions: Regions = None,
+    tune: TuneMode = Tune.off,
     pareto: Pareto = False,
     out: Out = None,
     as_json: Json = False,
@@ -86,6 +89,7 @@ def command(
                 toolchain=toolchain.value,
                 profile=chosen,
                 rows_in=rows_in,
+                tune=tune.value,
                 progress=progress,
             )
         show_tradeoff(found, as_json)
@@ -101,6 +105,7 @@ def command(
             name=name,
             seed=seed,
             rows_in=rows_in,
+            tune=tune.value,
             regions=[] if regions is None else [name.strip() for name in regions.split(",")],
             out=out,
             progress=progress,

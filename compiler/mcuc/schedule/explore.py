@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -17,6 +17,7 @@ from mcuc.schedule.variants import front_of_both
 from mcuc.schedule.views import without_copies
 from mcuc.targets import Chip
 
+Choice = Callable[[Layer], Layer]
 # What `balanced` may cost in instructions against the fastest schedule, estimated so that the true share stays below
 # 5 % (benchmarks/memory.py compares).
 BALANCED_SHARE = 0.04
@@ -59,18 +60,21 @@ class Explored:
     ordered: Ordered
 
 
-def explore(graph: Graph, chip: Chip | None, goal: str, pushed: str | None = None) -> Explored:
+def explore(
+    graph: Graph, chip: Chip | None, goal: str, pushed: str | None = None, tuned: Choice | None = None
+) -> Explored:
     """Schedules of the graph on the front of SRAM and cost, in the order in which the goal wants them tried.
 
     latency, flash: the cheapest first (layer by layer has the least code), smaller arenas after it. balanced: the
     smallest arena that costs next to nothing, then smaller ones. sram: the smallest arena first. pushed: an input that
-    arrives row by row and is never held whole.
+    arrives row by row and is never held whole. tuned: another choice of kernels than the first that apply.
     Raises McucError("rows-in") when the layers that read it cannot run row by row.
     """
     ordered = order(graph)
     graph = ordered.graph
     alike = goal == "flash"
     layers = layers_of(graph, chip, Tiling(), alike=alike)
+    layers = layers if tuned is None else tuple(map(tuned, layers))
     candidates = _candidates(layers, graph, pushed)
     small = layers_of(graph, chip, Tiling(), small=True, alike=alike)
     if _kernels(small) != _kernels(layers):

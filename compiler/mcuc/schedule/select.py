@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from mcuc import kernels, ops
@@ -85,6 +86,13 @@ def _first(call: Call, chip: Chip | None, small: bool = False) -> tuple[Kernel, 
         where=f"a layer of family {call.family}",
         try_this="report this as a bug of mcuc, with the model",
     )
+
+
+def with_kernels(layer: Layer, chosen: Sequence[Kernel], why: str = "", refused: tuple[str, ...] = ()) -> Layer:
+    """The same layer with other kernels, one for each of its calls. why, refused: for the manifest."""
+    calls = tuple((call, kernel) for (call, _), kernel in zip(layer.calls, chosen, strict=True))
+    scratch = max((kernel.scratch(call) for call, kernel in calls), default=0)
+    return replace(layer, calls=calls, scratch=scratch, why=why or layer.why, refused=refused or layer.refused)
 
 
 def in_place_inputs(layer: Layer, graph: Graph) -> tuple[str, ...]:

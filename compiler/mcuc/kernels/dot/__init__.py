@@ -27,16 +27,17 @@ def _context(call: Call) -> Mapping[str, Any]:
     }
 
 
-
-def _pairs_kernel(name: str, pixels: int, per_mac: float, dual: bool = False) -> Kernel:
+def _pairs_kernel(
+    name: str, pixels: int, per_mac: float, dual: bool = False, unrolled: int = _pairs.UNROLLED
+) -> Kernel:
     return Kernel(
         name,
         "dot/pairs.c.j2",
         _pairs.dual_issue if dual else _pairs.applies,
         partial(_pairs.scratch, pixels=pixels, ahead=_pairs.AHEAD if dual else 0),
-        partial(_pairs.context, pixels=pixels, dual=dual),
+        partial(_pairs.context, pixels=pixels, dual=dual, unrolled=unrolled),
         tables=partial(_pairs.tables, ahead=dual),
-        helpers=partial(_pairs.helpers, pixels=pixels, dual=dual),
+        helpers=partial(_pairs.helpers, pixels=pixels, dual=dual, unrolled=unrolled),
         pixels=pixels,
         per_mac=per_mac,
     )
@@ -46,7 +47,9 @@ FAMILY = Family(
     "dot",
     (
         _pairs_kernel("dot_pairs_dual", 2, 1.0, dual=True),
+        _pairs_kernel("dot_pairs_dual_8", 2, 1.0, dual=True, unrolled=8),
         _pairs_kernel("dot_pairs", 2, 0.9),
+        _pairs_kernel("dot_pairs_8", 2, 0.9, unrolled=8),
         _pairs_kernel("dot_pairs_one", 1, 1.15),
         Kernel(
             "dot_halves",

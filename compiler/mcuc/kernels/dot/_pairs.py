@@ -105,8 +105,8 @@ def tables(call: Call, ahead: bool = False) -> tuple[Table, ...]:
     return _tables(call.tables, key_of(call), ahead)
 
 
-def context(call: Call, pixels: int, dual: bool) -> Mapping[str, Any]:
-    """What the template names. pixels: computed at once, 1 or 2; dual: see helpers."""
+def context(call: Call, pixels: int, dual: bool, unrolled: int = UNROLLED) -> Mapping[str, Any]:
+    """What the template names. pixels: computed at once, 1 or 2; dual, unrolled: see helpers."""
     widened = padded(call) // UNIT
     units = widened + sum_units(call)
     stage = stage_of(call)
@@ -116,7 +116,7 @@ def context(call: Call, pixels: int, dual: bool) -> Mapping[str, Any]:
         "padded": padded(call),
         "widened": widened,
         "units": units,
-        "skipped": -units % UNROLLED,
+        "skipped": -units % unrolled,
         "dual": dual,
         "direct": direct(call),
         "by_row": by_row(call),
@@ -128,11 +128,14 @@ def context(call: Call, pixels: int, dual: bool) -> Mapping[str, Any]:
     }
 
 
-def helpers(call: Call, pixels: int, dual: bool = False) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
-    """The inner loops, which layers share. dual: of two pixels, for cores that issue two instructions a cycle."""
+def helpers(
+    call: Call, pixels: int, dual: bool = False, unrolled: int = UNROLLED
+) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
+    """The inner loops, which layers share. dual: of two pixels, for cores that issue two instructions a cycle.
+    unrolled: units in the loop."""
     stage = stage_of(call)
     assert stage is not None
-    values = {"kinked": stage.kinked, "common": stage.common, "unrolled": UNROLLED}
+    values = {"kinked": stage.kinked, "common": stage.common, "unrolled": unrolled}
     one = ("dot/pairs_one.c.j2", values)
     two = ("dot/pairs_two.c.j2", {**values, "dual": dual})
     return {"one": one} if min(pixels, call.width) == 1 else {"one": one, "two": two}
