@@ -25,8 +25,8 @@
 
 /* From the linker script. */
 extern uint32_t __stack_top[];
-extern const uint32_t __data_load[];
-extern uint32_t __data_start[], __data_end[], __bss_start[], __bss_end[];
+extern const uint32_t __data_load[], __code_load[];
+extern uint32_t __data_start[], __data_end[], __bss_start[], __bss_end[], __code_start[], __code_end[];
 
 extern int main(void);
 void mcuc_reset(void);
@@ -132,9 +132,14 @@ void mcuc_reset(void)
     while (to < __data_end) {
         *to++ = *from++;
     }
+    from = __code_load;
+    for (to = __code_start; to < __code_end; to++) { /* code that runs from RAM */
+        *to = *from++;
+    }
     for (to = __bss_start; to < __bss_end; to++) {
         *to = 0;
     }
+    barrier(); /* what was written is fetched */
     mcuc_clock_init();
 #if defined(MCUC_LEVEL1_CACHES)
     enable_caches();

@@ -14,6 +14,7 @@ from mcuc.schedule.explore import Candidate, Explored, explore
 from mcuc.schedule.fit import Fitted, Room, fit, least, over_budget
 from mcuc.schedule.remedies import remedies
 from mcuc.targets import Board
+from mcuc.toolchain import Sizes
 
 WEIGHTS_ROOM = 8192  # bytes beside arena and weights that must be free where weights are copied to SRAM
 
@@ -111,6 +112,31 @@ def weights_in_ram(weight_bytes: int, arena: int, limits: Limits) -> bool:
     waits = chip.flash.wait_states > 0 and weight_bytes > chip.caches.dcache_bytes
     fits = arena + weight_bytes + WEIGHTS_ROOM <= limits.budget
     return request.optimize == "latency" and not request.regions and not request.least and waits and fits
+
+
+def code_within(limits: Limits) -> int:
+    """Bytes that arena, static data and stack may take with the code copied to RAM at start; 0 where it stays in
+    flash. It is copied where speed is asked for, the flash waits and the chip has RAM for code."""
+    chip, request = limits.board.chip, limits.request
+    wanted = request.optimize == "latency" and not request.regions and not request.least
+    return limits.budget if wanted and chip.flash.wait_states and chip.code_ram is not None else 0
+
+
+def staging_notes(sizes: Sizes, board: Board) -> tuple[str, ...]:
+    """What the report says of weights and code that are copied to RAM at start."""
+    found = []
+    if sizes.weights_in_ram:
+        found.append(
+            f"weights: {sizes.weights_in_ram:,} bytes are copied to SRAM at start, where no read waits; they count as "
+            "static data (your own build does the same with -DMCUC_WEIGHTS_IN_RAM)"
+        )
+    place = board.chip.code_ram
+    if sizes.code_in_ram and place is not None:
+        found.append(
+            f"code: {sizes.code_in_ram:,} bytes are copied to {place.name} at start, where no fetch waits; they count "
+            "as static data (in your own build the linker script places .text of the generated C there)"
+        )
+    return tuple(found)
 
 
 def memory_notes(explored: Explored, fitted: Fitted, limits: Limits, beside: int) -> tuple[str, ...]:

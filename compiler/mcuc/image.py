@@ -33,13 +33,29 @@ class Image:
 
 
 def linked(
-    emitted: Emitted, arena: int, board: Board, request: Request, folder: Path, weights_in_ram: bool = False
+    emitted: Emitted,
+    arena: int,
+    board: Board,
+    request: Request,
+    folder: Path,
+    weights_in_ram: bool = False,
+    code_within: int = 0,
 ) -> Image:
-    """The firmware of a schedule whose arenas take `arena` bytes. weights_in_ram: copied there at start.
+    """The firmware of a schedule whose arenas take `arena` bytes. weights_in_ram: copied there at start; code_within:
+    the code too, if with it arena, static data and stack are at most so many bytes.
 
     Where the usual room for the stack is not left, the stack's static bound decides whether the board holds it.
     Raises McucError where it cannot be built.
     """
+    if code_within:
+        try:
+            firmware = build_image(emitted, board, request, folder, False, weights_in_ram, code_in_ram=True)
+            found = _measured(firmware, emitted, board)
+            if arena + found.beside <= code_within:
+                return found
+        except McucError as error:
+            if error.code != "over-sram":
+                raise
     try:
         return _measured(build_image(emitted, board, request, folder, False, weights_in_ram), emitted, board)
     except McucError as error:
@@ -72,9 +88,10 @@ def build_image(
     trace: bool = False,
     weights_in_ram: bool = False,
     stack_bytes: int = DEFAULT_STACK_BYTES,
+    code_in_ram: bool = False,
 ) -> Firmware:
-    """The test firmware of the model for the board. trace: with a hash of every layer's output; weights_in_ram: copied
-    there at start; stack_bytes: what the link must leave for the stack."""
+    """The test firmware of the model for the board. trace: with a hash of every layer's output; weights_in_ram,
+    code_in_ram: copied there at start; stack_bytes: what the link must leave for the stack."""
     sources = host.write_sources(emitted, folder)
     main = folder / f"{emitted.name}_harness.c"
     main.write_text(emitted.harness, encoding="utf-8")
@@ -91,4 +108,5 @@ def build_image(
         harness_sources=[main],
         stack_bytes=stack_bytes,
         arenas=ram.sections(emitted),
+        code_in_ram=code_in_ram,
     )

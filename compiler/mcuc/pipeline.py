@@ -9,7 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mcuc import passes, ram
-from mcuc.choice import Limits, fit_or_refuse, memory_notes, pushed_input, schedule_goal, weights_in_ram
+from mcuc.choice import (
+    Limits,
+    code_within,
+    fit_or_refuse,
+    memory_notes,
+    pushed_input,
+    schedule_goal,
+    staging_notes,
+    weights_in_ram,
+)
 from mcuc.emit.deliver import check_ours, os_errors
 from mcuc.emit.model import Emitted, emit
 from mcuc.emit.names import checked_identifier, identifier
@@ -118,7 +127,8 @@ def compile_graph(
 
             progress("compiling for the board and the host")
             with ThreadPoolExecutor(2) as pool:
-                device = pool.submit(linked, emitted, plan.arena, board, request, work / "device", copied)
+                within = code_within(limits)
+                device = pool.submit(linked, emitted, plan.arena, board, request, work / "device", copied, within)
                 program = pool.submit(host.build, emitted, graph, work / "host")
                 samples, wanted = host_samples(graph, schedule, request.seed)
                 image, program_built = device.result(), program.result()
@@ -131,19 +141,15 @@ def compile_graph(
         progress("verifying on the host and the emulated core")
 
         def traced() -> CortexM:
-            elf = build_image(emitted, board, request, work / "traced", True, copied).elf
+            staged = firmware.sizes.code_in_ram > 0
+            elf = build_image(emitted, board, request, work / "traced", True, copied, code_in_ram=staged).elf
             return CortexM(elf, board.chip, emitted.symbols)
 
         answers = check_answers(
             graph, schedule, plan, emitted, program_built, core, samples, wanted, traced, work, seed=request.seed
         )
         stack, stack_notes = stack_bytes(image, answers)
-        memory = memory_notes(explored, fitted, limits, image.beside)
-        if copied:
-            memory += (
-                f"weights: {firmware.sizes.weights_in_ram:,} bytes are copied to SRAM at start, where no read waits; "
-                "they count as static data (your own build does the same with -DMCUC_WEIGHTS_IN_RAM)",
-            )
+        memory = (*memory_notes(explored, fitted, limits, image.beside), *staging_notes(firmware.sizes, board))
         built = f"{firmware.toolchain} for {board.chip.core}, --optimize {request.optimize}"
         emitted = emit(graph, schedule, plan, name, source, board.chip.arena_align, stack, built, small_code)
 

@@ -35,7 +35,8 @@ class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     distance: what lies between the core and it, by which RAM is ranked: 0 tightly coupled, 1 the core's bus matrix,
     2 another domain's bus behind that one, 3 a memory outside the chip. data: whether an arena may lie in it.
-    external: outside the chip, added by a board, and used only where it is named.
+    external: outside the chip, added by a board, and used only where it is named. code: whether the core fetches
+    instructions from it without waiting.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     distance: int = 1
     data: bool = True
     external: bool = False
+    code: bool = False
 
     @property
     def end(self) -> int:
@@ -170,6 +172,12 @@ class Chip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Alignment of the arena in bytes: a cache line where the core has a data cache, else 16."""
         return 32 if self.caches.dcache_bytes else 16
 
+    @property
+    def code_ram(self) -> Region | None:
+        """RAM from which code runs without waits: tightly coupled memory before what data needs too."""
+        found = [r for r in self.regions if r.kind == "ram" and r.code]
+        return min(found, key=lambda r: (r.data, r.base), default=None)
+
     def region(self, name: str) -> Region:
         """The region of that name; KeyError where there is none."""
         for region in self.regions:
@@ -247,6 +255,9 @@ def check_chip(chip: Chip, where: str) -> None:
     for low, high in pairwise(ordered):
         require(low.end <= high.base, where, f"regions {low.name} and {high.name} overlap")
     _check_linked_ram(chip, where)
+    for region in chip.regions:
+        linked = not region.data or region.name in chip.linked_ram
+        require(not region.code or linked, where, f"region {region.name} is for code, but data may lie in it unlinked")
     timed = chip.flash.read_bytes > 0 and chip.flash.wait_states >= 0 and 0 <= chip.flash.fill_cycles < 1000
     require(timed, where, "flash timing is out of range")
     for size, line in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from mcuc.emulate.cortex_m import CortexM, Poke
 from mcuc.errors import McucError
 from mcuc.pipeline import Compiled
 from mcuc.targets import Board, Region, list_boards, load_board
-from mcuc.toolchain import render_linker_script
+from mcuc.toolchain import Optimize, render_linker_script
 
 # board: image side (so large that no single region is enough where DMA reaches all of them), regions asked for
 GOLDEN = {
@@ -270,3 +271,51 @@ def test_a_wrong_distance_or_a_linked_memory_that_holds_no_data_is_refused(tmp_p
         with pytest.raises(McucError) as caught:
             load_board(str(tmp_path / "b.toml"))
         assert caught.value.code == "board-file" and word in caught.value.found
+
+
+def code_runs_from(done: Compiled, board: str) -> str:
+    """The region in which the model's functions lie, all of them the same."""
+    chip, found = load_board(board).chip, symbols(done.firmware.elf)
+    places = [found[n][0] for n in (*done.emitted.symbols, *done.emitted.entries)]
+    (name,) = {r.name for r in chip.regions for at in places if r.base <= at < r.end}
+    return name
+
+
+@pytest.mark.parametrize(
+    ("board", "optimize", "place"),
+    [
+        ("nucleo-h743zi", "latency", "itcm"),
+        ("nucleo-f746zg", "latency", "itcm"),
+        ("nucleo-g0b1re", "latency", "sram"),
+        ("nucleo-g0b1re", "balanced", "flash"),
+        ("nucleo-l4r5zi", "latency", "flash"),
+    ],
+)
+@pytest.mark.parametrize("toolchain", ["zig", "gcc"])
+def test_code_runs_from_ram_where_the_chip_has_ram_for_it(
+    board: str, optimize: Optimize, place: str, toolchain: str, tmp_path: Path
+) -> None:
+    """The emulated start copies it, the answers are the reference's, and what is copied counts as static data."""
+    if toolchain == "gcc" and shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("arm-none-eabi-gcc is not installed")
+    model = tmp_path / "model.tflite"
+    model.write_bytes(small_models.exported(small_models.tiny_graph(side=32)))
+    done = mcuc.compile(model, board=board, optimize=optimize, toolchain=toolchain, name="net", out=tmp_path / "out")
+    assert code_runs_from(done, board) == place and done.report.verify.bit_exact and done.report.verify.audit == 0
+    copied = done.firmware.sizes.code_in_ram
+    assert (copied > 0) == (place != "flash") and done.report.sram.static >= copied
+    assert any(note.startswith(f"code: {copied:,} bytes") for note in done.report.notes) == (copied > 0)
+
+
+def test_code_that_does_not_fit_stays_in_flash(tmp_path: Path) -> None:
+    """A budget without room for it, at which the model is as fast as it can be from flash."""
+    model = tmp_path / "model.tflite"
+    model.write_bytes(small_models.exported(small_models.tiny_graph(side=32)))
+    roomy = mcuc.compile(model, board="nucleo-g0b1re", optimize="latency", name="net", out=tmp_path / "a")
+    code, sram = roomy.firmware.sizes.code_in_ram, roomy.report.sram
+    budget = sram.arena + sram.stack + code - 64
+    tight = mcuc.compile(
+        model, board="nucleo-g0b1re", optimize="latency", budget=budget, name="net", out=tmp_path / "b"
+    )
+    assert code > 0 and tight.firmware.sizes.code_in_ram == 0 and code_runs_from(tight, "nucleo-g0b1re") == "flash"
+    assert tight.report.sram.arena == roomy.report.sram.arena and tight.report.cycles > roomy.report.cycles

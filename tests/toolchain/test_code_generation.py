@@ -166,5 +166,5 @@ def test_runtime_is_free_of_warnings(core: str, tools: Toolchain, tmp_path: Path
         )
         assert undefined_names(out) <= {
             "main", "mcuc_clock_steps", "__stack_top", "__data_start", "__data_end", "__data_load",
-            "__bss_start", "__bss_end",
+            "__bss_start", "__bss_end", "__code_start", "__code_end", "__code_load",
         }  # fmt: skip

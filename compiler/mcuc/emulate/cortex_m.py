@@ -84,7 +84,7 @@ class CortexM:
         self.layer_symbols = ("", *layer_symbols)
         self._entries = _entries(self.image, layer_symbols)
         self._listing = Listing(self.image, chip.core)
-        self._cost = cost_model(chip)
+        self._cost = {in_flash: cost_model(chip, in_flash) for in_flash in (False, True)}
         self._summaries: dict[tuple[int, int], Summary] = {}
         self._machines: dict[bool, Machine] = {}
         self._machine(False)
@@ -137,7 +137,8 @@ class CortexM:
         found = self._summaries.get(key)
         if found is None:
             instructions = self._instructions(machine, block)
-            found = summarize(instructions, self.image.name_at(block.address), self._cost)
+            cost = self._cost[self.chip.flash_region.base <= block.address < self.chip.flash_region.end]
+            found = summarize(instructions, self.image.name_at(block.address), cost)
             self._summaries[key] = found
         return found
 

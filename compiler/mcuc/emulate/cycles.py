@@ -47,15 +47,15 @@ MODELS: dict[str, InOrder] = {
 }
 
 
-def cost_model(chip: Chip) -> Cost:
+def cost_model(chip: Chip, in_flash: bool = True) -> Cost:
     """The cost function of a chip's core: instructions of a block -> (cycles when its last branch falls through, more
-    when taken)."""
+    when taken). in_flash: where the block lies, behind waits; else in RAM, from where no transfer refetches."""
     fitted = CONSTANTS.get(chip.core) if chip.flash.wait_states else None
     pace = 1.0 if fitted is None else fitted.pace
     if chip.core == "cortex-m7":
         return lambda block: (pace * dual_issue(block)[0], 0.0)
     model = MODELS[chip.core]
-    if fitted is not None:
+    if fitted is not None and in_flash:
         model = replace(model, refill=model.refill + fitted.refetch)
 
     def cost(block: Sequence[Instruction]) -> tuple[float, float]:

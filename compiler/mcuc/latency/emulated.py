@@ -16,6 +16,8 @@ from functools import cache as memoize
 from importlib import resources
 from pathlib import Path
 
+from msgspec.structs import replace as replaced
+
 from mcuc import cache
 from mcuc.emit import environment
 from mcuc.emit.layers import KernelPool, layer_context
@@ -29,13 +31,14 @@ from mcuc.latency.flash import flash_cycles
 from mcuc.plan import Plan
 from mcuc.schedule import Layer, Schedule, Segment
 from mcuc.schedule.views import spread
-from mcuc.targets import Board
+from mcuc.targets import Board, Region
 from mcuc.toolchain import Optimize, build_firmware, find, runtime_folder
 
 BATCH = 24  # layers in one measuring firmware
 # The emulator cuts blocks at its pages, and a dual-issue core's cost of a block depends on where it is cut: functions
 # that begin with a page are cut alike wherever they lie. (GNU as aligns Thumb code to 64 bytes at most.)
 PAGE = 1024
+SPARE = 1 << 16  # bytes of stack, static data and startup code in a measuring firmware
 # The distance of an output stage's shift (kernels/_linear.py) follows from the weights and costs the same in any case.
 _DISTANCE = re.compile(r"(\bmcuc_(?:stage|pairs)\(.*, |\bssat .*, asr #)[1-9]\d*\b")
 # A function's name and body in generated C; among its parameters no second level of parentheses.
@@ -91,9 +94,8 @@ def layer_costs(
         else:
             missing[key] = entry
     todo = list(missing.items())
-    batch = max(1, min(BATCH, board.flash_bytes // (16 * PAGE)))
-    for start in range(0, len(todo), batch):
-        part = todo[start : start + batch]
+    for start in range(0, len(todo), BATCH):
+        part = todo[start : start + BATCH]
         found = _measure([entry for _, entry in part], board, toolchain, optimize)
         for (key, _), cost in zip(part, found, strict=True):
             known[key] = cost
@@ -131,7 +133,8 @@ def _measure(
     """Each layer once, alone, many in one firmware.
 
     Every layer is a network in a source file of its own, so that what the compiler makes of it does not depend on the
-    company it is measured in. All use the same bytes of the arena.
+    company it is measured in. All use the same bytes of the arena. The board's memories are as large as it takes: a
+    layer that never runs whole on it is measured whole.
     """
     align = board.chip.arena_align
     alone = [_isolated(graph, layer) for graph, layer in layers]
@@ -141,6 +144,7 @@ def _measure(
         for i, ((network, layer), plan) in enumerate(zip(alone, plans, strict=True))
     ]
     arena = max(plan.arena for plan in plans)
+    board = _with_room(board, arena + SPARE, sum(p.weight_bytes for p in probes) + BATCH * 16 * PAGE + SPARE)
     with tempfile.TemporaryDirectory(prefix="mcuc-probe-") as scratch:
         work = Path(scratch)
         for probe in probes:
@@ -173,6 +177,17 @@ def _measure(
         code = _code(size, probe.files[f"{probe.name}.c"], probe.name, symbol)
         found.append(LayerCost(count.instructions, count.cycles + stream, code))
     return found
+
+
+def _with_room(board: Board, ram: int, flash: int) -> Board:
+    """The board with one RAM and a flash of at least so many bytes, where Armv7-M has its SRAM and its code."""
+    pages = [-(-size // PAGE) * PAGE for size in (ram, flash)]
+    found = board.chip.flash_region
+    regions = (
+        replaced(found, size=max(found.size, pages[1])),
+        Region("ram", "ram", 0x20000000, pages[0], dma=True, source="for measuring"),
+    )
+    return replaced(board, chip=replaced(board.chip, regions=regions, linked_ram=("ram",)), reserved_sram=0)
 
 
 def _main(names: Sequence[str], arena: int, align: int) -> str:

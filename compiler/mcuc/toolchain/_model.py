@@ -43,7 +43,8 @@ class Toolchain:
 class Sizes:
     """Bytes of a linked firmware. Flash is weights + code (constants and initial values included); the harness
     (vectors, startup, test program) is in neither. data and bss are static RAM, arena and stack excluded.
-    weights_in_ram: those of the weights that are copied to RAM, which data counts as well."""
+    weights_in_ram, code_in_ram: those of the weights and of the code that are copied to RAM, which data counts as
+    well."""
 
     weights: int
     code: int
@@ -52,6 +53,7 @@ class Sizes:
     arena: int
     harness: int
     weights_in_ram: int = 0
+    code_in_ram: int = 0
 
     @property
     def flash(self) -> int:

@@ -26,6 +26,7 @@ from ._process import disk_errors, in_parallel, run_compiler
 from .sizes import sizes_of
 
 DEFAULT_STACK_BYTES = 2048
+CODE_OFFSET = 32  # bytes at the start of a RAM for code that stay free
 HARNESS_PREFIX = "mcuc_harness_obj_"  # the linker script knows these objects by it
 _RUNTIME_FILES = ("mcuc_startup.c", "mcuc_startup.h", "mcuc_semihost.h")
 
@@ -50,12 +51,14 @@ def build_firmware(
     stack_bytes: int = DEFAULT_STACK_BYTES,
     extra_flags: Sequence[str] = (),
     arenas: Mapping[str, str] | None = None,
+    code_in_ram: bool = False,
 ) -> Firmware:
     """Compile, add startup, clock table and linker script of the board, link to out_elf.
 
     sources: the model. harness_sources: test program and the like, whose code and RAM `Firmware.sizes` leaves out.
     One of them defines main(). stack_bytes: what the link must leave free for the stack. arenas: section -> name of its
-    RAM region, where sections go to regions of their own. The same input gives the same bytes, wherever the files lie.
+    RAM region, where sections go to regions of their own. code_in_ram: the model's code is copied to the chip's RAM for
+    code at start. The same input gives the same bytes, wherever the files lie.
     out_elf appears only when all went well. McucError where anything fails.
     """
     tools = find(toolchain)
@@ -81,7 +84,7 @@ def build_firmware(
 
         in_parallel(compile_unit, units)
         script = work / "link.ld"
-        script.write_text(render_linker_script(board, stack_bytes, arenas), encoding="utf-8")
+        script.write_text(render_linker_script(board, stack_bytes, arenas, code_in_ram), encoding="utf-8")
         image = work / "firmware.elf"
         _link(tools, board.chip, [unit.object.name for unit in units], script, image, optimize)
         _install(image, out_elf)
@@ -118,18 +121,28 @@ def compile_object(
 
 
 def render_linker_script(
-    board: Board, stack_bytes: int = DEFAULT_STACK_BYTES, arenas: Mapping[str, str] | None = None
+    board: Board,
+    stack_bytes: int = DEFAULT_STACK_BYTES,
+    arenas: Mapping[str, str] | None = None,
+    code_in_ram: bool = False,
 ) -> str:
     """The linker script of a board: flash region, linked RAM less the reserve, stack at the end of RAM.
 
     arenas: section -> name of its RAM region. Then every region is a memory of its own, and static data and the stack
-    share the last linked one. Raises KeyError for a region that the chip lacks.
+    share the last linked one. code_in_ram: the model's code runs from the chip's RAM for code. Raises KeyError for a
+    region that the chip lacks.
     """
     chip = board.chip
     memories = [("RAM", chip.ram_base, board.sram_bytes)]
     if arenas:
         used = [chip.region(name) for name in dict.fromkeys([board.home.name, *arenas.values()])]
         memories = [(_memory(r), r.base, board.usable_bytes(r)) for r in used]
+    home, code = memories[0][0], "FLASH"
+    if code_in_ram and (place := chip.code_ram) is not None:
+        code = home
+        if place.name not in chip.linked_ram:
+            code = _memory(place)  # no function at address 0, where ITCM begins
+            memories.append((code, place.base + CODE_OFFSET, place.size - CODE_OFFSET))
     return _template("link.ld.j2").render(
         board=board.name,
         chip=chip.name,
@@ -137,7 +150,8 @@ def render_linker_script(
         flash_base=f"0x{chip.flash_region.base:08X}",
         flash_bytes=board.flash_bytes,
         memories=[(name, f"0x{base:08X}", length) for name, base, length in memories],
-        home=memories[0][0],
+        home=home,
+        code=code,
         arenas=[(section, _memory(chip.region(name))) for section, name in (arenas or {}).items()],
         stack_bytes=stack_bytes,
         harness_objects=f"*{HARNESS_PREFIX}*.o",

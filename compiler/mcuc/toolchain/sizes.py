@@ -14,6 +14,7 @@ from ._model import Sizes
 
 _HARNESS = (".vectors", ".mcuc_harness", ".mcuc_harness_rodata")
 _WEIGHTS = ".mcuc_weights"
+_CODE = ".mcuc_code"  # that runs from RAM
 _ARENA = ".mcuc_arena"  # and what begins so: one section an arena
 _ALLOC = 0x2  # SHF_ALLOC
 
@@ -38,15 +39,17 @@ def sizes_of(elf: Path) -> Sizes:
         ) from e
     harness_bss = symbols.get("__harness_bss_end", 0) - symbols.get("__harness_bss_start", 0)
     arenas = {name: size for name, size in sections.items() if name.startswith(_ARENA)}
+    code = sections.get(_CODE, 0)
     placed = {*_HARNESS, *arenas, _WEIGHTS, ".data", ".bss", ".noinit"}
     data = sections.get(".data", 0)
     copied = symbols.get("__weights_in_ram_end", 0) - symbols.get("__data_start", 0)
     return Sizes(
         weights=sections.get(_WEIGHTS, 0) + copied,
         code=sum(size for name, size in sections.items() if name not in placed) + data - copied,
-        data=data,
+        data=data + code,
         bss=sections.get(".bss", 0) - harness_bss + sections.get(".noinit", 0),
         arena=sum(arenas.values()),
         harness=sum(sections.get(name, 0) for name in _HARNESS),
         weights_in_ram=copied,
+        code_in_ram=code,
     )
