@@ -49,6 +49,7 @@ def compile(
     rows_in: bool = False,
     regions: Sequence[str] = (),
     tune: Tune = "off",
+    argmax: bool = False,
     out: str | Path | None = None,
     progress: Progress = quiet,
 ) -> Compiled:
@@ -59,7 +60,8 @@ def compile(
     never held whole (begin, push_rows, finish in the C). regions: RAM regions of the chip or board that buffers may lie
     in, or "all" of the chip's; with more than one the C takes an array of arenas; () for one arena in the linked RAM.
     tune: fast or full to measure the kernels of the layers on the emulated core and take the best, off for the first
-    that apply. out: None for ./NAME_mcuc. progress: called with the name of each stage.
+    that apply. argmax: the output is the index of the largest value, without softmax. out: None for ./NAME_mcuc.
+    progress: called with the name of each stage.
     Answers that differ from the oracle's are no error: the result then says report.verify.bit_exact False.
     Raises McucError for everything that cannot be done.
     """
@@ -71,7 +73,7 @@ def compile(
     names = _names(regions)
     _check_tune(tune)
     request = Request(
-        board, allowed, most, optimize, toolchain, profile, name, seed, least, latency_ms, rows_in, names, tune
+        board, allowed, most, optimize, toolchain, profile, name, seed, least, latency_ms, rows_in, names, tune, argmax
     )
     return pipeline.compile_file(Path(model), request, None if out is None else Path(out), progress)
 

@@ -105,7 +105,8 @@ def compile_graph(
     limits = Limits(board, ram.chosen(board, request.regions), request)
 
     progress("optimizing the graph")
-    graph = passes.check_supported(passes.optimize(graph))
+    graph = passes.optimize(graph)
+    graph = passes.check_supported(passes.answer_argmax(graph) if request.argmax else graph)
 
     tuned = tune(graph, board, request, progress)
 

@@ -17,7 +17,8 @@ class Request:
     for the file format's own; seed: of the random verification inputs; least: the schedule with the smallest arena
     instead of the first that fits; latency_ms: of one inference as estimated, None for no limit; rows_in: the input
     arrives by rows and is never held whole; regions: RAM regions that the arenas may lie in, () for one arena in the
-    linked RAM; tune: which layers' kernels are chosen by measurement (latency/tuning.py)."""
+    linked RAM; tune: which layers' kernels are chosen by measurement (latency/tuning.py); argmax: the output is the
+    index of the largest value."""
 
     board: str = DEFAULT_BOARD
     budget: int | None = None
@@ -32,3 +33,4 @@ class Request:
     rows_in: bool = False
     regions: tuple[str, ...] = ()
     tune: Tune = "off"
+    argmax: bool = False

@@ -40,6 +40,14 @@ Out = Annotated[
     ),
 ]
 
+Argmax = Annotated[
+    bool,
+    typer.Option(
+        "--argmax",
+        help="The output is the index of the largest value, an int32; a softmax at the end is left out.",
+    ),
+]
+
 Pareto = Annotated[
     bool,
     typer.Option("--pareto", help="Print the SRAM-latency front of the model, every point emulated; writes nothing."),
@@ -69,6 +77,7 @@ def command(
     rows_in: RowsIn = False,
     regions: Regions = None,
     tune: TuneMode = Tune.off,
+    argmax: Argmax = False,
     pareto: Pareto = False,
     out: Out = None,
     as_json: Json = False,
@@ -79,8 +88,9 @@ def command(
 
     chosen = None if profile is None else profile.value
     if pareto:
-        if budget is not None or name is not None or out is not None or seed or regions is not None:
-            raise typer.BadParameter("--pareto writes nothing: leave --budget, --name, --seed, --regions and -o out")
+        if budget is not None or name is not None or out is not None or seed or regions is not None or argmax:
+            left = "--budget, --name, --seed, --regions, --argmax and -o"
+            raise typer.BadParameter(f"--pareto writes nothing: leave {left} out")
         with stages(verbose) as progress:
             found = api.pareto(
                 model,
@@ -106,6 +116,7 @@ def command(
             seed=seed,
             rows_in=rows_in,
             tune=tune.value,
+            argmax=argmax,
             regions=[] if regions is None else [name.strip() for name in regions.split(",")],
             out=out,
             progress=progress,

@@ -9,6 +9,7 @@ from mcuc.kernels._base import Family
 
 # keep sorted
 NAMES = (
+    "argmax",
     "binary",
     "depthwise",
     "dot",

@@ -11,6 +11,7 @@ from mcuc.ops._base import Operator
 # keep sorted
 NAMES = (
     "add",
+    "argmax",
     "average_pool_2d",
     "cast",
     "clip",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mcuc import ops
 from mcuc.errors import McucError
 from mcuc.ir import DType, Graph, Node, check
+from mcuc.passes.answer_argmax import answer_argmax as answer_argmax
 from mcuc.passes.fold_constants import fold_constants
 from mcuc.passes.fold_zero_points import fold_zero_points
 from mcuc.passes.fuse_activation import fuse_activation
@@ -82,7 +83,8 @@ def _end_problems(graph: Graph, names: tuple[str, ...], side: str) -> list[str]:
     found = []
     for name in names:
         tensor = graph.tensors[name]
-        if tensor.dtype not in (DType.INT8, DType.UINT8):
+        indices = side == "output" and any(name in n.outputs and n.op == "argmax" for n in graph.nodes)
+        if tensor.dtype not in (DType.INT8, DType.UINT8) and not indices:
             found.append(f"{side} {name!r} is {tensor.dtype.value}, int8 or uint8 is needed")
         if tensor.data is not None:
             found.append(f"{side} {name!r} is a constant")

@@ -1,0 +1,70 @@
+"""Argmax: C, reference and TFLite Micro agree, ties included; --argmax leaves out what only keeps the order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from harness import activation, check_c, check_tflite, constant, tflite_graph
+
+import mcuc
+import small_models
+from mcuc import passes
+from mcuc.ir import DType, Graph, Tensor
+from mcuc.passes import answer_argmax
+from mcuc.verify import reference
+
+SHAPES = ((1, 2), (1, 10), (1, 3, 4, 5), (6, 1), (1, 1000))
+
+
+def graph_of(shape: tuple[int, ...]) -> Graph:
+    x = activation("x", shape, 0.1, 3)
+    y = Tensor("y", shape[:-1], DType.INT32)
+    return tflite_graph("ARG_MAX", [x, constant("axis", np.array(len(shape) - 1, np.int32))], y, outputType=2)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_reference_equals_the_oracle(shape: tuple[int, ...]) -> None:
+    check_tflite(graph_of(shape))
+
+
+def test_c_in_all_tilings(tmp_path: Path) -> None:
+    check_c([graph_of(shape) for shape in SHAPES], tmp_path)
+
+
+def test_of_equal_values_the_first() -> None:
+    graph = graph_of((1, 5))
+    x = np.array([[3, 7, 7, -1, 7]], np.int8)
+    assert reference.run(graph, {"x": x})["y"].tolist() == [1]
+
+
+def test_the_answer_is_that_of_the_whole_model(tmp_path: Path) -> None:
+    """On samples without equal probabilities; the logits decide where there are."""
+    graph = passes.optimize(small_models.tiny_graph(classes=7))
+    short = answer_argmax(graph)
+    assert [n.op for n in short.nodes][-2:] == ["fully_connected", "argmax"]
+    rng, compared = np.random.default_rng(1), 0
+    for _ in range(50):
+        image = rng.integers(-128, 128, graph.tensors["image"].shape).astype(np.int8)
+        (whole,) = (reference.run(graph, {"image": image})[n].reshape(-1) for n in graph.outputs)
+        (index,) = (int(reference.run(short, {"image": image})[n].item()) for n in short.outputs)
+        assert whole[index] == whole.max()
+        compared += int((whole == whole.max()).sum() == 1)
+    assert compared > 20
+
+
+def test_the_c_answers_with_the_index(tmp_path: Path) -> None:
+    model = tmp_path / "tiny.tflite"
+    model.write_bytes(small_models.tiny())
+    done = mcuc.compile(model, argmax=True, out=tmp_path / "out")
+    assert done.report.verify.bit_exact and "typedef int32_t tiny_output_t;" in (tmp_path / "out/tiny.h").read_text()
+    assert [layer.op for layer in done.report.layers][-1] == "argmax"
+    assert "softmax" not in [layer.op for layer in done.report.layers]
+
+
+def test_several_outputs_are_refused() -> None:
+    graph = passes.optimize(small_models.tiny_graph())
+    both = Graph(**{**vars(graph), "outputs": (*graph.outputs, "dense")})
+    with pytest.raises(mcuc.McucError, match="2 outputs"):
+        answer_argmax(both)
