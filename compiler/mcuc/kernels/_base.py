@@ -118,7 +118,8 @@ class Kernel:
     in_order: columns are computed one after the other, each from its own inputs before it is written.
     tables(call): the constants as the kernel reads them. helpers(call): name -> (template, values) of functions that
     kernels share; the kernel's template finds each function's C name under that name. pixels: output columns that it
-    computes at once; a column left over costs almost as much. per_mac: instructions a MAC, about, on a Cortex-M4.
+    computes at once; a column left over costs almost as much. outputs: output channels for which it goes through its
+    operand once, 0 for all of them. per_mac: instructions a MAC, about, on a Cortex-M4.
     """
 
     id: str
@@ -131,6 +132,7 @@ class Kernel:
     tables: Callable[[Call], tuple[Table, ...]] = as_lowered
     helpers: Callable[[Call], Mapping[str, tuple[str, Mapping[str, Any]]]] = no_helpers
     pixels: int = 1
+    outputs: int = 0
     per_mac: float = 0.0
 
 

@@ -1,8 +1,8 @@
 """How many bytes of each buffer one inference reads and writes: what makes it worth fast memory.
 
 Counted from the geometry of the kernel calls, as the kernels go through it: every output pixel reads its taps of every
-input row. A dot product computes two output channels at a time, so its operand (a pixel, or the patch gathered in
-scratch) is read once for every two of them. Caches and registers are not looked at.
+input row. A dot product computes some output channels at a time, so its operand (a pixel, or what was gathered or
+widened in scratch) is read once for every so many of them. Caches and registers are not looked at.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from mcuc.kernels._base import Call, Kernel
 from mcuc.plan.lifetimes import LINE_STATE, Lifetimes, push_buffer
 from mcuc.schedule import Layer, Schedule, Segment, Stream
 
-DOT_CHANNELS = 2  # output channels that share one pass over the operand (kernels/dot)
 SUM_BYTES = 4  # of a channel's sum
 
 
@@ -47,7 +46,7 @@ def _layer(layer: Layer, graph: Graph, found: Lifetimes, total: dict[str, int]) 
     names = graph.runtime_inputs(layer.node)
     scratch = found.scratch.get(layer.node.name)
     for call, kernel in layer.calls:
-        again = operand_reads(call)
+        again = operand_reads(call, kernel)
         through_scratch = kernel.scratch(call) > 0
         for rows in call.rows:
             c = rows.columns
@@ -62,17 +61,18 @@ def _layer(layer: Layer, graph: Graph, found: Lifetimes, total: dict[str, int]) 
         total[scratch] += 2 * SUM_BYTES * call.height * call.width * call.channels
 
 
-def operand_reads(call: Call) -> int:
+def operand_reads(call: Call, kernel: Kernel) -> int:
     """How often a kernel goes through what one output pixel reads."""
-    if call.family != "dot":
+    if not kernel.outputs:
         return 1
-    return -(-(call.channels // int(call.params["groups"])) // DOT_CHANNELS)
+    return -(-(call.channels // int(call.params["groups"])) // kernel.outputs)
 
 
 def scratch_bytes(call: Call, kernel: Kernel) -> int:
     """Bytes of scratch written once for every output pixel (and group of channels) and read again for its channels."""
     groups = int(call.params.get("groups", 1))
-    return call.height * call.width * groups * kernel.scratch(call) * (1 + operand_reads(call))
+    one = kernel.scratch(call) // min(kernel.pixels, max(1, call.width))
+    return call.height * call.width * groups * one * (1 + operand_reads(call, kernel))
 
 
 def _lines(unit: Segment, stream: Stream, graph: Graph, found: Lifetimes, total: dict[str, int]) -> None:

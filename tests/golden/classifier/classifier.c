@@ -7,7 +7,7 @@
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if CLASSIFIER_BUILD_ID != 0x3a4667dbu || MCUC_RUNTIME_VERSION != 1
+#if CLASSIFIER_BUILD_ID != 0x1b31502au || MCUC_RUNTIME_VERSION != 1
 #error "classifier: header, source and runtime come from different runs of mcuc"
 #endif
 
@@ -178,16 +178,11 @@ static void classifier_k1_dot_two(MCUC_PAIRS_ARGS)
 }
 #endif
 
-/* Where the activations of output column x in row ky lie, kx taps in; padding where there are none. */
-static inline const int8_t *classifier_k2_dot_at(const int8_t *row, int32_t at)
-{
-    return (row != NULL && at >= 0 && at < 6) ? row + at * 1 : NULL;
-}
-
 /* The 3x3x1 patch of output column x, padding included, in weight order. */
-static void classifier_k2_dot_patch(const int8_t *const *rows, int32_t x, int8_t *patch)
+static void classifier_k2_dot_patch(const int8_t *const *rows, int32_t x, int32_t channel, int8_t *patch)
 {
     const int32_t left = x * 2 - 0;
+    MCUC_UNUSED(channel);
     for (int32_t ky = 0; ky < 3; ky++) {
         const int8_t *const row = rows[ky];
         if (row != NULL && left >= 0 && left + 3 <= 6) {
@@ -196,10 +191,13 @@ static void classifier_k2_dot_patch(const int8_t *const *rows, int32_t x, int8_t
             continue;
         }
         for (int32_t kx = 0; kx < 3; kx++) {
-            const int8_t *const from = classifier_k2_dot_at(row, left + kx * 1);
-            for (int32_t c = 0; c < 1; c++) {
-                *patch++ = from != NULL ? from[c] : -128;
+            const int32_t at = left + kx * 1;
+            if (row != NULL && at >= 0 && at < 6) {
+                mcuc_copy(patch, row + at * 1 + channel, 1);
+            } else {
+                mcuc_fill(patch, (int8_t)-128, 1);
             }
+            patch += 1;
         }
     }
 }
@@ -219,8 +217,8 @@ static void classifier_k2_dot(MCUC_KERNEL_ARGS, const int32_t *weights)
             }
         } else {
             int8_t *const patch = (int8_t *)(acts + 12);
-            classifier_k2_dot_patch(rows, x, patch);
-            classifier_k2_dot_patch(rows, x + 1, patch + 12);
+            classifier_k2_dot_patch(rows, x, 0, patch);
+            classifier_k2_dot_patch(rows, x + 1, 0, patch + 12);
             for (int32_t ky = 0; ky < 3; ky++) {
                 from[ky] = patch + ky * 3;
                 right[ky] = from[ky] + 12;
@@ -270,7 +268,7 @@ static void classifier_k2_dot(MCUC_KERNEL_ARGS, const int32_t *weights)
             }
         } else {
             int8_t *const patch = (int8_t *)(acts + 12);
-            classifier_k2_dot_patch(rows, x, patch);
+            classifier_k2_dot_patch(rows, x, 0, patch);
             for (int32_t ky = 0; ky < 3; ky++) {
                 from[ky] = patch + ky * 3;
             }

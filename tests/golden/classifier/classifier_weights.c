@@ -4,7 +4,7 @@
 
 #include "mcuc_port.h"
 
-#if CLASSIFIER_BUILD_ID != 0x3a4667dbu
+#if CLASSIFIER_BUILD_ID != 0x1b31502au
 #error "classifier: header and weights come from different runs of mcuc"
 #endif
 

@@ -39,6 +39,7 @@ def _pairs_kernel(
         tables=partial(_pairs.tables, ahead=dual),
         helpers=partial(_pairs.helpers, pixels=pixels, dual=dual, unrolled=unrolled),
         pixels=pixels,
+        outputs=_pairs.CHANNELS,
         per_mac=per_mac,
     )
 
@@ -59,9 +60,10 @@ FAMILY = Family(
             _halves.context,
             tables=_halves.tables,
             helpers=_halves.helpers,
+            outputs=_pairs.CHANNELS,
             per_mac=4.0,
         ),
-        Kernel("dot_patch", "dot/dot.c.j2", always, _scratch, _context, per_mac=2.4),
+        Kernel("dot_patch", "dot/dot.c.j2", always, _scratch, _context, outputs=2, per_mac=2.4),
     ),
 )
 
