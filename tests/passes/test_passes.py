@@ -363,6 +363,21 @@ def test_fuse_activation_leaves_what_is_not_exact(what: str) -> None:
     assert passes.fuse_activation(graph).nodes == graph.nodes
 
 
+def test_tables_one_after_the_other_are_one() -> None:
+    """A chain of three; a value that is read twice, or that is an output, stays."""
+    steps = [lambda v: max(-100, v - 20), lambda v: -v // 2, lambda v: max(-128, min(v * 3, 127))]
+    chain = [unary(a, b, f, op) for a, b, f, op in zip("xabc", "abcd", [*steps, steps[0]], ["clip"] * 4, strict=True)]
+    before = join(chain, ["d"])
+    after = passes.fuse_tables(before)
+    assert body(after) == ["clip"] and after.nodes[0].inputs == ("x",)
+    same_numbers(before, after)
+    kept = join(chain, ["b", "d"])
+    assert len(passes.fuse_tables(kept).nodes) == 2
+    same_numbers(kept, passes.fuse_tables(kept))
+    twice = join([*chain[:2], unary("a", "e", steps[2], "clip")], ["b", "e"])
+    assert passes.fuse_tables(twice).nodes == twice.nodes
+
+
 def pad(x: str, y: str, shape: tuple[int, ...], pads: tuple[tuple[int, int], ...], value: int) -> Graph:
     kept = tuple(n + a + b for n, (a, b) in zip(shape, pads, strict=True))
     return single("pad", PadAttrs(pads, value), activation(x, shape, 0.03, 5), activation(y, kept, 0.03, 5))

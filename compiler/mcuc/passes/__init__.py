@@ -12,6 +12,7 @@ from mcuc.passes.fold_constants import fold_constants
 from mcuc.passes.fold_zero_points import fold_zero_points
 from mcuc.passes.fuse_activation import fuse_activation
 from mcuc.passes.fuse_pad import fuse_pad
+from mcuc.passes.fuse_tables import fuse_tables
 from mcuc.passes.normalize_boundary import normalize_boundary
 from mcuc.passes.remove_dead import remove_dead
 from mcuc.passes.remove_dead_channels import remove_dead_channels
@@ -23,6 +24,7 @@ PASSES = (
     remove_dead,
     remove_identities,
     fuse_activation,
+    fuse_tables,
     fuse_pad,
     remove_identities,
     fold_zero_points,
