@@ -25,7 +25,7 @@ SPARE_RAM = 1 << 26  # bytes added to a board to link what it cannot hold, which
 @dataclass(frozen=True, eq=False)
 class Image:
     """firmware: None where the board cannot hold it; beside: bytes of static data and of the stack, where that has a
-    static bound."""
+    static bound (without a firmware with what start-up takes of it)."""
 
     firmware: Firmware | None
     stack: StackBound
@@ -65,9 +65,9 @@ def linked(
     spare = folder / "spare"
     found = _measured(build_image(emitted, larger, request, spare, False, weights_in_ram), emitted, board)
     stack = DEFAULT_STACK_BYTES if found.stack.bytes is None else found.stack.bytes + STARTUP_STACK
-    missing = found.beside - (found.stack.bytes or 0) + arena + stack - board.sram_bytes
-    if missing > 0:
-        return Image(None, found.stack, max(found.beside, board.sram_bytes - arena + 1))
+    beside = found.beside - (found.stack.bytes or 0) + stack
+    if arena + beside > board.sram_bytes:
+        return Image(None, found.stack, beside)
     firmware = build_image(emitted, board, request, folder, False, weights_in_ram, stack)
     return _measured(firmware, emitted, board)
 

@@ -112,6 +112,7 @@ def compile_graph(
 
     progress("planning memory")
     explored = explore(graph, board.chip, schedule_goal(request), pushed_input(graph, request), tuned.choose)
+    within = code_within(limits)
     tried: dict[Candidate, int] = {}  # bytes of static data and stack of each firmware that did not fit
 
     with os_errors(folder), tempfile.TemporaryDirectory(prefix="mcuc-") as scratch:
@@ -128,7 +129,6 @@ def compile_graph(
 
             progress("compiling for the board and the host")
             with ThreadPoolExecutor(2) as pool:
-                within = code_within(limits)
                 device = pool.submit(linked, emitted, plan.arena, board, request, work / "device", copied, within)
                 program = pool.submit(host.build, emitted, graph, work / "host")
                 samples, wanted = host_samples(graph, schedule, request.seed)

@@ -258,8 +258,8 @@ USAGE: dict[str, tuple[list[object], str]] = {
     "unknown effort": (["build", "--effort", "heroic"], "quick"),
     "unknown space": (["build", "--space", "everything"], "ds-conv"),
     "search flags with a model": (["build", "MODEL", "--effort", "quick"], "MODEL"),
-    "a flag of a later version": (["compile", "MODEL", "--tune", "fast"], "--tune"),
-    "another": (["compile", "MODEL", "--argmax"], "--argmax"),
+    "unknown tuning": (["compile", "MODEL", "--tune", "some"], "full"),
+    "a front and an index": (["compile", "MODEL", "--pareto", "--argmax"], "--pareto"),
     "a front and a folder": (["compile", "MODEL", "--pareto", "-o", "out"], "--pareto"),
     "a front and a budget": (["compile", "MODEL", "--pareto", "--budget", "64KB"], "--pareto"),
 }
