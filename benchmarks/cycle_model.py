@@ -76,7 +76,9 @@ def read(path: Path) -> list[Record]:
             counts = Counts(case[ZERO_WAIT[case["core"]]], case["memory"]["taken_transfers"], lines(case))
             found.append(Record(name, board, counts, case["silicon_cycles"]))
         except KeyError as missing:
-            raise SystemExit(f"{path}, case {number}: no {missing}; see DATA/silicon.json for the form") from None
+            raise SystemExit(
+                f"{path}, case {number}: no {missing}; give every case the keys that those of DATA/silicon.json have"
+            ) from None
     return found
 
 
@@ -111,10 +113,8 @@ def fit(records: Sequence[Record], core: str) -> Constants:
 
 
 def error(record: Record, constants: Constants) -> float:
-    """Relative, of the estimate."""
-    c, lines_cost = record.counts, record.board.chip.flash.fill_cycles
-    estimate = constants.pace * c.zero_wait + constants.refetch * c.taken + lines_cost * c.lines
-    return estimate / record.silicon - 1
+    """Relative, of the estimate with these constants."""
+    return cycles_of(record.counts, record.board.chip, constants) / record.silicon - 1
 
 
 def main() -> int:
@@ -142,8 +142,8 @@ def main() -> int:
         table["cases"][r.name] = found
         judged += [abs(found["error"])] if kind == "judged" else []
         out = "" if found["error_left_out"] is None else f"  left out of the fit {found['error_left_out']:+.1%}"
-        print(f"{r.name:42} {kind:9} {estimate / 1e6:9.3f} M  silicon {r.silicon / 1e6:9.3f} M  "
-              f"{found['error']:+.1%}{out}")
+        print(f"{r.name:42} {kind:9} {estimate / 1e6:9.3f} M +-{CONSTANTS[r.board.chip.core].band:.0%}  "
+              f"silicon {r.silicon / 1e6:9.3f} M  {found['error']:+.1%}{out}")
     for core in CONSTANTS:
         own = [r for r in records if r.board.chip.core == core and r.name in FITTED]
         if own:

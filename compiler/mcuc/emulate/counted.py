@@ -46,7 +46,8 @@ CONSTANTS = {
 }
 
 
-def cycles_of(counts: Counts, chip: Chip) -> float:
-    """The estimate for a core and its chip's flash. Raises KeyError for a core without constants."""
-    c = CONSTANTS[chip.core]
+def cycles_of(counts: Counts, chip: Chip, constants: Constants | None = None) -> float:
+    """The estimate for a core and its chip's flash. constants: others than the core's own. Raises KeyError for a core
+    without constants."""
+    c = constants or CONSTANTS[chip.core]
     return c.pace * counts.zero_wait + c.refetch * counts.taken + chip.flash.fill_cycles * counts.lines
