@@ -53,7 +53,7 @@ def test_the_constants_are_those_of_the_fit(core: str, shared_data: Path) -> Non
 
 @pytest.mark.parametrize("core", CONSTANTS)
 def test_the_band_is_at_least_twice_the_worst_error_of_what_was_not_fitted(core: str, shared_data: Path) -> None:
-    """Of judged programs, and of every program left out of a fit on the others of its core; a hundredth above at most."""
+    """Of judged programs, and of every program left out of a fit on its core's others; a hundredth above at most."""
     own = [r for r in cycle_model.read(shared_data / "silicon.json") if r.board.chip.core == core]
     judged = [r for r in own if r.name not in cycle_model.FITTED and r.name not in cycle_model.LINES_FROM]
     errors = [cycle_model.error(r, CONSTANTS[core]) for r in judged]
