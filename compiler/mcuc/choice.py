@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mcuc import ram, targets
 from mcuc.errors import McucError
 from mcuc.ir import Graph
+from mcuc.plan import Plan
 from mcuc.plan import plan as make_plan
 from mcuc.request import Request
+from mcuc.schedule import Schedule
 from mcuc.schedule.explore import Candidate, Explored, explore
 from mcuc.schedule.fit import Fitted, Room, fit, least, over_budget
 from mcuc.schedule.remedies import remedies
+from mcuc.schedule.staging import staged, staged_bytes
 from mcuc.targets import Board
 from mcuc.toolchain import Sizes
 
@@ -82,7 +85,7 @@ def fit_or_refuse(explored: Explored, limits: Limits, tried: Mapping[Candidate, 
     try:
         found = _wanted(explored.candidates, limits.request, room_of)
         if found is not None and found.plan.arena <= room_of(found.candidate).arena:
-            return found
+            return with_staging(found, limits, room_of(found.candidate))
         smallest = least(explored.candidates, room_of)
     except McucError as error:  # the regions are too small, together or one by one
         room = limits.room(explored.ordered.graph, 0)
@@ -95,6 +98,21 @@ def fit_or_refuse(explored: Explored, limits: Limits, tried: Mapping[Candidate, 
     total = smallest.plan.arena + beside
     ways = remedies(explored, limits.board, limits.budget - beside, total, total <= limits.most)
     raise over_budget(smallest, beside, limits.budget, ways)
+
+
+def with_staging(found: Fitted, limits: Limits, room: Room) -> Fitted:
+    """The schedule with weights staged in bytes of the arena that are free while a layer runs, and in what a budget
+    leaves; not where all weights are copied to SRAM anyway."""
+    graph, chip = found.graph, limits.board.chip
+    if weights_in_ram(sum(layer.table_bytes for layer in found.schedule.layers), found.plan.arena, limits):
+        return found
+    limit = found.plan.arena if limits.request.budget is None else max(found.plan.arena, room.arena)
+
+    def place(schedule: Schedule) -> Plan:
+        return make_plan(graph, schedule, regions=room.regions, most=room.arena)
+
+    schedule, plan = staged(graph, found.schedule, found.plan, chip, limit, place)
+    return replace(found, schedule=schedule, plan=plan)
 
 
 def _wanted(candidates: Sequence[Candidate], request: Request, room_of: Callable[[Candidate], Room]) -> Fitted | None:
@@ -122,9 +140,15 @@ def code_within(limits: Limits) -> int:
     return limits.budget if wanted and chip.flash.wait_states and chip.code_ram is not None else 0
 
 
-def staging_notes(sizes: Sizes, board: Board) -> tuple[str, ...]:
-    """What the report says of weights and code that are copied to RAM at start."""
+def staging_notes(sizes: Sizes, board: Board, schedule: Schedule) -> tuple[str, ...]:
+    """What the report says of weights and code that are copied to RAM, at start or while a layer runs."""
     found = []
+    layers = [layer for layer in schedule.layers if layer.staged]
+    if layers:
+        found.append(
+            f"weights: {staged_bytes(layers):,} bytes of {len(layers)} layers are copied to the arena while the layer "
+            "runs, where no read waits; they lie in bytes that are free just then"
+        )
     if sizes.weights_in_ram:
         found.append(
             f"weights: {sizes.weights_in_ram:,} bytes are copied to SRAM at start, where no read waits; they count as "

@@ -150,7 +150,8 @@ def compile_graph(
             graph, schedule, plan, emitted, program_built, core, samples, wanted, traced, work, seed=request.seed
         )
         stack, stack_notes = stack_bytes(image, answers)
-        memory = (*memory_notes(explored, fitted, limits, image.beside), *staging_notes(firmware.sizes, board))
+        memory = memory_notes(explored, fitted, limits, image.beside)
+        memory += staging_notes(firmware.sizes, board, schedule)
         built = f"{firmware.toolchain} for {board.chip.core}, --optimize {request.optimize}"
         emitted = emit(graph, schedule, plan, name, source, board.chip.arena_align, stack, built, small_code)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcuc import passes
-from mcuc.choice import Limits, pushed_input, weights_in_ram
+from mcuc.choice import Limits, pushed_input, weights_in_ram, with_staging
 from mcuc.emit.deliver import os_errors
 from mcuc.emit.model import emit
 from mcuc.emit.names import identifier
@@ -24,6 +24,7 @@ from mcuc.plan import plan
 from mcuc.request import Request
 from mcuc.schedule import Segment
 from mcuc.schedule.explore import Candidate, explore
+from mcuc.schedule.fit import Fitted, Room
 from mcuc.targets import Board, load_board
 from mcuc.verify.compare import difference, emulated, expected
 from mcuc.verify.samples import random_samples
@@ -117,13 +118,16 @@ def build_point(
     are not copied to SRAM for this request. Raises McucError where it cannot be built or run.
     """
     graph: Graph = candidate.graph
-    found = plan(graph, candidate.schedule)
     limits = Limits(board, (), request)
-    if found.arena > board.sram_bytes:
+    fitted = Fitted(candidate, plan(graph, candidate.schedule), candidate.schedule)
+    if fitted.plan.arena > board.sram_bytes:
         return None
+    if not copied:
+        fitted = with_staging(fitted, limits, Room(fitted.plan.arena))
+    found, schedule = fitted.plan, fitted.schedule
     emitted = emit(
         graph,
-        candidate.schedule,
+        schedule,
         found,
         identifier(graph.name),
         source,
@@ -152,11 +156,11 @@ def build_point(
             where=source,
             try_this="report this as a bug, with the model",
         )
-    coded = [layer for layer in candidate.schedule.layers if layer.calls]
+    coded = [layer for layer in schedule.layers if layer.calls]
     cycles = sum(layer.cycles for layer in run.layers)  # as a report adds them up
     cycles += 0 if copied else sum(flash_cycles(layer, board.chip) for layer in coded)
     total = found.arena + image.beside
-    streams = sum(isinstance(unit, Segment) for unit in candidate.schedule.segments)
+    streams = sum(isinstance(unit, Segment) for unit in schedule.segments)
     point = Point(
         found.arena,
         total,

@@ -34,15 +34,25 @@ TOGETHER = 12  # networks in one compilation
 CHECKED = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
 
+def with_staged_weights(layer: Layer) -> Layer:
+    """The layer with its first table in scratch, where it has one call with tables."""
+    if len(layer.calls) != 1 or not layer.calls[0][1].tables(layer.calls[0][0]):
+        return layer
+    ((call, kernel),) = layer.calls
+    return replace(layer, staged=True, scratch=kernel.scratch(call) + kernel.tables(call)[0].bytes)
+
+
 def lowered(graph: Graph, seed: int) -> tuple[Graph, Schedule]:
     """The optimized graph and a schedule in which every layer is cut in its own way; in every other seed's what can lie
-    in another tensor does."""
+    in another tensor does, in every third's weights are staged in scratch."""
     optimized = passes.optimize(graph)
     rng = np.random.default_rng(seed)
     layers = layers_of(optimized, None, Tiling())
     if seed % 2:
         layers = without_copies(layers, optimized)
     cut: tuple[Layer, ...] = tuple(retile(layer, CUTS[rng.integers(len(CUTS))]) for layer in layers)
+    if seed % 3 == 0:
+        cut = tuple(map(with_staged_weights, cut))
     return optimized, Schedule(Segment("layers", cut))
 
 

@@ -28,12 +28,16 @@ class KernelPool:
     alike: Mapping[str, Shared] = field(default_factory=dict)
     found: dict[str, str] = field(default_factory=dict)
 
-    def function(self, call: Call, kernel: Kernel, tables: TablePool, place: str) -> dict[str, str]:
+    def function(
+        self, call: Call, kernel: Kernel, tables: TablePool, place: str, staged: str = ""
+    ) -> dict[str, str]:
         """fn: the C function that runs the call's kernel; numbers: what comes before its rows among the arguments;
-        tables: what comes after its scratch. place: part of the tables' names, where they are used first."""
+        tables: what comes after its scratch. place: part of the tables' names, where they are used first; staged: what
+        stands for the first table."""
         text = self._text(call, kernel)
         common = self.alike.get(text)
-        used = "".join(f", {tables.symbol(t, place)}" for t in kernel.tables(call))
+        symbols = [tables.symbol(t, place) for t in kernel.tables(call)]
+        used = "".join(f", {symbol}" for symbol in ([staged, *symbols[1:]] if staged else symbols))
         if common is None:
             return {"fn": self._named(text, call.family), "numbers": "", "tables": used}
         table = Table("numbers", "int32_t", np.array(common.numbers, np.int32))
@@ -122,7 +126,17 @@ def _call(
     tiling = layer.tiling
     step = 0 if call.whole_channels or not 0 < tiling.channels < call.channels else tiling.channels
     columns = tiling.columns if 0 < tiling.columns < call.width else 0
+    staged = None
+    if layer.staged:
+        table = kernel.tables(call)[0]
+        staged = {
+            "table": tables.symbol(table, place),
+            "ctype": table.ctype,
+            "bytes": table.bytes,
+            "at": kernel.scratch(call),
+        }
     return {
+        "staged": staged,
         "rows": rows,
         "row_count": max(1, at),
         "height": call.height,
@@ -130,7 +144,7 @@ def _call(
         "channels": call.channels,
         "columns": columns,
         "step": step,
-        **kernels.function(call, kernel, tables, place),
+        **kernels.function(call, kernel, tables, place, "staged" if staged else ""),
         "out_row_bytes": call.out_row_bytes,
         "out_stride": call.out_stride,
         "offset": f"{call.out_offset} + " if call.out_offset else "",

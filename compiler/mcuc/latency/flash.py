@@ -19,9 +19,10 @@ def flash_bytes(layer: Layer, chip: Chip) -> int:
     held = chip.caches.dcache_bytes or chip.flash.accelerator.data_bytes
     total = 0
     for call, kernel in layer.calls:
-        size = sum(table.bytes for table in kernel.tables(call))
-        again = call.height * -(-call.width // kernel.pixels) if call.family in AGAIN and size > held else 1
-        total += again * size
+        sizes = [table.bytes for table in kernel.tables(call)]
+        again = call.height * -(-call.width // kernel.pixels) if call.family in AGAIN and sum(sizes) > held else 1
+        total += sizes.pop(0) if layer.staged else 0  # read once, to be copied
+        total += again * sum(sizes)
     return total
 
 

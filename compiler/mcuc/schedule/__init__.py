@@ -36,7 +36,8 @@ class Layer:
     its calls would need the whole image at once.
     into: the tensor in whose bytes the output lies, from byte `at` on, "" where it has bytes of its own (see views.py);
     the layer's own output where other layers write all of it. pitch: bytes from one pixel of the output to the next
-    where they lie apart in `into`, 0 where the output is one run of bytes.
+    where they lie apart in `into`, 0 where the output is one run of bytes. staged: the first table of its one call is
+    copied to the end of the scratch before the layer runs (see staging.py).
     """
 
     node: Node
@@ -50,6 +51,7 @@ class Layer:
     into: str = ""
     at: int = 0
     pitch: int = 0
+    staged: bool = False
 
     @property
     def table_bytes(self) -> int:

@@ -18,18 +18,16 @@ LEAST_TRIES = 4  # of the candidates with the lowest peaks, whose placements may
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A schedule with its plan. graph: with its nodes in the schedule's order."""
+    """A schedule with its plan: the candidate's own, or one made from it. graph: with its nodes in the schedule's
+    order."""
 
     candidate: Candidate
     plan: Plan
+    schedule: Schedule
 
     @property
     def graph(self) -> Graph:
         return self.candidate.graph
-
-    @property
-    def schedule(self) -> Schedule:
-        return self.candidate.schedule
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def fit(candidates: Sequence[Candidate], room_of: Callable[[Candidate], Room]) -
             most = min(room.arena, sum(r.size for r in regions)) if regions else room.arena
             found = _planned(candidate, regions, room.arena) if candidate.peak <= most else None
             if isinstance(found, Plan) and found.arena <= room.arena:
-                return Fitted(candidate, found)
+                return Fitted(candidate, found, candidate.schedule)
     return None
 
 
@@ -71,7 +69,7 @@ def least(candidates: Sequence[Candidate], room_of: Callable[[Candidate], Room],
     for outside in (False, True):
         found = [(c, r, _planned(c, r.regions if outside else _inside(r.regions), 0)) for c, r in lowest]
         fitted = [
-            (plan.arena > room.arena, plan.arena, c.cost, Fitted(c, plan))
+            (plan.arena > room.arena, plan.arena, c.cost, Fitted(c, plan, c.schedule))
             for c, room, plan in found
             if isinstance(plan, Plan)
         ]
