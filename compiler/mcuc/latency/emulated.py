@@ -57,8 +57,8 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """cycles: sum over layers; latency_ms at the board's clock; code: bytes, of which shared kernels count in every layer:
-    what is linked is less, or a few hundredths more where the compiler knows less of the caller's buffers."""
+    """cycles: sum over layers; latency_ms at the board's clock; code: bytes, shared kernels counted in each layer: what
+    is linked is less, or a few hundredths more where the compiler knows less of the caller's buffers."""
 
     cycles: int
     latency_ms: float
