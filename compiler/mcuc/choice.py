@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 from mcuc import ram, targets
 from mcuc.errors import McucError
+from mcuc.image import Image
 from mcuc.ir import Graph
+from mcuc.latency.flash import flash_cycles
 from mcuc.plan import Plan
 from mcuc.plan import plan as make_plan
 from mcuc.request import Request
@@ -19,7 +21,8 @@ from mcuc.schedule.staging import staged, staged_bytes
 from mcuc.targets import Board
 from mcuc.toolchain import Sizes
 
-WEIGHTS_ROOM = 8192  # bytes beside arena and weights that must be free where weights are copied to SRAM
+OTHER_STACK = 128  # bytes that the stack of another schedule may take more
+Key = tuple[Candidate, bool]  # a schedule, and whether its weights are copied to SRAM
 
 
 @dataclass(frozen=True)
@@ -69,43 +72,92 @@ def pushed_input(graph: Graph, request: Request) -> str | None:
     return graph.inputs[0]
 
 
-def fit_or_refuse(explored: Explored, limits: Limits, tried: Mapping[Candidate, int]) -> Fitted:
+def fit_or_refuse(explored: Explored, limits: Limits, tried: Mapping[Key, int]) -> Fitted:
     """The schedule to build next: the first by the goal that may fit, or the smallest where none is asked for by goal.
 
-    tried: bytes of static data and stack of the schedules that were built; the others are taken to need none, so that
-    none is passed over which fits.
+    tried: bytes of static data and stack of the schedules that were built, each with its weights in flash or copied to
+    SRAM; the others are taken to need none but the weights, so that none is passed over which fits.
     Where the smallest is asked for, it is the smallest that computes nothing twice: strips can save a little more at
     twice the MACs, which is worth it only to meet a budget.
     Raises McucError("over-budget") with what would help, once the smallest is known not to fit.
     """
 
     def room_of(candidate: Candidate) -> Room:
-        return limits.room(candidate.graph, tried.get(candidate, 0))
+        return limits.room(candidate.graph, tried.get((candidate, False), 0))
+
+    def room_with_weights(candidate: Candidate) -> Room:
+        weights = sum(layer.table_bytes for layer in candidate.layers)
+        return limits.room(candidate.graph, tried.get((candidate, True), weights))
 
     try:
         found = _wanted(explored.candidates, limits.request, room_of)
+        if copies_weights(limits):
+            copied = fit([c for c in explored.candidates if weights_wait(c, limits)], room_with_weights)
+            if copied is not None and (found is None or _cost(copied.candidate, None) < _cost(found.candidate, limits)):
+                return replace(copied, copied=True)
         if found is not None and found.plan.arena <= room_of(found.candidate).arena:
             return with_staging(found, limits, room_of(found.candidate))
         smallest = least(explored.candidates, room_of)
     except McucError as error:  # the regions are too small, together or one by one
-        room = limits.room(explored.ordered.graph, 0)
-        held = min(room.arena, sum(r.size for r in room.regions))
-        ways = remedies(explored, limits.board, held, min(c.peak for c in explored.candidates))
-        raise McucError(error.code, error.found, error.where, "; ".join([error.try_this, *ways])) from error
-    if smallest.candidate not in tried:
+        ways = remedies(explored, limits.board, _planned_within(limits, 0), min(c.peak for c in explored.candidates))
+        more = [_all_regions(explored, limits)] if limits.regions else ways
+        said = [error.try_this, *(w for w in more if w), *(w for w in ways if w not in more and "--board" not in w)]
+        raise McucError(error.code, error.found, error.where, "; ".join(said)) from error
+    if (smallest.candidate, False) not in tried:
         return smallest  # to be refused with its stack and static data counted
-    beside = tried[smallest.candidate]
+    beside = tried[smallest.candidate, False]
     total = smallest.plan.arena + beside
-    ways = remedies(explored, limits.board, limits.budget - beside, total, total <= limits.most)
+    ways = remedies(explored, limits.board, _planned_within(limits, beside), total, total <= limits.most)
     raise over_budget(smallest, beside, limits.budget, ways)
+
+
+def _planned_within(limits: Limits, beside: int) -> Callable[[Explored], int | None]:
+    """For remedies: the arena that a network takes in what is allowed beside so many bytes, None where it does not
+    fit."""
+
+    def arena(explored: Explored) -> int | None:
+        if not limits.regions:
+            peak = min(c.peak for c in explored.candidates)
+            return peak if peak <= limits.budget - beside - OTHER_STACK else None
+        try:
+            found = least(explored.candidates, lambda c: limits.room(c.graph, beside))
+        except McucError:
+            return None
+        return found.plan.arena if found.plan.arena <= limits.budget - beside - OTHER_STACK else None
+
+    return arena
+
+
+def _all_regions(explored: Explored, limits: Limits) -> str:
+    """The remedy of naming every region inside the chip, "" where that does not help."""
+    every = replace(limits, regions=ram.chosen(limits.board, ("all",)))
+    arena = None if every.regions == limits.regions else _planned_within(every, 0)(explored)
+    return "" if arena is None else f"--regions all: arenas of {arena:,} bytes"
+
+
+def copies_weights(limits: Limits) -> bool:
+    """Whether weights may be copied to SRAM at start: where speed is asked for and the flash waits. Not with named RAM
+    regions, which are for buffers."""
+    request = limits.request
+    waits = limits.board.chip.flash.wait_states > 0
+    return request.optimize == "latency" and not request.regions and not request.least and waits
+
+
+def weights_wait(candidate: Candidate, limits: Limits) -> bool:
+    """Whether no data cache holds all of the weights."""
+    return sum(layer.table_bytes for layer in candidate.layers) > limits.board.chip.caches.dcache_bytes
+
+
+def _cost(candidate: Candidate, limits: Limits | None) -> float:
+    """Cycles beyond the fastest schedule, about; with what weights in flash cost where limits are given."""
+    waits = 0 if limits is None else sum(flash_cycles(layer, limits.board.chip) for layer in candidate.layers)
+    return candidate.cost + waits
 
 
 def with_staging(found: Fitted, limits: Limits, room: Room) -> Fitted:
     """The schedule with weights staged in bytes of the arena that are free while a layer runs, and in what a budget
-    leaves; not where all weights are copied to SRAM anyway."""
+    leaves."""
     graph, chip = found.graph, limits.board.chip
-    if weights_in_ram(sum(layer.table_bytes for layer in found.schedule.layers), found.plan.arena, limits):
-        return found
     limit = found.plan.arena if limits.request.budget is None else max(found.plan.arena, room.arena)
 
     def place(schedule: Schedule) -> Plan:
@@ -123,13 +175,15 @@ def _wanted(candidates: Sequence[Candidate], request: Request, room_of: Callable
     return least(candidates, room_of, once=True) if request.least else fit(candidates, room_of)
 
 
-def weights_in_ram(weight_bytes: int, arena: int, limits: Limits) -> bool:
-    """Whether the firmware copies its weights to SRAM at start: where speed is asked for, the flash waits, no data
-    cache holds them all, and there is room beside the arena. Not with named RAM regions, which are for buffers."""
-    chip, request = limits.board.chip, limits.request
-    waits = chip.flash.wait_states > 0 and weight_bytes > chip.caches.dcache_bytes
-    fits = arena + weight_bytes + WEIGHTS_ROOM <= limits.budget
-    return request.optimize == "latency" and not request.regions and not request.least and waits and fits
+def also_over_sram(build: Callable[[], Image], fitted: Fitted, limits: Limits) -> Image:
+    """What build returns. Raises its errors; of a flash that is too small with the SRAM that is missing too."""
+    try:
+        return build()
+    except McucError as error:
+        if error.code != "over-flash" or limits.hold(fitted, 0):
+            raise
+        sram = f"Its smallest arena takes {fitted.plan.arena:,} bytes of SRAM, {limits.budget:,} are allowed."
+        raise McucError(error.code, f"{error.found} {sram}", error.where, error.try_this) from error
 
 
 def code_within(limits: Limits) -> int:

@@ -10,6 +10,7 @@ import msgspec
 from mcuc import ram
 from mcuc.emit.model import Emitted
 from mcuc.emulate import host
+from mcuc.emulate.counted import refetch
 from mcuc.emulate.image import load_image
 from mcuc.emulate.stack import StackBound, bound_of
 from mcuc.errors import McucError
@@ -24,8 +25,8 @@ SPARE_RAM = 1 << 26  # bytes added to a board to link what it cannot hold, which
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """firmware: None where the board cannot hold it; beside: bytes of static data and of the stack, where that has a
-    static bound (without a firmware with what start-up takes of it)."""
+    """firmware: None where the board cannot hold it; beside: bytes of static data and of the stack (what a link leaves
+    for it where it has no static bound)."""
 
     firmware: Firmware | None
     stack: StackBound
@@ -42,14 +43,17 @@ def linked(
     code_within: int = 0,
 ) -> Image:
     """The firmware of a schedule whose arenas take `arena` bytes. weights_in_ram: copied there at start; code_within:
-    the code too, if with it arena, static data and stack are at most so many bytes.
+    the code too, if with it arena, static data and stack are at most so many bytes, or instead of the weights.
 
     Where the usual room for the stack is not left, the stack's static bound decides whether the board holds it.
     Raises McucError where it cannot be built.
     """
-    if code_within:
+    choices = [weights_in_ram] if code_within else []
+    if weights_in_ram and code_within and refetch(board.chip):
+        choices.append(False)  # a branch that waits costs more than a weight that does
+    for weights in choices:
         try:
-            firmware = build_image(emitted, board, request, folder, False, weights_in_ram, code_in_ram=True)
+            firmware = build_image(emitted, board, request, folder, False, weights, code_in_ram=True)
             found = _measured(firmware, emitted, board)
             if arena + found.beside <= code_within:
                 return found
@@ -65,10 +69,12 @@ def linked(
     spare = folder / "spare"
     found = _measured(build_image(emitted, larger, request, spare, False, weights_in_ram), emitted, board)
     stack = DEFAULT_STACK_BYTES if found.stack.bytes is None else found.stack.bytes + STARTUP_STACK
-    beside = found.beside - (found.stack.bytes or 0) + stack
-    if arena + beside > board.sram_bytes:
-        return Image(None, found.stack, beside)
-    firmware = build_image(emitted, board, request, folder, False, weights_in_ram, stack)
+    try:
+        firmware = build_image(emitted, board, request, folder, False, weights_in_ram, stack)
+    except McucError as error:
+        if error.code != "over-sram":
+            raise
+        return Image(None, found.stack, max(found.beside, board.sram_bytes - arena + 1))
     return _measured(firmware, emitted, board)
 
 
@@ -77,7 +83,8 @@ def _measured(firmware: Firmware, emitted: Emitted, board: Board) -> Image:
     bounds = [bound_of(image, board.chip, function) for function in emitted.entries]
     unbounded = [b for b in bounds if b.bytes is None]
     stack = unbounded[0] if unbounded else max(bounds, key=lambda b: b.bytes or 0)
-    return Image(firmware, stack, firmware.sizes.data + firmware.sizes.bss + (stack.bytes or 0))
+    taken = DEFAULT_STACK_BYTES if stack.bytes is None else stack.bytes
+    return Image(firmware, stack, firmware.sizes.data + firmware.sizes.bss + taken)
 
 
 def build_image(

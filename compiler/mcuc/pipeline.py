@@ -10,14 +10,15 @@ from pathlib import Path
 
 from mcuc import passes, ram
 from mcuc.choice import (
+    Key,
     Limits,
+    also_over_sram,
     code_within,
     fit_or_refuse,
     memory_notes,
     pushed_input,
     schedule_goal,
     staging_notes,
-    weights_in_ram,
 )
 from mcuc.emit.deliver import check_ours, os_errors
 from mcuc.emit.model import Emitted, emit
@@ -34,7 +35,7 @@ from mcuc.report.make import deliver, make_report
 from mcuc.report.types import Accuracy, ParetoPoint, Report
 from mcuc.request import Request
 from mcuc.schedule import Schedule
-from mcuc.schedule.explore import Candidate, explore
+from mcuc.schedule.explore import explore
 from mcuc.targets import load_board
 from mcuc.toolchain import Firmware
 from mcuc.verify.answers import Answers, check_answers, host_samples
@@ -113,7 +114,7 @@ def compile_graph(
     progress("planning memory")
     explored = explore(graph, board.chip, schedule_goal(request), pushed_input(graph, request), tuned.choose)
     within = code_within(limits)
-    tried: dict[Candidate, int] = {}  # bytes of static data and stack of each firmware that did not fit
+    tried: dict[Key, int] = {}  # bytes of static data and stack of each firmware that did not fit
 
     with os_errors(folder), tempfile.TemporaryDirectory(prefix="mcuc-") as scratch:
         work = Path(scratch)
@@ -125,25 +126,26 @@ def compile_graph(
             emitted = emit(
                 graph, schedule, plan, name, source, board.chip.arena_align, DEFAULT_STACK, small_code=small_code
             )
-            copied = weights_in_ram(emitted.weight_bytes, plan.arena, limits)
 
             progress("compiling for the board and the host")
             with ThreadPoolExecutor(2) as pool:
-                device = pool.submit(linked, emitted, plan.arena, board, request, work / "device", copied, within)
+                device = pool.submit(
+                    linked, emitted, plan.arena, board, request, work / "device", fitted.copied, within
+                )
                 program = pool.submit(host.build, emitted, graph, work / "host")
                 samples, wanted = host_samples(graph, schedule, request.seed)
-                image, program_built = device.result(), program.result()
+                image, program_built = also_over_sram(device.result, fitted, limits), program.result()
             firmware = image.firmware
             if firmware is not None and limits.hold(fitted, image.beside):
                 break
-            tried[fitted.candidate] = image.beside
+            tried[fitted.candidate, fitted.copied] = image.beside
 
         core = CortexM(firmware.elf, board.chip, emitted.symbols)
         progress("verifying on the host and the emulated core")
 
         def traced() -> CortexM:
-            staged = firmware.sizes.code_in_ram > 0
-            elf = build_image(emitted, board, request, work / "traced", True, copied, code_in_ram=staged).elf
+            weights, code = firmware.sizes.weights_in_ram > 0, firmware.sizes.code_in_ram > 0
+            elf = build_image(emitted, board, request, work / "traced", True, weights, code_in_ram=code).elf
             return CortexM(elf, board.chip, emitted.symbols)
 
         answers = check_answers(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from mcuc import passes
-from mcuc.choice import Limits, pushed_input, weights_in_ram, with_staging
+from mcuc.choice import Limits, code_within, copies_weights, pushed_input, weights_wait, with_staging
 from mcuc.emit.deliver import os_errors
 from mcuc.emit.model import emit
 from mcuc.emit.names import identifier
@@ -36,7 +37,7 @@ MOST_POINTS = 8  # each is a firmware to build and an inference to emulate
 class Point:
     """One schedule. arena, total: bytes, planned (total: with static data and stack); flash: bytes, linked;
     instructions: emulated; cycles, latency_ms: estimated; streams: how many of its segments are streams; extra_macs:
-    computed more than once; weights_in_ram: bytes of weights copied to SRAM, inside total."""
+    computed more than once; weights_in_ram, code_in_ram: bytes copied there at start, inside total."""
 
     arena: int
     total: int
@@ -47,6 +48,18 @@ class Point:
     streams: int
     extra_macs: int
     weights_in_ram: int
+    code_in_ram: int
+
+
+@dataclass(frozen=True)
+class Copies:
+    """What is copied to RAM at start."""
+
+    weights: bool
+    code: bool
+
+
+NONE = Copies(False, False)
 
 
 @dataclass(frozen=True)
@@ -73,14 +86,16 @@ def tradeoff(model: Path, request: Request, progress: Progress = quiet) -> Trade
     candidates = explore(graph, board.chip, "latency", pushed_input(graph, request), tuned.choose).candidates
     chosen = spread(candidates, MOST_POINTS)
     points, label, band = [], "", 0.0
+    limits = Limits(board, (), request)
+    copies = [Copies(w, c) for w in (False, True) for c in (False, True)]
+    copies = [c for c in copies if c.weights <= copies_weights(limits) and c.code <= (code_within(limits) > 0)]
     with tempfile.TemporaryDirectory(prefix="mcuc-front-") as scratch:
-        for i, candidate in enumerate(chosen):
-            progress(f"point {i + 1} of {len(chosen)}")
-            for copied in (False, True) if i == 0 else (False,):
-                found = build_point(candidate, board, request, model.name, Path(scratch) / f"{i}{copied:d}", copied)
-                if found is not None:
-                    point, label, band = found
-                    points.append(point)
+        for i, (candidate, copied) in enumerate(product(chosen, copies)):
+            progress(f"point {i + 1} of {len(chosen) * len(copies)}")
+            found = build_point(candidate, board, request, model.name, Path(scratch) / str(i), copied)
+            if found is not None:
+                point, label, band = found
+                points.append(point)
     if not points:
         smallest = min(c.peak for c in candidates)
         raise McucError(
@@ -110,19 +125,19 @@ def efficient(points: Sequence[Point]) -> tuple[Point, ...]:
 
 
 def build_point(
-    candidate: Candidate, board: Board, request: Request, source: str, folder: Path, copied: bool = False
+    candidate: Candidate, board: Board, request: Request, source: str, folder: Path, copied: Copies = NONE
 ) -> tuple[Point, str, float] | None:
     """One schedule built, run and compared with the reference, with the toolchain's name and the cycles' band.
 
-    folder: to build in; copied: with its weights copied to SRAM. None where it does not fit the board, or where weights
-    are not copied to SRAM for this request. Raises McucError where it cannot be built or run.
+    folder: to build in; copied: what is copied to RAM at start. None where the board cannot hold it, or where copying
+    does not pay. Raises McucError where it cannot be built or run.
     """
     graph: Graph = candidate.graph
     limits = Limits(board, (), request)
     fitted = Fitted(candidate, plan(graph, candidate.schedule), candidate.schedule)
-    if fitted.plan.arena > board.sram_bytes:
+    if fitted.plan.arena > board.sram_bytes or (copied.weights and not weights_wait(candidate, limits)):
         return None
-    if not copied:
+    if not copied.weights:
         fitted = with_staging(fitted, limits, Room(fitted.plan.arena))
     found, schedule = fitted.plan, fitted.schedule
     emitted = emit(
@@ -135,16 +150,18 @@ def build_point(
         DEFAULT_STACK,
         small_code=request.optimize == "flash",
     )
-    if copied and not weights_in_ram(emitted.weight_bytes, found.arena, limits):
-        return None
     try:
-        image = linked(emitted, found.arena, board, request, folder, copied)
+        within = board.sram_bytes if copied.code else 0
+        image = linked(emitted, found.arena, board, request, folder, copied.weights, within)
     except McucError as error:
         if error.code not in ("over-sram", "over-flash"):
             raise
         return None
     firmware = image.firmware
     if firmware is None:
+        return None
+    made = Copies(firmware.sizes.weights_in_ram > 0, firmware.sizes.code_in_ram > 0)
+    if made != copied:  # not all of it fits the board
         return None
     core = CortexM(firmware.elf, board.chip, emitted.symbols)
     (sample,) = random_samples(graph, 1, request.seed)
@@ -158,7 +175,7 @@ def build_point(
         )
     coded = [layer for layer in schedule.layers if layer.calls]
     cycles = sum(layer.cycles for layer in run.layers)  # as a report adds them up
-    cycles += 0 if copied else sum(flash_cycles(layer, board.chip) for layer in coded)
+    cycles += 0 if copied.weights else sum(flash_cycles(layer, board.chip) for layer in coded)
     total = found.arena + image.beside
     streams = sum(isinstance(unit, Segment) for unit in schedule.segments)
     point = Point(
@@ -171,5 +188,6 @@ def build_point(
         streams,
         candidate.recomputed,
         firmware.sizes.weights_in_ram,
+        firmware.sizes.code_in_ram,
     )
     return point, firmware.toolchain, run.cycles_band

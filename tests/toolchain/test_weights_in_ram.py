@@ -50,7 +50,7 @@ def test_they_lie_in_ram_and_count_as_sram(model: Path) -> None:
         (WAITS, {}),
         (WAITS, {"optimize": "flash"}),
         (WAITS, {"optimize": "latency", "budget": "min"}),
-        (WAITS, {"optimize": "latency", "budget": 8192}),
+        (WAITS, {"optimize": "latency", "budget": 1600}),
         (WAITS, {"optimize": "latency", "regions": ["sram1"]}),
         (CACHED, {"optimize": "latency"}),
         (FAST, {"optimize": "latency"}),

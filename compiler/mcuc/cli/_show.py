@@ -104,14 +104,14 @@ def show_tradeoff(found: Tradeoff, as_json: bool) -> None:
 
     title = f"{words.clean(found.model)} on {words.clean(found.board)}, {words.clean(found.toolchain)}"
     table = Table(box=SIMPLE, pad_edge=False, title=Text(title), title_justify="left")
-    copied = any(p.weights_in_ram for p in found.points)
+    copied = any(p.weights_in_ram + p.code_in_ram for p in found.points)
     labels = ("SRAM (B)", "arena (B)", "flash (B)", "instructions", "cycles", "ms", "streams", "MACs again")
-    for label in (*labels, "weights in SRAM (B)") if copied else labels:
+    for label in (*labels, "weights, code in RAM (B)") if copied else labels:
         table.add_column(label, justify="right")
     for p in found.points:
         figures = map(words.count, (p.total, p.arena, p.flash, p.instructions, p.cycles))
         cells = [*figures, words.milliseconds(p.latency_ms), str(p.streams), words.count(p.extra_macs)]
-        table.add_row(*cells, *([words.count(p.weights_in_ram)] if copied else []))
+        table.add_row(*cells, *([words.count(p.weights_in_ram + p.code_in_ram)] if copied else []))
     left = f"; {found.skipped} schedules between these were not built" if found.skipped else ""
     evidence = (
         "SRAM: planned, with static data and stack; flash: linked ELF; instructions: emulated, equal to the reference; "

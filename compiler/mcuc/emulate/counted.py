@@ -51,3 +51,9 @@ def cycles_of(counts: Counts, chip: Chip, constants: Constants | None = None) ->
     without constants."""
     c = constants or CONSTANTS[chip.core]
     return c.pace * counts.zero_wait + c.refetch * counts.taken + chip.flash.fill_cycles * counts.lines
+
+
+def refetch(chip: Chip) -> float:
+    """Cycles that a taken transfer waits for the flash; 0 where that does not wait or the core has no constants."""
+    found = CONSTANTS.get(chip.core) if chip.flash.wait_states else None
+    return 0.0 if found is None else found.refetch

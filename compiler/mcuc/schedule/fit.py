@@ -18,12 +18,13 @@ LEAST_TRIES = 4  # of the candidates with the lowest peaks, whose placements may
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A schedule with its plan: the candidate's own, or one made from it. graph: with its nodes in the schedule's
-    order."""
+    """A schedule with its plan: the candidate's own, or one made from it. copied: its weights are copied to SRAM at
+    start; graph: with its nodes in the schedule's order."""
 
     candidate: Candidate
     plan: Plan
     schedule: Schedule
+    copied: bool = False
 
     @property
     def graph(self) -> Graph:

@@ -17,20 +17,25 @@ from mcuc.targets import Board, list_boards
 
 FACTORS = (0.875, 0.75, 0.5, 0.25)
 SHOWN = 3
-OTHER_STACK = 128  # bytes that the stack of another schedule, or on another core, may take more
+OTHER_STACK = 128  # bytes that the stack on another core may take more
+ArenaOf = Callable[[Explored], int | None]
 CODE_ROOM = 16384  # bytes of flash for code, where a board is proposed
 PER_CHANNEL = ("multiplier", "shift", "scale")
 
 
-def remedies(explored: Explored, board: Board, arena: int, total: int, larger_budget: bool = False) -> list[str]:
-    """The cheapest ways to an arena of `arena` bytes, in words with their planned figures: first what costs no
-    accuracy. total: bytes of SRAM that the model takes at least, stack and static data included; larger_budget: the
-    board has them, only the budget does not."""
+def remedies(
+    explored: Explored, board: Board, arena_of: ArenaOf, total: int, larger_budget: bool = False
+) -> list[str]:
+    """The cheapest ways to fit, in words with their planned figures: first what costs no accuracy.
+
+    arena_of: bytes that the arena of a network takes in what is allowed, None where it does not fit. total: bytes of
+    SRAM that the model takes at least, stack and static data included; larger_budget: the board has them, only the
+    budget does not.
+    """
     graph, pushed = explored.ordered.graph, explored.candidates[0].pushed
-    room = arena - OTHER_STACK
-    found = [*_rows_in(graph, board, room)] if pushed is None else []
-    found += _first_that_fits(lambda f: with_input(graph, f), board, room, pushed, _input_words)
-    found += _first_that_fits(lambda f: with_width(graph, f), board, room, pushed, _width_words)
+    found = [*_rows_in(graph, board, arena_of)] if pushed is None else []
+    found += _first_that_fits(lambda f: with_input(graph, f), board, arena_of, pushed, _input_words)
+    found += _first_that_fits(lambda f: with_width(graph, f), board, arena_of, pushed, _width_words)
     if larger_budget:
         found.append(f"--budget {total}")
     else:
@@ -38,36 +43,32 @@ def remedies(explored: Explored, board: Board, arena: int, total: int, larger_bu
     return found[:SHOWN]
 
 
-def _peak(graph: Graph, board: Board, pushed: str | None = None) -> int:
-    return min(c.peak for c in explore(graph, board.chip, "sram", pushed).candidates)
-
-
-def _rows_in(graph: Graph, board: Board, arena: int) -> Iterator[str]:
+def _rows_in(graph: Graph, board: Board, arena_of: ArenaOf) -> Iterator[str]:
     if len(graph.inputs) != 1:
         return
     try:
-        peak = _peak(graph, board, graph.inputs[0])
+        arena = arena_of(explore(graph, board.chip, "sram", graph.inputs[0]))
     except McucError:
         return
-    if peak <= arena:
-        yield f"--rows-in, the input arriving line by line: arena about {peak:,} bytes"
+    if arena is not None:
+        yield f"--rows-in, the input arriving line by line: arena about {arena:,} bytes"
 
 
 def _first_that_fits(
     make: Callable[[float], Graph],
     board: Board,
-    arena: int,
+    arena_of: ArenaOf,
     pushed: str | None,
     words: Callable[[Graph, float], str],
 ) -> Iterator[str]:
     for factor in FACTORS:
         try:
             smaller = make(factor)
-            peak = _peak(smaller, board, pushed)
+            arena = arena_of(explore(smaller, board.chip, "sram", pushed))
         except (McucError, ValueError):
             return  # a layer that is made for this one size, such as a dense layer over an image
-        if peak <= arena:
-            yield f"{words(smaller, factor)}: arena about {peak:,} bytes"
+        if arena is not None:
+            yield f"{words(smaller, factor)}: arena about {arena:,} bytes"
             return
 
 

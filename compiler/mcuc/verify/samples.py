@@ -9,11 +9,12 @@ from mcuc.numerics import quantize_float, tflite_quantize_float
 
 
 def random_samples(graph: Graph, count: int, seed: int = 0) -> list[list[Array]]:
-    """count samples, one array per model input: first all lowest, all highest, all zero point, then uniform ones."""
+    """count samples, one array per model input: a uniform one, all lowest, all highest, all zero point, then uniform
+    ones. The first is the same whatever the count."""
     rng = np.random.default_rng(seed)
     tensors = [graph.tensors[n] for n in graph.inputs]
     corners = [[_constant(t, v) for t in tensors] for v in ("low", "high", "zero")]
-    uniform = [[_uniform(t, rng) for t in tensors] for _ in range(max(0, count - len(corners)))]
+    uniform = [[_uniform(t, rng) for t in tensors] for _ in range(max(1, count - len(corners)))]
     # a uniform sample first: with a count of one it is the more telling one
     return (uniform[:1] + corners + uniform[1:])[:count]
 
