@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,14 +16,16 @@ from mcuc.plan import plan as make_plan
 from mcuc.request import Request
 from mcuc.schedule import Schedule
 from mcuc.schedule.explore import Candidate, Explored, explore
-from mcuc.schedule.fit import Fitted, Room, fit, least, over_budget
+from mcuc.schedule.fit import Fitted, Room, fit, inside, least, over_budget
 from mcuc.schedule.remedies import remedies
 from mcuc.schedule.staging import staged, staged_bytes
-from mcuc.targets import Board
+from mcuc.targets import Board, list_boards
 from mcuc.toolchain import Sizes
 
+WORTH_FLASH = 32768  # bytes of code that --optimize flash may save
+LINK_ROOM = 2560  # bytes beside the arena with which a firmware links
 OTHER_STACK = 128  # bytes that the stack of another schedule may take more
-Key = tuple[Candidate, bool]  # a schedule, and whether its weights are copied to SRAM
+Key = tuple[Candidate, str]  # a schedule, and Fitted.weights
 
 
 @dataclass(frozen=True)
@@ -75,37 +78,38 @@ def pushed_input(graph: Graph, request: Request) -> str | None:
 def fit_or_refuse(explored: Explored, limits: Limits, tried: Mapping[Key, int]) -> Fitted:
     """The schedule to build next: the first by the goal that may fit, or the smallest where none is asked for by goal.
 
-    tried: bytes of static data and stack of the schedules that were built, each with its weights in flash or copied to
-    SRAM; the others are taken to need none but the weights, so that none is passed over which fits.
+    tried: bytes of static data and stack of the schedules that were built, each by where its weights are read; the
+    others are taken to need none but copied weights, so that none is passed over which fits.
     Where the smallest is asked for, it is the smallest that computes nothing twice: strips can save a little more at
     twice the MACs, which is worth it only to meet a budget.
     Raises McucError("over-budget") with what would help, once the smallest is known not to fit.
     """
 
     def room_of(candidate: Candidate) -> Room:
-        return limits.room(candidate.graph, tried.get((candidate, False), 0))
+        return limits.room(candidate.graph, tried.get((candidate, "flash"), 0))
 
     def room_with_weights(candidate: Candidate) -> Room:
         weights = sum(layer.table_bytes for layer in candidate.layers)
-        return limits.room(candidate.graph, tried.get((candidate, True), weights))
+        return limits.room(candidate.graph, tried.get((candidate, "copied"), weights))
 
     try:
         found = _wanted(explored.candidates, limits.request, room_of)
         if copies_weights(limits):
             copied = fit([c for c in explored.candidates if weights_wait(c, limits)], room_with_weights)
             if copied is not None and (found is None or _cost(copied.candidate, None) < _cost(found.candidate, limits)):
-                return replace(copied, copied=True)
+                return replace(copied, weights="copied")
         if found is not None and found.plan.arena <= room_of(found.candidate).arena:
-            return with_staging(found, limits, room_of(found.candidate))
+            known = (found.candidate, "staged") in tried
+            return found if known else with_staging(found, limits, room_of(found.candidate))
         smallest = least(explored.candidates, room_of)
     except McucError as error:  # the regions are too small, together or one by one
         ways = remedies(explored, limits.board, _planned_within(limits, 0), min(c.peak for c in explored.candidates))
         more = [_all_regions(explored, limits)] if limits.regions else ways
         said = [error.try_this, *(w for w in more if w), *(w for w in ways if w not in more and "--board" not in w)]
         raise McucError(error.code, error.found, error.where, "; ".join(said)) from error
-    if (smallest.candidate, False) not in tried:
+    if (smallest.candidate, "flash") not in tried:
         return smallest  # to be refused with its stack and static data counted
-    beside = tried[smallest.candidate, False]
+    beside = tried[smallest.candidate, "flash"]
     total = smallest.plan.arena + beside
     ways = remedies(explored, limits.board, _planned_within(limits, beside), total, total <= limits.most)
     raise over_budget(smallest, beside, limits.budget, ways)
@@ -155,16 +159,19 @@ def _cost(candidate: Candidate, limits: Limits | None) -> float:
 
 
 def with_staging(found: Fitted, limits: Limits, room: Room) -> Fitted:
-    """The schedule with weights staged in bytes of the arena that are free while a layer runs, and in what a budget
-    leaves."""
+    """The schedule with weights staged in bytes of the arena that are free while a layer runs; not where little code is
+    asked for."""
     graph, chip = found.graph, limits.board.chip
-    limit = found.plan.arena if limits.request.budget is None else max(found.plan.arena, room.arena)
+    if limits.request.optimize == "flash":
+        return found
+    outside = any(chip.region(a.name).external for a in found.plan.arenas)
+    regions = room.regions if outside else inside(room.regions)
 
     def place(schedule: Schedule) -> Plan:
-        return make_plan(graph, schedule, regions=room.regions, most=room.arena)
+        return make_plan(graph, schedule, regions=regions, most=room.arena)
 
-    schedule, plan = staged(graph, found.schedule, found.plan, chip, limit, place)
-    return replace(found, schedule=schedule, plan=plan)
+    schedule, plan = staged(graph, found.schedule, found.plan, chip, found.plan.arena, place)
+    return found if schedule is found.schedule else replace(found, schedule=schedule, plan=plan, weights="staged")
 
 
 def _wanted(candidates: Sequence[Candidate], request: Request, room_of: Callable[[Candidate], Room]) -> Fitted | None:
@@ -175,15 +182,26 @@ def _wanted(candidates: Sequence[Candidate], request: Request, room_of: Callable
     return least(candidates, room_of, once=True) if request.least else fit(candidates, room_of)
 
 
-def also_over_sram(build: Callable[[], Image], fitted: Fitted, limits: Limits) -> Image:
-    """What build returns. Raises its errors; of a flash that is too small with the SRAM that is missing too."""
+def built_or_refused(build: Callable[[], Image], fitted: Fitted, limits: Limits) -> Image:
+    """What build returns. Raises its errors; of a flash that is too small with the SRAM that is missing too, and with a
+    board that has enough of both."""
     try:
         return build()
     except McucError as error:
-        if error.code != "over-flash" or limits.hold(fitted, 0):
+        missing = re.search(r"takes ([\d,]+) bytes more than FLASH has", error.found)
+        if error.code != "over-flash" or missing is None:
             raise
-        sram = f"Its smallest arena takes {fitted.plan.arena:,} bytes of SRAM, {limits.budget:,} are allowed."
-        raise McucError(error.code, f"{error.found} {sram}", error.where, error.try_this) from error
+        over, board = int(missing[1].replace(",", "")), limits.board
+        sram = f" Its smallest arena takes {fitted.plan.arena:,} bytes of SRAM, {limits.budget:,} are allowed."
+        ways = [] if limits.request.optimize == "flash" or over > WORTH_FLASH else ["--optimize flash"]
+        enough = [
+            (b.flash_bytes, b.name)
+            for b in list_boards()
+            if b.flash_bytes >= board.flash_bytes + over and b.sram_bytes >= fitted.plan.arena + LINK_ROOM
+        ]
+        ways += [f"--board {name}, which has {size:,} bytes of flash" for size, name in sorted(enough)[:1]]
+        found = error.found + ("" if limits.hold(fitted, 0) else sram)
+        raise McucError(error.code, found, error.where, "; ".join([*ways, "a smaller model"])) from error
 
 
 def code_within(limits: Limits) -> int:
@@ -241,7 +259,8 @@ def memory_notes(explored: Explored, fitted: Fitted, limits: Limits, beside: int
 
 def _rows_in_note(explored: Explored, fitted: Fitted, limits: Limits, beside: int) -> str:
     """The arena beside that of the schedule which the same request would get with its input held whole."""
-    whole = explore(explored.ordered.graph, limits.board.chip, schedule_goal(limits.request)).candidates
+    goal = schedule_goal(limits.request)
+    whole = explore(explored.ordered.graph, limits.board.chip, goal, tuned=explored.tuned).candidates
 
     def room_of(candidate: Candidate) -> Room:
         return limits.room(candidate.graph, beside)

@@ -26,7 +26,7 @@ SPARE_RAM = 1 << 26  # bytes added to a board to link what it cannot hold, which
 @dataclass(frozen=True, eq=False)
 class Image:
     """firmware: None where the board cannot hold it; beside: bytes of static data and of the stack (what a link leaves
-    for it where it has no static bound)."""
+    for it where it has no static bound; without a firmware with STARTUP_STACK)."""
 
     firmware: Firmware | None
     stack: StackBound
@@ -74,7 +74,8 @@ def linked(
     except McucError as error:
         if error.code != "over-sram":
             raise
-        return Image(None, found.stack, max(found.beside, board.sram_bytes - arena + 1))
+        beside = found.beside + (0 if found.stack.bytes is None else STARTUP_STACK)
+        return Image(None, found.stack, max(beside, board.sram_bytes - arena + 1))
     return _measured(firmware, emitted, board)
 
 

@@ -12,7 +12,7 @@ from mcuc import passes, ram
 from mcuc.choice import (
     Key,
     Limits,
-    also_over_sram,
+    built_or_refused,
     code_within,
     fit_or_refuse,
     memory_notes,
@@ -129,16 +129,15 @@ def compile_graph(
 
             progress("compiling for the board and the host")
             with ThreadPoolExecutor(2) as pool:
-                device = pool.submit(
-                    linked, emitted, plan.arena, board, request, work / "device", fitted.copied, within
-                )
+                copied = fitted.weights == "copied"
+                device = pool.submit(linked, emitted, plan.arena, board, request, work / "device", copied, within)
                 program = pool.submit(host.build, emitted, graph, work / "host")
                 samples, wanted = host_samples(graph, schedule, request.seed)
-                image, program_built = also_over_sram(device.result, fitted, limits), program.result()
+                image, program_built = built_or_refused(device.result, fitted, limits), program.result()
             firmware = image.firmware
             if firmware is not None and limits.hold(fitted, image.beside):
                 break
-            tried[fitted.candidate, fitted.copied] = image.beside
+            tried[fitted.candidate, fitted.weights] = image.beside
 
         core = CortexM(firmware.elf, board.chip, emitted.symbols)
         progress("verifying on the host and the emulated core")

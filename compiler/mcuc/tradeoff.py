@@ -83,7 +83,8 @@ def tradeoff(model: Path, request: Request, progress: Progress = quiet) -> Trade
     graph = passes.check_supported(passes.optimize(graph))
     tuned = tune(graph, board, request, progress)
     progress("planning memory")
-    candidates = explore(graph, board.chip, "latency", pushed_input(graph, request), tuned.choose).candidates
+    goal = "flash" if request.optimize == "flash" else "latency"
+    candidates = explore(graph, board.chip, goal, pushed_input(graph, request), tuned.choose).candidates
     chosen = spread(candidates, MOST_POINTS)
     points, label, band = [], "", 0.0
     limits = Limits(board, (), request)

@@ -197,7 +197,7 @@ def test_too_much_sram_for_the_board(run: Run, models: Path) -> None:
 
 def test_too_much_flash_for_the_board(run: Run, models: Path) -> None:
     words = ["compile", models / "heavy.tflite", "--board", "nucleo-f103rb"]
-    refused(run, words, "more than FLASH has", "--optimize flash")
+    refused(run, words, "more than FLASH has", "bytes of flash; a smaller model")
 
 
 def test_budgets_of_build_hold_for_a_given_model(run: Run, model: Path) -> None:

@@ -17,7 +17,7 @@ from mcuc.latency.emulated import layer_costs
 from mcuc.latency.tuning import tune
 from mcuc.request import Request
 from mcuc.schedule import Layer, Tiling
-from mcuc.schedule.explore import layers_of
+from mcuc.schedule.explore import alike_is_smaller, layers_of
 from mcuc.schedule.select import with_kernels
 from mcuc.targets import load_board
 from mcuc.toolchain import Optimize
@@ -42,7 +42,8 @@ def every_kernel(layer: Layer, board: str) -> list[Layer]:
 def test_the_best_of_all_that_apply_is_taken(board: str, goal: Optimize) -> None:
     graph = network()
     tuned = tune(graph, load_board(board), Request(board=board, optimize=goal, tune="full"))
-    for layer in layers_of(graph, load_board(board).chip, Tiling(), alike=goal == "flash"):
+    chip = load_board(board).chip
+    for layer in layers_of(graph, chip, Tiling(), alike=goal == "flash" and alike_is_smaller(graph, chip)):
         variants = every_kernel(layer, board)
         if len(variants) == 1:
             assert layer.node.name not in tuned.kernels

@@ -14,7 +14,7 @@ from mcuc.kernels._base import No
 from mcuc.latency.emulated import LayerCost, layer_costs
 from mcuc.request import Request, Tune
 from mcuc.schedule import Layer, Tiling
-from mcuc.schedule.explore import layers_of
+from mcuc.schedule.explore import alike_is_smaller, layers_of
 from mcuc.schedule.select import with_kernels
 from mcuc.targets import Board
 from mcuc.toolchain import Optimize
@@ -55,7 +55,7 @@ def tune(graph: Graph, board: Board, request: Request, progress: Progress = lamb
     mode, optimize, flash = request.tune, request.optimize, request.flash
     if mode == "off":
         return Tuned()
-    layers = layers_of(graph, board.chip, Tiling(), alike=optimize == "flash")
+    layers = layers_of(graph, board.chip, Tiling(), alike=optimize == "flash" and alike_is_smaller(graph, board.chip))
     todo: list[tuple[str, list[Layer]]] = []
     refused: dict[str, list[str]] = {}
     for layer in _worth(layers, mode):

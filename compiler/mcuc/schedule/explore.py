@@ -21,12 +21,13 @@ Choice = Callable[[Layer], Layer]
 # What `balanced` may cost in instructions against the fastest schedule, estimated so that the true share stays below
 # 5 % (benchmarks/memory.py compares).
 BALANCED_SHARE = 0.04
+LOOP_BYTES = 800  # of code, about, of an inner loop and of the kernels that differ for its sake
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A schedule to try. peak: bytes that no placement can be below; cost: instructions beyond the fastest schedule,
-    estimated."""
+    """A schedule to try. peak: bytes of its placement, estimated (it may come out a little lower); cost: instructions
+    beyond the fastest schedule, estimated."""
 
     partition: Partition
     layers: tuple[Layer, ...]
@@ -54,10 +55,12 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Explored:
-    """candidates: in the order in which to try them; ordered: the layers' order, with what is proven of it."""
+    """candidates: in the order in which to try them; ordered: the layers' order, with what is proven of it; tuned: as
+    explore was given it."""
 
     candidates: tuple[Candidate, ...]
     ordered: Ordered
+    tuned: Choice | None = None
 
 
 def explore(
@@ -72,7 +75,7 @@ def explore(
     """
     ordered = order(graph)
     graph = ordered.graph
-    alike = goal == "flash"
+    alike = goal == "flash" and alike_is_smaller(graph, chip)
     layers = layers_of(graph, chip, Tiling(), alike=alike)
     layers = layers if tuned is None else tuple(map(tuned, layers))
     candidates = _candidates(layers, graph, pushed)
@@ -87,13 +90,28 @@ def explore(
         assert pushed is not None
         raise _not_by_rows(graph, layers, pushed)
     if goal == "sram":
-        return Explored(candidates[::-1], ordered)
+        return Explored(candidates[::-1], ordered, tuned)
     if goal == "balanced":
         base = sum(_per_mac(layer) * layer.macs for layer in layers)
         allowed = candidates[0].cost + BALANCED_SHARE * base
         cheap = sum(c.cost <= allowed for c in candidates)
-        return Explored(candidates[max(0, cheap - 1) :], ordered)
-    return Explored(candidates, ordered)
+        return Explored(candidates[max(0, cheap - 1) :], ordered, tuned)
+    return Explored(candidates, ordered, tuned)
+
+
+def alike_is_smaller(graph: Graph, chip: Chip | None) -> bool:
+    """Whether inner loops that all layers share make up for the larger tables that they read."""
+    sizes = []
+    for alike in (True, False):
+        layers = layers_of(graph, chip, Tiling(), alike=alike)
+        calls = [pair for layer in layers for pair in layer.calls]
+        loops = {
+            (template, *sorted(values.items()))
+            for call, kernel in calls
+            for template, values in kernel.helpers(call).values()
+        }
+        sizes.append(sum(layer.table_bytes for layer in layers) + LOOP_BYTES * len(loops))
+    return sizes[0] <= 1.01 * sizes[1]
 
 
 def _candidates(layers: tuple[Layer, ...], graph: Graph, pushed: str | None) -> tuple[Candidate, ...]:

@@ -13,18 +13,20 @@ from mcuc.schedule import Layer, Schedule, Segment
 from mcuc.schedule.explore import Candidate
 
 SHOWN_NAME = 64  # characters of a tensor's name in a message
+BELOW_PEAK = 16  # by such a part of the room a candidate's peak, which is an estimate, may be above its placement
 LEAST_TRIES = 4  # of the candidates with the lowest peaks, whose placements may come out in another order
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A schedule with its plan: the candidate's own, or one made from it. copied: its weights are copied to SRAM at
-    start; graph: with its nodes in the schedule's order."""
+    """A schedule with its plan: the candidate's own, or one made from it. weights: where they are read, "flash",
+    "staged" (some of them, while their layer runs) or "copied" to SRAM at start; graph: with its nodes in the
+    schedule's order."""
 
     candidate: Candidate
     plan: Plan
     schedule: Schedule
-    copied: bool = False
+    weights: str = "flash"
 
     @property
     def graph(self) -> Graph:
@@ -48,11 +50,12 @@ def fit(candidates: Sequence[Candidate], room_of: Callable[[Candidate], Room]) -
     rooms = [(candidate, room_of(candidate)) for candidate in candidates]
     for outside in (False, True):
         for candidate, room in rooms:
-            regions = room.regions if outside else _inside(room.regions)
-            if outside and regions == _inside(regions):
+            regions = room.regions if outside else inside(room.regions)
+            if outside and regions == inside(regions):
                 continue
             most = min(room.arena, sum(r.size for r in regions)) if regions else room.arena
-            found = _planned(candidate, regions, room.arena) if candidate.peak <= most else None
+            hopeless = candidate.peak > most + most // BELOW_PEAK
+            found = None if hopeless else _planned(candidate, regions, room.arena)
             if isinstance(found, Plan) and found.arena <= room.arena:
                 return Fitted(candidate, found, candidate.schedule)
     return None
@@ -68,7 +71,7 @@ def least(candidates: Sequence[Candidate], room_of: Callable[[Candidate], Room],
     pool = [c for c in candidates if not (once and c.recomputed)] or candidates
     lowest = [(c, room_of(c)) for c in sorted(pool, key=lambda c: c.peak)[:LEAST_TRIES]]
     for outside in (False, True):
-        found = [(c, r, _planned(c, r.regions if outside else _inside(r.regions), 0)) for c, r in lowest]
+        found = [(c, r, _planned(c, r.regions if outside else inside(r.regions), 0)) for c, r in lowest]
         fitted = [
             (plan.arena > room.arena, plan.arena, c.cost, Fitted(c, plan, c.schedule))
             for c, room, plan in found
@@ -91,7 +94,7 @@ def _planned(candidate: Candidate, regions: Sequence[Region], most: int) -> Plan
         return error
 
 
-def _inside(regions: Sequence[Region]) -> tuple[Region, ...]:
+def inside(regions: Sequence[Region]) -> tuple[Region, ...]:
     """The regions without room outside the chip."""
     return tuple(replace(r, size=0) if r.external else r for r in regions)
 
