@@ -109,11 +109,12 @@ def memory_table() -> str:
         raise SystemExit("benchmarks/results/memory.json is missing: python benchmarks/memory.py DATA")
     for name, modes in cells.items():
         best = table["best_other_kb"].get(name)
+        apart = " (image apart)" if best is not None and "image apart" in best["source"] else ""
         first = next(iter(modes.values()))
         wrong = sum(c["golden"]["differing"] + c["emulated"]["differing"] for c in modes.values())
         columns = [
             _number(first["tflm_arena"]),
-            "-" if best is None else f"{round(best['kb'] * 1024):,}",
+            "-" if best is None else f"{round(best['kb'] * 1024):,}{apart}",
             f"{first['fastest']['arena']:,}",
             *(_arena(modes.get(mode)) for mode in ("balanced", "min", "min rows in")),
             str(wrong),
