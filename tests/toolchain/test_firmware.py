@@ -143,6 +143,15 @@ def fake_compiler(folder: Path, script: str) -> Toolchain:
     return Toolchain("gcc", "0", (str(path),))
 
 
+@pytest.mark.parametrize("script", ["kill -INT $$", "exit 130"])
+def test_an_interrupted_compiler_is_an_interrupt(script: str, tmp_path: Path) -> None:
+    """Whoever hears of it first, the process or its compiler."""
+    (tmp_path / "x.c").write_text("int x;\n")
+    with pytest.raises(KeyboardInterrupt):
+        compile_object(tmp_path / "x.c", tmp_path / "x.o", load_chip("stm32l4r5"), fake_compiler(tmp_path, script))
+    assert not (tmp_path / "x.o").exists()
+
+
 @pytest.mark.parametrize(
     ("script", "code", "word"),
     [

@@ -33,7 +33,7 @@ def first_line(command: Sequence[str]) -> str | None:
 
 def run_compiler(command: Sequence[str], where: str, folder: Path) -> None:
     """Run it in folder. McucError "toolchain-missing", "toolchain-killed", "disk-full", "over-flash", "over-sram" or
-    "compile-failed" with its first lines."""
+    "compile-failed" with its first lines; KeyboardInterrupt where that ended the compiler."""
     try:
         done = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False
@@ -50,6 +50,8 @@ def run_compiler(command: Sequence[str], where: str, folder: Path) -> None:
         ) from e
     except OSError as e:
         raise McucError("toolchain-missing", f"{command[0]} cannot be run: {e.strerror}.", where, "mcuc doctor") from e
+    if done.returncode in (-signal.SIGINT, 128 + signal.SIGINT):
+        raise KeyboardInterrupt  # a terminal interrupts the compiler too, and it may be the first to say so
     if done.returncode != 0:
         raise _failure(command, done.returncode, done.stderr + done.stdout, where)
 
