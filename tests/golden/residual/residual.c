@@ -7,7 +7,7 @@
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if RESIDUAL_BUILD_ID != 0xf39be194u || MCUC_RUNTIME_VERSION != 1
+#if RESIDUAL_BUILD_ID != 0xf919a975u || MCUC_RUNTIME_VERSION != 1
 #error "residual: header, source and runtime come from different runs of mcuc"
 #endif
 
@@ -297,7 +297,7 @@ static void residual_k4_move(MCUC_KERNEL_ARGS)
         int8_t *const to = out + (x - x0) * out_stride;
         const int32_t at = x - 1;
         if (row == NULL || at < 0 || at >= 4) {
-            mcuc_fill(to, 0, c1 - c0);
+            mcuc_fill(to, (int8_t)0, c1 - c0);
             continue;
         }
         mcuc_copy(to, row + at * 2 + c0, c1 - c0);

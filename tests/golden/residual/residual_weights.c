@@ -4,7 +4,7 @@
 
 #include "mcuc_port.h"
 
-#if RESIDUAL_BUILD_ID != 0xf39be194u
+#if RESIDUAL_BUILD_ID != 0xf919a975u
 #error "residual: header and weights come from different runs of mcuc"
 #endif
 
