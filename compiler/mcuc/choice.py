@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,14 +16,13 @@ from mcuc.request import Request
 from mcuc.schedule import Schedule
 from mcuc.schedule.explore import Candidate, Explored, explore
 from mcuc.schedule.fit import Fitted, Room, fit, inside, least, over_budget
-from mcuc.schedule.remedies import remedies
+from mcuc.schedule.remedies import OTHER_STACK, SHOWN, larger, remedies
 from mcuc.schedule.staging import staged, staged_bytes
 from mcuc.targets import Board, list_boards
-from mcuc.toolchain import Sizes
+from mcuc.toolchain import Sizes, bytes_over
 
 WORTH_FLASH = 32768  # bytes of code that --optimize flash may save
 LINK_ROOM = 2560  # bytes beside the arena with which a firmware links
-OTHER_STACK = 128  # bytes that the stack of another schedule may take more
 Key = tuple[Candidate, str]  # a schedule, and Fitted.weights
 
 
@@ -94,25 +92,27 @@ def fit_or_refuse(explored: Explored, limits: Limits, tried: Mapping[Key, int]) 
 
     try:
         found = _wanted(explored.candidates, limits.request, room_of)
-        if copies_weights(limits):
+        if copies_at_start(limits):
             copied = fit([c for c in explored.candidates if weights_wait(c, limits)], room_with_weights)
-            if copied is not None and (found is None or _cost(copied.candidate, None) < _cost(found.candidate, limits)):
+            if copied is not None and (
+                found is None or copied.candidate.cost < _cost_from_flash(found.candidate, limits)
+            ):
                 return replace(copied, weights="copied")
         if found is not None and found.plan.arena <= room_of(found.candidate).arena:
             known = (found.candidate, "staged") in tried
             return found if known else with_staging(found, limits, room_of(found.candidate))
         smallest = least(explored.candidates, room_of)
     except McucError as error:  # the regions are too small, together or one by one
-        ways = remedies(explored, limits.board, _planned_within(limits, 0), min(c.peak for c in explored.candidates))
-        more = [_all_regions(explored, limits)] if limits.regions else ways
-        said = [error.try_this, *(w for w in more if w), *(w for w in ways if w not in more and "--board" not in w)]
+        ways = remedies(explored, limits.board, _planned_within(limits, 0))
+        said = [error.try_this, *_all_regions(explored, limits), *ways]
         raise McucError(error.code, error.found, error.where, "; ".join(said)) from error
     if (smallest.candidate, "flash") not in tried:
         return smallest  # to be refused with its stack and static data counted
     beside = tried[smallest.candidate, "flash"]
     total = smallest.plan.arena + beside
-    ways = remedies(explored, limits.board, _planned_within(limits, beside), total, total <= limits.most)
-    raise over_budget(smallest, beside, limits.budget, ways)
+    ways = remedies(explored, limits.board, _planned_within(limits, beside))
+    ways += larger(explored, limits.board, total, total <= limits.most)
+    raise over_budget(smallest, beside, limits.budget, ways[:SHOWN])
 
 
 def _planned_within(limits: Limits, beside: int) -> Callable[[Explored], int | None]:
@@ -132,16 +132,16 @@ def _planned_within(limits: Limits, beside: int) -> Callable[[Explored], int | N
     return arena
 
 
-def _all_regions(explored: Explored, limits: Limits) -> str:
-    """The remedy of naming every region inside the chip, "" where that does not help."""
+def _all_regions(explored: Explored, limits: Limits) -> list[str]:
+    """The remedy of naming every region inside the chip, where that helps."""
     every = replace(limits, regions=ram.chosen(limits.board, ("all",)))
     arena = None if every.regions == limits.regions else _planned_within(every, 0)(explored)
-    return "" if arena is None else f"--regions all: arenas of {arena:,} bytes"
+    return [] if arena is None else [f"--regions all: arenas of {arena:,} bytes"]
 
 
-def copies_weights(limits: Limits) -> bool:
-    """Whether weights may be copied to SRAM at start: where speed is asked for and the flash waits. Not with named RAM
-    regions, which are for buffers."""
+def copies_at_start(limits: Limits) -> bool:
+    """Whether weights and code may be copied to RAM at start: where speed is asked for and the flash waits. Not with
+    named RAM regions, which are for buffers."""
     request = limits.request
     waits = limits.board.chip.flash.wait_states > 0
     return request.optimize == "latency" and not request.regions and not request.least and waits
@@ -152,10 +152,9 @@ def weights_wait(candidate: Candidate, limits: Limits) -> bool:
     return sum(layer.table_bytes for layer in candidate.layers) > limits.board.chip.caches.dcache_bytes
 
 
-def _cost(candidate: Candidate, limits: Limits | None) -> float:
-    """Cycles beyond the fastest schedule, about; with what weights in flash cost where limits are given."""
-    waits = 0 if limits is None else sum(flash_cycles(layer, limits.board.chip) for layer in candidate.layers)
-    return candidate.cost + waits
+def _cost_from_flash(candidate: Candidate, limits: Limits) -> float:
+    """Cycles beyond the fastest schedule with its weights in SRAM, about."""
+    return candidate.cost + sum(flash_cycles(layer, limits.board.chip) for layer in candidate.layers)
 
 
 def with_staging(found: Fitted, limits: Limits, room: Room) -> Fitted:
@@ -170,7 +169,7 @@ def with_staging(found: Fitted, limits: Limits, room: Room) -> Fitted:
     def place(schedule: Schedule) -> Plan:
         return make_plan(graph, schedule, regions=regions, most=room.arena)
 
-    schedule, plan = staged(graph, found.schedule, found.plan, chip, found.plan.arena, place)
+    schedule, plan = staged(found.schedule, found.plan, chip, place)
     return found if schedule is found.schedule else replace(found, schedule=schedule, plan=plan, weights="staged")
 
 
@@ -188,10 +187,9 @@ def built_or_refused(build: Callable[[], Image], fitted: Fitted, limits: Limits)
     try:
         return build()
     except McucError as error:
-        missing = re.search(r"takes ([\d,]+) bytes more than FLASH has", error.found)
-        if error.code != "over-flash" or missing is None:
+        over, board = bytes_over(error), limits.board
+        if error.code != "over-flash" or over is None:
             raise
-        over, board = int(missing[1].replace(",", "")), limits.board
         sram = f" Its smallest arena takes {fitted.plan.arena:,} bytes of SRAM, {limits.budget:,} are allowed."
         ways = [] if limits.request.optimize == "flash" or over > WORTH_FLASH else ["--optimize flash"]
         enough = [
@@ -206,10 +204,8 @@ def built_or_refused(build: Callable[[], Image], fitted: Fitted, limits: Limits)
 
 def code_within(limits: Limits) -> int:
     """Bytes that arena, static data and stack may take with the code copied to RAM at start; 0 where it stays in
-    flash. It is copied where speed is asked for, the flash waits and the chip has RAM for code."""
-    chip, request = limits.board.chip, limits.request
-    wanted = request.optimize == "latency" and not request.regions and not request.least
-    return limits.budget if wanted and chip.flash.wait_states and chip.code_ram is not None else 0
+    flash, or the chip has no RAM for code."""
+    return limits.budget if copies_at_start(limits) and limits.board.chip.code_ram is not None else 0
 
 
 def staging_notes(sizes: Sizes, board: Board, schedule: Schedule) -> tuple[str, ...]:

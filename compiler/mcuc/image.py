@@ -53,7 +53,7 @@ def linked(
         choices.append(False)  # a branch that waits costs more than a weight that does
     for weights in choices:
         try:
-            firmware = build_image(emitted, board, request, folder, False, weights, code_in_ram=True)
+            firmware = build_image(emitted, board, request, folder, weights_in_ram=weights, code_in_ram=True)
             found = _measured(firmware, emitted, board)
             if arena + found.beside <= code_within:
                 return found
@@ -61,16 +61,16 @@ def linked(
             if error.code != "over-sram":
                 raise
     try:
-        return _measured(build_image(emitted, board, request, folder, False, weights_in_ram), emitted, board)
+        return _measured(build_image(emitted, board, request, folder, weights_in_ram=weights_in_ram), emitted, board)
     except McucError as error:
         if error.code != "over-sram" or request.regions:
             raise
     larger = msgspec.structs.replace(board, reserved_sram=board.reserved_sram - SPARE_RAM)
     spare = folder / "spare"
-    found = _measured(build_image(emitted, larger, request, spare, False, weights_in_ram), emitted, board)
+    found = _measured(build_image(emitted, larger, request, spare, weights_in_ram=weights_in_ram), emitted, board)
     stack = DEFAULT_STACK_BYTES if found.stack.bytes is None else found.stack.bytes + STARTUP_STACK
     try:
-        firmware = build_image(emitted, board, request, folder, False, weights_in_ram, stack)
+        firmware = build_image(emitted, board, request, folder, weights_in_ram=weights_in_ram, stack_bytes=stack)
     except McucError as error:
         if error.code != "over-sram":
             raise

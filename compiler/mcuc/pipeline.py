@@ -144,7 +144,8 @@ def compile_graph(
 
         def traced() -> CortexM:
             weights, code = firmware.sizes.weights_in_ram > 0, firmware.sizes.code_in_ram > 0
-            elf = build_image(emitted, board, request, work / "traced", True, weights, code_in_ram=code).elf
+            where = work / "traced"
+            elf = build_image(emitted, board, request, where, True, weights_in_ram=weights, code_in_ram=code).elf
             return CortexM(elf, board.chip, emitted.symbols)
 
         answers = check_answers(

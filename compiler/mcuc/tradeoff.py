@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from mcuc import passes
-from mcuc.choice import Limits, code_within, copies_weights, pushed_input, weights_wait, with_staging
+from mcuc.choice import Limits, code_within, copies_at_start, pushed_input, weights_wait, with_staging
 from mcuc.emit.deliver import os_errors
 from mcuc.emit.model import emit
 from mcuc.emit.names import identifier
@@ -89,7 +89,7 @@ def tradeoff(model: Path, request: Request, progress: Progress = quiet) -> Trade
     points, label, band = [], "", 0.0
     limits = Limits(board, (), request)
     copies = [Copies(w, c) for w in (False, True) for c in (False, True)]
-    copies = [c for c in copies if c.weights <= copies_weights(limits) and c.code <= (code_within(limits) > 0)]
+    copies = [c for c in copies if c.weights <= copies_at_start(limits) and c.code <= (code_within(limits) > 0)]
     with tempfile.TemporaryDirectory(prefix="mcuc-front-") as scratch:
         for i, (candidate, copied) in enumerate(product(chosen, copies)):
             progress(f"point {i + 1} of {len(chosen) * len(copies)}")

@@ -130,7 +130,8 @@ def test_a_front_says_what_is_computed_again(run: Run, photo: Path) -> None:
 
 @pytest.mark.parametrize("board", ["nucleo-l4r5zi", "nucleo-g0b1re"])
 def test_a_front_for_speed_holds_what_compile_makes_of_every_budget(run: Run, models: Path, board: str) -> None:
-    """Weights and code are copied to RAM where that pays; at each point's total no budget gets more cycles than it."""
+    """Weights and code are copied to RAM where that pays; at each point's total no budget gets more cycles than it, but
+    for 0.5 % where the weights give way to the code after their schedule was chosen."""
     words = [models / "photo.tflite", "--board", board, "--optimize", "latency"]
     points = json.loads(run("compile", *words, "--pareto", "--json").out)["points"]
     alone = compiled(run, *words, "-o", "alone")
@@ -139,7 +140,7 @@ def test_a_front_for_speed_holds_what_compile_makes_of_every_budget(run: Run, mo
     assert points[0]["weights_in_ram"] > 0 and (points[0]["code_in_ram"] > 0) == (board == "nucleo-g0b1re")
     for i, point in enumerate(points):
         found = compiled(run, *words, "--budget", point["total"], "-o", f"p{i}")
-        assert found.sram.total <= point["total"] and found.cycles <= 1.03 * point["cycles"]
+        assert found.sram.total <= point["total"] and found.cycles <= 1.005 * point["cycles"]
 
 
 def test_strips_are_called_strips(run: Run, photo: Path) -> None:

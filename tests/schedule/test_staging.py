@@ -39,7 +39,7 @@ def test_weights_are_staged_where_flash_waits_and_nowhere_else(tmp_path: Path) -
 
 def test_staging_saves_cycles_at_the_same_sram(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_it = compiled(tmp_path, WAITS).report
-    monkeypatch.setattr(choice, "staged", lambda graph, schedule, plan, *rest: (schedule, plan))
+    monkeypatch.setattr(choice, "staged", lambda schedule, plan, *rest: (schedule, plan))
     without = compiled(tmp_path, WAITS).report
     assert with_it.cycles < 0.95 * without.cycles
     assert with_it.sram.arena == without.sram.arena and with_it.instructions > without.instructions
@@ -48,7 +48,7 @@ def test_staging_saves_cycles_at_the_same_sram(tmp_path: Path, monkeypatch: pyte
 def test_where_staging_does_not_fit_the_schedule_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Copying takes some stack; a byte short of it, the schedule itself still fits, and is no slower than it was."""
     with_it = compiled(tmp_path, WAITS, budget=24576).report
-    monkeypatch.setattr(choice, "staged", lambda graph, schedule, plan, *rest: (schedule, plan))
+    monkeypatch.setattr(choice, "staged", lambda schedule, plan, *rest: (schedule, plan))
     without = compiled(tmp_path, WAITS, budget=24576).report
     monkeypatch.undo()
     tight = min(with_it.sram.total, without.sram.total)

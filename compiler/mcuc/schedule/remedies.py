@@ -17,30 +17,29 @@ from mcuc.targets import Board, list_boards
 
 FACTORS = (0.875, 0.75, 0.5, 0.25)
 SHOWN = 3
-OTHER_STACK = 128  # bytes that the stack on another core may take more
+OTHER_STACK = 128  # bytes that the stack of another schedule, or on another core, may take more
 ArenaOf = Callable[[Explored], int | None]
 CODE_ROOM = 16384  # bytes of flash for code, where a board is proposed
 PER_CHANNEL = ("multiplier", "shift", "scale")
 
 
-def remedies(
-    explored: Explored, board: Board, arena_of: ArenaOf, total: int, larger_budget: bool = False
-) -> list[str]:
-    """The cheapest ways to fit, in words with their planned figures: first what costs no accuracy.
+def remedies(explored: Explored, board: Board, arena_of: ArenaOf) -> list[str]:
+    """Ways to fit what is allowed, the cheapest first, in words with their planned figures: rows in, a smaller input,
+    fewer channels.
 
-    arena_of: bytes that the arena of a network takes in what is allowed, None where it does not fit. total: bytes of
-    SRAM that the model takes at least, stack and static data included; larger_budget: the board has them, only the
-    budget does not.
+    arena_of: bytes that the arena of a network takes in what is allowed, None where it does not fit.
     """
     graph, pushed = explored.ordered.graph, explored.candidates[0].pushed
     found = [*_rows_in(graph, board, arena_of)] if pushed is None else []
     found += _first_that_fits(lambda f: with_input(graph, f), board, arena_of, pushed, _input_words)
     found += _first_that_fits(lambda f: with_width(graph, f), board, arena_of, pushed, _width_words)
-    if larger_budget:
-        found.append(f"--budget {total}")
-    else:
-        found += _other_board(graph, board, total)
-    return found[:SHOWN]
+    return found
+
+
+def larger(explored: Explored, board: Board, total: int, budget: bool) -> list[str]:
+    """Where the model fits as it is: in a larger budget, else on another board. total: bytes of SRAM that it takes at
+    least, stack and static data included; budget: the board has them."""
+    return [f"--budget {total}"] if budget else list(_other_board(explored.ordered.graph, board, total))
 
 
 def _rows_in(graph: Graph, board: Board, arena_of: ArenaOf) -> Iterator[str]:

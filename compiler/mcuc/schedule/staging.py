@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mcuc.errors import McucError
-from mcuc.ir import Graph
 from mcuc.latency.flash import flash_cycles
 from mcuc.plan import Plan, live_bytes
 from mcuc.schedule import Layer, Schedule, Segment
@@ -21,21 +20,19 @@ PER_WORD = 2.0  # cycles to copy a word, about: a load from flash besides its li
 SHARES = (1.0, 0.9, 0.75, 0.5)  # of the bytes to spare that are tried: a placement may not find all of them
 
 
-def staged(
-    graph: Graph, schedule: Schedule, found: Plan, chip: Chip, limit: int, place: Callable[[Schedule], Plan]
-) -> tuple[Schedule, Plan]:
-    """The schedule with the weights of some of its layers staged, and its plan of at most `limit` bytes; as they are
-    where nothing is gained.
+def staged(schedule: Schedule, found: Plan, chip: Chip, place: Callable[[Schedule], Plan]) -> tuple[Schedule, Plan]:
+    """The schedule with the weights of some of its layers staged, and its plan, whose arena is no larger than that of
+    the plan found for it as it is; both as they are where nothing is gained.
 
-    place: plans a schedule of the graph, or raises McucError where it fits nowhere.
+    place: plans a schedule of the same graph, or raises McucError where it fits nowhere.
     """
     if not chip.flash.wait_states:
         return schedule, found
     live = live_bytes(found.buffers, found.ranges)
     for share in SHARES:
         units = [
-            _staged(unit, chip, int(share * (limit - bytes_))) if isinstance(unit, Layer) else unit
-            for unit, bytes_ in zip(schedule.segments, live, strict=True)
+            _staged(unit, chip, int(share * (found.arena - used))) if isinstance(unit, Layer) else unit
+            for unit, used in zip(schedule.segments, live, strict=True)
         ]
         if all(a is b for a, b in zip(units, schedule.segments, strict=True)):
             break
@@ -44,14 +41,14 @@ def staged(
             plan = place(tried)
         except McucError:  # regions of their own have no room for it
             continue
-        if plan.arena <= limit:
+        if plan.arena <= found.arena:
             return tried, plan
     return schedule, found
 
 
 def _staged(layer: Layer, chip: Chip, spare: int) -> Layer:
     """The layer with its weights in scratch, where so many bytes hold them and it saves cycles; else the layer."""
-    if len(layer.calls) != 1 or layer.staged:
+    if len(layer.calls) != 1:
         return layer
     call, kernel = layer.calls[0]
     tables = kernel.tables(call)

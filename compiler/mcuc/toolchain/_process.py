@@ -18,6 +18,7 @@ from mcuc.errors import McucError
 JOBS = 2
 _TIMEOUT_S = 600
 _SHOWN_LINES = 12
+_MORE_THAN = " more than"  # in the message of a memory that is too small, which bytes_over reads
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -74,6 +75,13 @@ def in_parallel(function: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
         return list(pool.map(function, items))
 
 
+def bytes_over(error: McucError) -> int | None:
+    """Bytes by which a firmware is larger than the memory that an over-flash or over-sram of run_compiler names; None
+    where the linker did not say."""
+    found = re.search(rf"takes ([\d,]+) bytes{_MORE_THAN}", error.found)
+    return None if found is None else int(found[1].replace(",", ""))
+
+
 def _failure(command: Sequence[str], code: int, output: str, where: str) -> McucError:
     name = Path(command[0]).name
     lowered = output.lower()
@@ -91,7 +99,7 @@ def _failure(command: Sequence[str], code: int, output: str, where: str) -> Mcuc
     ):
         over = [int(n) for n in re.findall(rf"region [`']{region}\w*'[:,]? ?overflowed by (\d+) bytes", output)]
         if over:
-            found = f"The firmware takes {max(over):,} bytes more than {region} has."
+            found = f"The firmware takes {max(over):,} bytes{_MORE_THAN} {region} has."
             return McucError(error, found, where, hint)
         if f"{region} is full" in output:
             return McucError(error, f"The firmware does not fit the board:\n{text}", where, hint)
