@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,13 @@ ROOT = Path(__file__).resolve().parent.parent
 def shared_folder() -> Path:
     """The folder named by MCUC_SHARED_DATA, by default ../shared/data beside the repository."""
     return Path(os.environ.get("MCUC_SHARED_DATA", ROOT.parent / "shared" / "data"))
+
+
+def pytest_configure() -> None:
+    """A shell without job control starts background jobs with SIGINT ignored, and what they start inherits it: tests
+    that interrupt a process would wait in vain."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
