@@ -5,92 +5,24 @@ from __future__ import annotations
 import atexit
 import io
 import json
-import os
-import selectors
-import struct
-import subprocess
-import sys
-import tempfile
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from mcuc.errors import McucError
 from mcuc.ir import Array
+from mcuc.verify.child import Child
 
 MEMORY_BYTES = 8 << 30  # address space; the runtimes reserve far more than they touch
 _PACKAGES = {"tflite_micro": "tflite-micro", "litert_reference": "ai-edge-litert", "onnxruntime": "onnxruntime"}
 _WORKER = Path(__file__).with_name("_oracle_worker.py")
 
 
-class _Worker:
-    """A live child process of one runtime."""
-
-    def __init__(self, kind: str) -> None:
-        self.owner = os.getpid()
-        self.log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", str(_WORKER), kind, str(MEMORY_BYTES)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            bufsize=0,
-        )
-
-    def usable(self) -> bool:
-        return self.owner == os.getpid() and self.process.poll() is None
-
-    def close(self) -> None:
-        if self.owner == os.getpid():
-            self.process.kill()
-            self.process.wait()
-            for stream in (self.process.stdin, self.process.stdout, self.log):
-                if stream is not None:
-                    stream.close()
-
-    def last_words(self) -> str:
-        self.log.seek(max(0, self.log.seek(0, os.SEEK_END) - 500))
-        lines = self.log.read().decode("utf-8", "replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
-
-    def exchange(self, request: bytes, seconds: float) -> bytes:
-        """Raises TimeoutError past the limit and EOFError when the child died."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        sender, receiver = self.process.stdin.fileno(), self.process.stdout.fileno()
-        deadline = time.monotonic() + seconds
-        outgoing = memoryview(struct.pack("<Q", len(request)) + request)
-        incoming = bytearray()
-        os.set_blocking(sender, False)
-        with selectors.DefaultSelector() as ready:
-            ready.register(sender, selectors.EVENT_WRITE)
-            ready.register(receiver, selectors.EVENT_READ)
-            while True:
-                events = ready.select(deadline - time.monotonic())
-                if time.monotonic() > deadline:
-                    raise TimeoutError
-                for key, _ in events:
-                    if key.fd == receiver:
-                        chunk = os.read(receiver, 1 << 20)
-                        if not chunk:
-                            raise EOFError
-                        incoming += chunk
-                        if len(incoming) >= 8 and len(incoming) - 8 >= struct.unpack_from("<Q", incoming)[0]:
-                            return bytes(incoming[8:])
-                        continue
-                    try:
-                        outgoing = outgoing[os.write(sender, outgoing[: 1 << 20]) :]
-                    except BrokenPipeError:
-                        raise EOFError from None
-                    if not outgoing:
-                        ready.unregister(sender)
-
-
-_workers: dict[str, _Worker] = {}  # one live child per runtime: importing one takes longer than most calls
+_workers: dict[str, Child] = {}  # one live child per runtime: importing one takes longer than most calls
 _lock = threading.Lock()
 
 
@@ -192,7 +124,7 @@ def _run(
 
 def _ask(kind: str, request: bytes, seconds: float) -> bytes:
     if kind not in _workers or not _workers[kind].usable():
-        _workers[kind] = _Worker(kind)
+        _workers[kind] = Child(_WORKER, (kind, str(MEMORY_BYTES)))
     worker = _workers[kind]
     try:
         return worker.exchange(request, seconds)
