@@ -1,0 +1,81 @@
+"""Scales and zero points, integer weights and biases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mcuc.ir import Array, Quant
+from mcuc.quantize.ranges import STEPS, TINY, Range
+
+WEIGHT_PEAK = 127  # symmetric, so that the zero point is 0
+MOST_BIAS = 2**30  # leaves room for the products beside it in 32 bits
+WIDE_PEAK = 32767
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Integer weights in the file's order; axis: of the output channels, None where all have one scale."""
+
+    values: Array
+    scale: Array
+    axis: int | None
+
+    @property
+    def real(self) -> Array:
+        """What they stand for, float32."""
+        shape = [1] * self.values.ndim
+        if self.axis is not None:
+            shape[self.axis] = -1
+        return np.asarray(self.values * self.scale.reshape(shape), np.float32)
+
+
+def activation_quant(reach: Range, fixed: tuple[float, int] | None = None) -> Quant:
+    """Scale and zero point of int8 values that cover the range with 0 exact; float32 scales, as model files hold them."""
+    if fixed is not None:
+        return Quant((float(np.float32(fixed[0])),), (fixed[1],))
+    scale = float(np.float32((reach.high - reach.low) / STEPS))
+    if scale < TINY:  # a dead value: any scale is right
+        return Quant((1.0,), (-128,))
+    return Quant((scale,), (int(np.clip(round(-128 - reach.low / scale), -128, 127)),))
+
+
+def wide_quant(reach: Range) -> Quant:
+    """Scale of int16 values with zero point 0 (TFLite's 16x8)."""
+    peak = max(-reach.low, reach.high)
+    return Quant((1.0,), (0,)) if peak < TINY else Quant((float(np.float32(peak / WIDE_PEAK)),), (0,))
+
+
+def weight_scale(real: Array, axis: int | None, peak: int = WEIGHT_PEAK) -> Array:
+    """float32 scales [channels], or [1] for all."""
+    others = tuple(i for i in range(real.ndim) if i != axis)
+    most = np.abs(real).max(axis=others if axis is not None else None, initial=0.0).reshape(-1)
+    return np.where(most < TINY, 1.0, most / peak).astype(np.float32)
+
+
+def nearest(real: Array, axis: int | None, scale: Array, peak: int = WEIGHT_PEAK) -> Weights:
+    """The nearest integers."""
+    shape = [1] * real.ndim
+    if axis is not None:
+        shape[axis] = -1
+    return Weights(np.clip(np.rint(real / scale.reshape(shape)), -peak, peak).astype(np.int8), scale, axis)
+
+
+def integer_bias(real: Array, x: Quant, weights: Weights) -> tuple[Array, Array]:
+    """int32 bias [channels] and its scale, the input's times the weights' in float32."""
+    scale = (np.float32(x.scale[0]) * weights.scale).astype(np.float32)
+    steps = np.rint(real.astype(np.float64).reshape(-1) / scale.astype(np.float64))
+    return np.clip(steps, -MOST_BIAS, MOST_BIAS).astype(np.int32), scale
+
+
+@dataclass(frozen=True, eq=False)
+class Scheme:
+    """How a network is quantized. activations: value -> quantization; weights: by the layer's output; biases: real,
+    by the layer's output; operands: other constants -> quantization."""
+
+    activations: Mapping[str, Quant]
+    weights: Mapping[str, Weights]
+    biases: Mapping[str, Array]
+    operands: Mapping[str, Quant]

@@ -1,0 +1,260 @@
+"""Post-training quantization of a float network: ranges, weights and biases, the best of several ways.
+
+What is best is measured: the signal-to-noise ratio of the outputs over the calibration samples, quantized network
+against float network, before a final softmax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mcuc.errors import McucError
+from mcuc.ir import Array, Quant
+from mcuc.quantize import qdq
+from mcuc.quantize.equalize import equalized
+from mcuc.quantize.model import FloatModel, to_proto
+from mcuc.quantize.params import Scheme, Weights, activation_quant, nearest, weight_scale
+from mcuc.quantize.ranges import METHODS, Method, Range, chosen
+from mcuc.quantize.roles import Roles, Weighted, roles
+from mcuc.quantize.rounding import bias_shift, compensated
+from mcuc.quantize.runtime import Opened, Runtime
+
+MOMENT_SAMPLES = 64
+MOST_TAPS = 4608  # of a layer whose weights are rounded with compensation; a larger matrix takes minutes
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is tried. per_tensor_dense: dense layers have one weight scale, as older TFLite kernels demand."""
+
+    methods: tuple[Method, ...] = METHODS
+    equalize: tuple[bool, ...] = (False, True)
+    compensate: bool = True
+    per_tensor_dense: bool = True
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One way and its signal-to-noise ratio in dB."""
+
+    way: str
+    snr: float
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """proto: the QDQ ONNX file. tried: every way, in order; ranges, scheme, roles: of the best."""
+
+    model: FloatModel
+    proto: bytes
+    scheme: Scheme
+    roles: Roles
+    ranges: Mapping[str, Range]
+    snr: float
+    tried: tuple[Tried, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """The values' histograms over the samples: extents [values, 2], counts [values, bins]."""
+
+    values: tuple[str, ...]
+    extents: Array
+    counts: Array
+
+    def ranges(self, method: Method, groups: Mapping[str, str]) -> dict[str, Range]:
+        """The range of each group, which covers all of its values."""
+        found: dict[str, Range] = {}
+        for name, (low, high), counts in zip(self.values, self.extents, self.counts, strict=True):
+            own, key = chosen(counts, low, high, method), groups[name]
+            found[key] = found[key].union(own) if key in found else own
+        return found
+
+
+def quiet(stage: str, done: int, total: int) -> None:
+    """Progress to nobody."""
+
+
+def quantize(model: FloatModel, runtime: Runtime, options: Options = Options(), progress: Progress = quiet) -> Quantized:
+    """The quantized network; the runtime holds the calibration samples.
+
+    Raises McucError: not-finite (a value of the float network is no number), no-weights, and what the runtime raises.
+    """
+    candidates = [model, equalized(model)] if True in options.equalize else [model]
+    candidates = candidates if False in options.equalize else candidates[1:]
+    tried: list[Tried] = []
+    best: tuple[float, FloatModel, Roles, Observed, Method, Scheme] | None = None
+    for number, candidate in enumerate(candidates):
+        found = roles(candidate)
+        seen = observe(candidate, found, runtime)
+        reference = runtime.open(to_proto(candidate, judged(candidate)))
+        for k, method in enumerate(options.methods):
+            progress("trying ranges", number * len(options.methods) + k, len(candidates) * len(options.methods))
+            scheme = scheme_for(candidate, found, seen.ranges(method, found.groups), options)
+            snr = score(candidate, found, scheme, runtime, reference)
+            tried.append(Tried(f"{method}{', equalised' if candidate is not model else ''}", snr))
+            if best is None or snr > best[0]:
+                best = snr, candidate, found, seen, method, scheme
+        runtime.close(reference)
+    assert best is not None
+    snr, chosen_model, found, seen, method, scheme = best
+    if options.compensate and found.weighted:
+        progress("rounding weights", 0, 1)
+        reference = runtime.open(to_proto(chosen_model, judged(chosen_model)))
+        for way, other in compensations(chosen_model, found, scheme, runtime):
+            got = score(chosen_model, found, other, runtime, reference)
+            tried.append(Tried(f"{method}, {way}", got))
+            if got > snr:
+                snr, scheme = got, other
+        runtime.close(reference)
+    return Quantized(chosen_model, qdq.write(chosen_model, found, scheme), scheme, found,
+                     seen.ranges(method, found.groups), snr, tuple(tried))
+
+
+def judged(model: FloatModel) -> list[str]:
+    """The values by which quantization is judged: the outputs, or what a final softmax reads."""
+    producers = model.producers()
+    found = []
+    for name in model.outputs:
+        node = producers.get(name)
+        while node is not None and node.kind in ("Softmax", "Identity", "Reshape", "Flatten") and (
+                node.inputs[0] in producers and node.inputs[0] in model.real):
+            name, node = node.inputs[0], producers.get(node.inputs[0])
+        found.append(name)
+    return found
+
+
+def observe(model: FloatModel, found: Roles, runtime: Runtime) -> Observed:
+    """Histograms of every quantized value."""
+    values = tuple(found.groups)
+    computed = [v for v in values if v not in model.inputs]
+    opened = runtime.open(to_proto(_with_inputs(model), [*computed, *(f"{i}/seen" for i in model.inputs)]))
+    names = [f"{v}/seen" if v in model.inputs else v for v in values]
+    extents = runtime.extents(opened, names)
+    broken = [v for v, e in zip(values, extents, strict=True) if not np.isfinite(e).all()]
+    if broken:
+        raise McucError("not-finite", f"value {broken[0]!r} of the float network is not finite", where=model.name,
+                        try_this="check the model's weights and the calibration samples")
+    counts = runtime.histograms(opened, names, extents)
+    runtime.close(opened)
+    return Observed(values, extents, counts)
+
+
+def _with_inputs(model: FloatModel) -> FloatModel:
+    """Inputs behind an Identity, so that they can be looked at as other values."""
+    from mcuc.quantize.model import FloatNode
+
+    copies = tuple(FloatNode(f"{i}/seen", "Identity", (i,), (f"{i}/seen",), {}) for i in model.inputs)
+    seen = {f"{i}/seen": model.shapes[i] for i in model.inputs}
+    return replace(model, nodes=(*copies, *model.nodes), shapes={**model.shapes, **seen},
+                   real=model.real | frozenset(seen))
+
+
+def scheme_for(model: FloatModel, found: Roles, ranges: Mapping[str, Range], options: Options) -> Scheme:
+    """The nearest integers for those ranges."""
+    by_group = {key: activation_quant(reach, found.fixed.get(key)) for key, reach in ranges.items()}
+    activations = {v: by_group[key] for v, key in found.groups.items()}
+    weights, biases = {}, {}
+    for layer in found.weighted.values():
+        real = model.constants[layer.weight]
+        axis = None if layer.kind == "dense" and options.per_tensor_dense else layer.axis
+        weights[layer.name] = nearest(real, axis, weight_scale(real, axis))
+        if layer.bias:
+            biases[layer.name] = model.constants[layer.bias].reshape(-1)
+    operands = {n: operand_quant(model.constants[n]) for n in found.constants}
+    return Scheme(activations, weights, biases, operands)
+
+
+def operand_quant(real: Array) -> Quant:
+    """Of a constant operand; a single number is exact."""
+    return activation_quant(Range(min(0.0, float(real.min(initial=0.0))), max(0.0, float(real.max(initial=0.0)))))
+
+
+def score(model: FloatModel, found: Roles, scheme: Scheme, runtime: Runtime, reference: Opened) -> float:
+    """Signal-to-noise ratio in dB at the judged values, the worst of them."""
+    names = judged(model)
+    other = runtime.open(_looking(qdq.write(model, found, scheme), names, model))
+    sums = runtime.errors(reference, names, other, [_rounded_name(n, model, scheme) for n in names])
+    runtime.close(other)
+    return float(decibels(sums).min())
+
+
+def decibels(sums: Array) -> Array:
+    """10 log10(signal / noise) from Runtime.errors' sums; 200 where there is no noise."""
+    signal, noise = np.maximum(sums[:, 0], 1e-30), sums[:, 1]
+    return np.where(noise <= signal * 1e-20, 200.0, 10 * np.log10(signal / np.maximum(noise, 1e-300)))
+
+
+def _rounded_name(value: str, model: FloatModel, scheme: Scheme) -> str:
+    if value in model.outputs or value not in scheme.activations:
+        return value
+    return f"{value}{qdq.DEQUANTIZED}"
+
+
+def _looking(proto: bytes, names: Sequence[str], model: FloatModel) -> bytes:
+    """The QDQ file with the rounded judged values as outputs."""
+    import onnx
+    from onnx import helper
+
+    found = onnx.load_from_string(proto)
+    have = {o.name for o in found.graph.output}
+    written = {o for node in found.graph.node for o in node.output}
+    for name in names:
+        for label in (f"{name}{qdq.DEQUANTIZED}", name):
+            if label in written and label not in have:
+                found.graph.output.append(
+                    helper.make_tensor_value_info(label, onnx.TensorProto.FLOAT, model.shapes[name]))
+                break
+    return bytes(found.SerializeToString())
+
+
+def compensations(model: FloatModel, found: Roles, scheme: Scheme, runtime: Runtime) -> list[tuple[str, Scheme]]:
+    """The scheme with corrected biases; and with weights rounded with compensation, and biases corrected for those."""
+    layers = [w for w in found.weighted.values() if w.kind != "transposed" and _spec(w, model) is not None]
+    if not layers:
+        return []
+    inputs = [w.node.inputs[0] for w in layers]
+    opened = runtime.open(to_proto(_with_inputs(model), [*(i for i in inputs if i not in model.inputs),
+                                                         *(f"{i}/seen" for i in model.inputs)]))
+    specs: list[dict[str, Any]] = []
+    for layer in layers:
+        spec = _spec(layer, model)
+        assert spec is not None
+        specs.append(spec)
+    moments = runtime.moments(opened, specs, MOMENT_SAMPLES)
+    runtime.close(opened)
+    rounded = dict(scheme.weights)
+    for layer, (gram, _) in zip(layers, moments, strict=True):
+        if gram.shape[1] <= MOST_TAPS:
+            rounded[layer.name] = compensated(model.constants[layer.weight], layer, scheme.weights[layer.name], gram)
+    ways = []
+    for way, weights in (("biases corrected", scheme.weights), ("weights compensated", rounded)):
+        biases = dict(scheme.biases)
+        for layer, (_, mean) in zip(layers, moments, strict=True):
+            if layer.name in biases:
+                shift = bias_shift(model.constants[layer.weight], layer, weights[layer.name], mean)
+                biases[layer.name] = (biases[layer.name] - shift).astype(np.float32)
+        ways.append((way, replace(scheme, weights=weights, biases=biases)))
+    return ways
+
+
+def _spec(layer: Weighted, model: FloatModel) -> dict[str, Any] | None:
+    """How the layer's patches are cut out of its input; None where that is not known."""
+    x = layer.node.inputs[0]
+    name = f"{x}/seen" if x in model.inputs else x
+    if layer.kind == "dense":
+        return None if layer.node.attrs.get("transA") else {"kind": "dense", "input": name}
+    a, shape = layer.node.attrs, model.constants[layer.weight].shape
+    if len(shape) != 4 or a.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
+        return None
+    return {"kind": "conv", "input": name, "kernel": list(shape[2:]), "strides": list(a.get("strides", (1, 1))),
+            "dilations": list(a.get("dilations", (1, 1))), "pads": list(a.get("pads", (0, 0, 0, 0))),
+            "groups": int(a.get("group", 1))}
+
+
+__all__ = ["Options", "Quantized", "Weights", "quantize"]
