@@ -107,7 +107,8 @@ class Operator:
     into constants. from_tflite / from_onnx: from a file's node; to_tflite / to_onnx: for the exporters.
     in_place: the output may lie over a dying input of the same size. alias: the output is the input's bytes.
     reduction(node, graph): for an average over a whole image, the calls that add a row of it to sums and that finish;
-    None where this node is none.
+    None where this node is none. as_tflite: the TFLite operator that computes the same real function as a node of
+    profile onnx, with other rounding; to_tflite where that says it too.
     """
 
     name: str
@@ -126,6 +127,7 @@ class Operator:
     in_place: bool = False
     alias: bool = False
     reduction: Callable[[Node, Graph], tuple[Call, Call] | None] | None = None
+    as_tflite: Callable[[Node, Graph], Exported] | None = None
 
 
 def no_cost(node: Node, graph: Graph) -> Cost:

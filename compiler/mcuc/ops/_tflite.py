@@ -134,6 +134,18 @@ def fused_activation(clamp: tuple[int, int], output: Tensor, where: str) -> int:
     )
 
 
+def nearest_activation(clamp: tuple[int, int], output: Tensor, where: str) -> int:
+    """The fused activation number whose clamp is the node's to a step, the most that other rounding makes of a bound.
+
+    Raises McucError when TFLite has none.
+    """
+    for number in (0, 1, 3, 2):
+        found = activation_range(number, output, where)
+        if max(abs(a - b) for a, b in zip(found, clamp, strict=True)) <= 1:
+            return number
+    return fused_activation(clamp, output, where)
+
+
 def padding_fields(window: Window, size: tuple[int, int], where: str) -> dict[str, int]:
     """padding and strides of a window as TFLite option fields. Raises McucError when it is neither SAME nor VALID."""
     same = same_padding(size, window.kernel, window.stride, window.dilation)

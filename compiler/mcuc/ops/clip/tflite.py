@@ -8,7 +8,7 @@ from mcuc.errors import McucError
 from mcuc.ir import Graph, Node, Tensor
 from mcuc.numerics import multiply_by_quantized_multiplier, quantize_multiplier
 from mcuc.ops._base import Built, Exported, Imported, scale_of, zero_point_of
-from mcuc.ops._tflite import activation_range, checked_activation
+from mcuc.ops._tflite import activation_range, checked_activation, nearest_activation
 from mcuc.ops._unary import TableAttrs, make_table
 
 FUSED = {"RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
@@ -42,3 +42,12 @@ def to_tflite(node: Node, graph: Graph) -> Exported:
         where=node.name,
         try_this="use relu or relu6, or export to ONNX instead",
     )
+
+
+def as_tflite(node: Node, graph: Graph) -> Exported:
+    """As the operator whose bounds are those of the node's table. Raises McucError where there is none."""
+    out = graph.tensors[node.outputs[0]]
+    values = np.frombuffer(node.attrs.table, np.int8)
+    fused = nearest_activation((int(values.min()), int(values.max())), out, node.name)
+    found = {number: kind for kind, number in FUSED.items()}
+    return Exported(found[fused]) if fused else Exported("QUANTIZE", "QuantizeOptions")

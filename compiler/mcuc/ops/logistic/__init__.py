@@ -5,7 +5,7 @@ from __future__ import annotations
 from mcuc.ops._base import Operator, int8_runtime, no_cost
 from mcuc.ops._unary import infer, lower, reference
 from mcuc.ops.logistic.onnx import KINDS, from_onnx, to_onnx
-from mcuc.ops.logistic.tflite import from_tflite, to_tflite
+from mcuc.ops.logistic.tflite import as_tflite, from_tflite, to_tflite
 
 OPERATOR = Operator(
     name="logistic",
@@ -22,4 +22,5 @@ OPERATOR = Operator(
     onnx=KINDS,
     from_onnx=from_onnx,
     to_onnx=to_onnx,
+    as_tflite=as_tflite,
 )

@@ -42,3 +42,8 @@ def to_tflite(node: Node, graph: Graph) -> Exported:
             try_this="export to ONNX instead",
         )
     return Exported("LOGISTIC")
+
+
+def as_tflite(node: Node, graph: Graph) -> Exported:
+    """As LOGISTIC."""
+    return Exported("LOGISTIC")

@@ -14,6 +14,7 @@ from mcuc.ops._base import Operator, int8_runtime, no_cost
 from mcuc.ops._binary import binary_call, infer, viewable
 from mcuc.ops.qlinear_add.attrs import QLinearAddAttrs
 from mcuc.ops.qlinear_add.onnx import KINDS, from_onnx, to_onnx
+from mcuc.ops.qlinear_add.tflite import as_tflite
 
 
 def reference(attrs: QLinearAddAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -56,5 +57,6 @@ OPERATOR = Operator(
     onnx=KINDS,
     from_onnx=from_onnx,
     to_onnx=to_onnx,
+    as_tflite=as_tflite,
     in_place=True,
 )

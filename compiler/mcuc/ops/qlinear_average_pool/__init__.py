@@ -14,6 +14,7 @@ from mcuc.ops._pool import infer, window_fits
 from mcuc.ops._spatial import taps, window_rows
 from mcuc.ops.qlinear_average_pool.attrs import QLinearPoolAttrs
 from mcuc.ops.qlinear_average_pool.onnx import KINDS, from_onnx, to_onnx
+from mcuc.ops.qlinear_average_pool.tflite import as_tflite
 
 
 def reference(attrs: QLinearPoolAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -82,4 +83,5 @@ OPERATOR = Operator(
     onnx=KINDS,
     from_onnx=from_onnx,
     to_onnx=to_onnx,
+    as_tflite=as_tflite,
 )

@@ -14,6 +14,7 @@ from mcuc.ops._base import Operator, int8_runtime, no_cost
 from mcuc.ops._binary import binary_call, infer, viewable
 from mcuc.ops.qlinear_mul.attrs import QLinearMulAttrs
 from mcuc.ops.qlinear_mul.onnx import KINDS, from_onnx, to_onnx
+from mcuc.ops.qlinear_mul.tflite import as_tflite
 
 
 def reference(attrs: QLinearMulAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -52,5 +53,6 @@ OPERATOR = Operator(
     onnx=KINDS,
     from_onnx=from_onnx,
     to_onnx=to_onnx,
+    as_tflite=as_tflite,
     in_place=True,
 )

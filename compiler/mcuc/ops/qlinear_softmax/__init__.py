@@ -12,6 +12,7 @@ from mcuc.kernels._base import Call, Columns, Rows, Table
 from mcuc.ops._base import Operator, Shape, int8_runtime, no_cost
 from mcuc.ops.qlinear_softmax.attrs import QLinearSoftmaxAttrs
 from mcuc.ops.qlinear_softmax.onnx import KINDS, from_onnx, to_onnx
+from mcuc.ops.qlinear_softmax.tflite import as_tflite
 
 
 def infer(attrs: QLinearSoftmaxAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
@@ -62,5 +63,6 @@ OPERATOR = Operator(
     onnx=KINDS,
     from_onnx=from_onnx,
     to_onnx=to_onnx,
+    as_tflite=as_tflite,
     in_place=True,
 )
