@@ -17,6 +17,8 @@ from mcuc.ir import Array
 MAX_BYTES = 512 << 20
 MAX_NODES = 20_000
 MAX_ELEMENTS = 1 << 28
+# What reading parts that do not fit together can raise; the file is at fault.
+_MISFITS = (ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError)  # UnicodeError is a ValueError
 OLDEST_OPSET = 13
 
 # TensorProto.DataType -> NumPy name; the types that a quantized network and its shape arithmetic use.
@@ -93,6 +95,45 @@ def read(raw: bytes, where: str, folder: Path | None) -> FileGraph:
 
     Raises McucError: corrupt-model, unsupported-opset, unsupported-type, unsupported-operator, dynamic-shape.
     """
+    model = parsed(raw, where)
+    graph = model.graph
+    try:
+        opset = _opset(model, where)
+        initializers = {t.name: array(t, where, folder) for t in graph.initializer}
+        nodes = tuple(_node(n, i, where, folder) for i, n in enumerate(graph.node))
+        inputs = tuple(_value_info(v, where) for v in graph.input if v.name not in initializers)
+        outputs = tuple(_value_info(v, where, is_output=True) for v in graph.output)
+    except McucError:
+        raise
+    except _MISFITS as error:
+        raise corrupt(where, f"the model's parts do not fit together ({error})") from error
+    if not inputs or not outputs:
+        raise corrupt(where, "the graph has no inputs or no outputs")
+    return FileGraph(
+        _sorted(nodes, {*initializers, *(i.name for i in inputs)}, where), initializers, inputs, outputs, opset
+    )
+
+
+def read_float(raw: bytes, where: str, folder: Path | None) -> Any:
+    """The ModelProto of a file of any opset and with free dimensions, its constants checked and inside it.
+
+    Raises McucError: corrupt-model, unsupported-sparse, external-data.
+    """
+    from onnx import TensorProto, numpy_helper
+
+    model = parsed(raw, where)
+    try:
+        for constant in model.graph.initializer:
+            data = array(constant, where, folder)
+            if constant.data_location == TensorProto.EXTERNAL:
+                constant.CopyFrom(numpy_helper.from_array(data, constant.name))
+    except _MISFITS as error:
+        raise corrupt(where, f"the model's parts do not fit together ({error})") from error
+    return model
+
+
+def parsed(raw: bytes, where: str) -> Any:
+    """The ModelProto of a file, within bounds. Raises McucError: corrupt-model, unsupported-sparse."""
     import onnx
 
     if not raw or len(raw) > MAX_BYTES:
@@ -113,21 +154,7 @@ def read(raw: bytes, where: str, folder: Path | None) -> FileGraph:
             where=where,
             try_this="export the model with dense weights",
         )
-    try:
-        opset = _opset(model, where)
-        initializers = {t.name: array(t, where, folder) for t in graph.initializer}
-        nodes = tuple(_node(n, i, where, folder) for i, n in enumerate(graph.node))
-        inputs = tuple(_value_info(v, where) for v in graph.input if v.name not in initializers)
-        outputs = tuple(_value_info(v, where, is_output=True) for v in graph.output)
-    except McucError:
-        raise
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError, UnicodeError) as error:
-        raise corrupt(where, f"the model's parts do not fit together ({error})") from error
-    if not inputs or not outputs:
-        raise corrupt(where, "the graph has no inputs or no outputs")
-    return FileGraph(
-        _sorted(nodes, {*initializers, *(i.name for i in inputs)}, where), initializers, inputs, outputs, opset
-    )
+    return model
 
 
 def _opset(model: Any, where: str) -> int:

@@ -16,7 +16,7 @@ from mcuc.quantize.roles import Weighted, roles
 
 ROUNDS = 10
 SETTLED = 1e-3
-MOST = 1e4  # of a channel's scale
+MOST = 8.0  # of a channel's scale in all: a nearly dead channel would have its bias, so its activations, blown up
 
 
 def equalized(model: FloatModel) -> FloatModel:
@@ -25,10 +25,13 @@ def equalized(model: FloatModel) -> FloatModel:
     pairs = list(_pairs(model, weighted))
     constants = {n: model.constants[n].astype(np.float64) for pair in pairs for layer in pair
                  for n in (layer.weight, layer.bias) if n}
+    total = [np.ones(model.constants[first.weight].shape[first.axis]) for first, _ in pairs]
     for _ in range(ROUNDS):
         moved = 0.0
-        for first, second in pairs:
+        for i, (first, second) in enumerate(pairs):
             scale = _scale(_rows(constants[first.weight], first), _columns(constants[second.weight], second))
+            scale = np.clip(total[i] * scale, 1 / MOST, MOST) / total[i]
+            total[i] *= scale
             _divide(constants, first, scale)
             _multiply(constants, second, scale)
             moved = max(moved, float(np.abs(np.log(scale)).max()))
@@ -78,7 +81,7 @@ def _columns(weight: Array, layer: Weighted) -> Array:
 def _scale(rows: Array, columns: Array) -> Array:
     alive = (rows > 0) & (columns > 0)
     safe = np.where(alive, rows, 1.0), np.where(alive, columns, 1.0)
-    return np.clip(np.where(alive, np.sqrt(safe[0] / safe[1]), 1.0), 1 / MOST, MOST)
+    return np.where(alive, np.sqrt(safe[0] / safe[1]), 1.0)
 
 
 def _divide(constants: dict[str, Array], layer: Weighted, scale: Array) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from mcuc.ir import Array, Quant
 from mcuc.quantize.model import FloatModel
 from mcuc.quantize.params import Scheme, integer_bias
-from mcuc.quantize.roles import Roles, Weighted
+from mcuc.quantize.roles import OPERANDS, Roles, Weighted
 
 REAL, DEQUANTIZED = "/real", "/dequantized"
 
@@ -67,8 +67,9 @@ def write(model: FloatModel, found: Roles, scheme: Scheme, only: Set[str] | None
         if layer is not None and layer.name in scheme.weights and (only is None or _reaches(model, layer.name, only)):
             inputs = _layer(w, layer, inputs, scheme, node.inputs[0] in quantized)
         else:
-            inputs = [_operand(w, n, scheme, only) if n in found.constants and n in scheme.operands else i
-                      for n, i in zip(node.inputs, inputs, strict=True)]
+            if node.kind in OPERANDS:
+                inputs = [_operand(w, n, scheme, only) if n in found.constants else i
+                          for n, i in zip(node.inputs, inputs, strict=True)]
             if layer is not None and layer.name in scheme.biases:
                 inputs[2] = w.constant(f"{layer.name}/bias", scheme.biases[layer.name])
         outputs = [f"{o}{REAL}" if o in quantized and o in model.outputs else o for o in node.outputs]

@@ -71,7 +71,7 @@ def _squared(counts: Array, centres: Array, r: Range, steps: int) -> float:
 def _divergence(counts: Array, centres: Array, r: Range, steps: int) -> float:
     """Of the values, clipped ones at the ends, from what rounding to steps makes of them."""
     scale = (r.high - r.low) / steps
-    p = counts.astype(np.float64)
+    p = np.where(np.abs(centres) < scale / 2, 0, counts).astype(np.float64)  # zeros behind a ReLU outweigh all else
     level = np.clip(np.rint((centres - r.low) / scale), 0, steps).astype(np.int64)
     inside = (centres >= r.low) & (centres <= r.high)
     if not inside.any():
@@ -80,6 +80,8 @@ def _divergence(counts: Array, centres: Array, r: Range, steps: int) -> float:
     filled = np.bincount(level, weights=kept, minlength=steps + 1)
     bins = np.bincount(level, weights=(inside & (p > 0)).astype(np.float64), minlength=steps + 1)
     q = np.where(inside & (p > 0), (filled / np.maximum(bins, 1))[level], 0.0)
+    if not p[inside].any():
+        return float("inf")
     clipped = p.copy()
     first, last = int(np.flatnonzero(inside)[0]), int(np.flatnonzero(inside)[-1])
     clipped[first] += p[:first].sum()

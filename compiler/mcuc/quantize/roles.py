@@ -13,6 +13,8 @@ SAME = frozenset((
     "GatherND", "GlobalMaxPool", "Identity", "MaxPool", "Pad", "ReduceMax", "ReduceMin", "Reshape", "Resize",
     "ReverseSequence", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Trilu", "Unsqueeze",
 ))
+# Whose constant operands become integers too.
+OPERANDS = frozenset(("Add", "Concat", "Div", "MatMul", "Max", "Min", "Mul", "PRelu", "Sub", "Where"))
 CLIPS = ("Relu", "Clip")
 # Whose output a Relu or Clip behind it can clamp, so that what lies between the two never exists.
 CLAMPED = frozenset(("Add", "Conv", "ConvTranspose", "Gemm", "MatMul", "Mul", "Sub", "Div"))
@@ -81,9 +83,7 @@ def roles(model: FloatModel) -> Roles:
     weighted = {w.name: w for node in model.nodes if (w := _weighted(node, model)) is not None}
     taken = {n for w in weighted.values() for n in (w.weight, w.bias)}
     operands = frozenset(
-        n for node in model.nodes if node.kind in ("Add", "Sub", "Mul", "Div", "Max", "Min", "PRelu", "MatMul",
-                                                   "Concat", "Where")
-        for n in node.inputs if n in model.constants and n not in taken and model.constants[n].dtype == "float32")
+        n for node in model.nodes if node.kind in OPERANDS for n in node.inputs if n in model.constants and n not in taken and model.constants[n].dtype == "float32")
     return Roles({v: find(v) for v in values}, {find(v): p for v, p in fixed.items()}, weighted, operands)
 
 

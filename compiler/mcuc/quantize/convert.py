@@ -1,0 +1,86 @@
+"""From a float file and samples to the int8 network: its graph, and the files that the stock runtimes load."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcuc.errors import McucError
+from mcuc.exporters import tflite as tflite_exporter
+from mcuc.importers import onnx as onnx_importer
+from mcuc.importers import float_tflite
+from mcuc.ir import Array, Graph
+from mcuc.quantize.model import FloatModel, from_proto, with_shapes
+from mcuc.quantize.quantizer import Options, Progress, Quantized, quantize, quiet
+from mcuc.quantize.retarget import retarget
+from mcuc.quantize.runtime import Runtime
+
+
+@dataclass(frozen=True, eq=False)
+class Converted:
+    """graph: int8, profile tflite where TFLite can express it, else onnx (notes say why). onnx, tflite: the exported
+    files, tflite None where it cannot. quantized: how; original: the simplified float network."""
+
+    graph: Graph
+    quantized: Quantized
+    original: FloatModel
+    onnx: bytes
+    tflite: bytes | None
+
+
+def read_float(path: Path) -> Any:
+    """The float ONNX model of a .onnx or float .tflite file.
+
+    Raises McucError: hybrid-model, corrupt-model, unsupported-operator, unknown-format.
+    """
+    raw = path.read_bytes()
+    if path.suffix.lower() == ".tflite":
+        return float_tflite.to_onnx(raw, str(path), path.stem)
+    from mcuc.importers import _onnx_proto
+
+    return _onnx_proto.read_float(raw, str(path), path.parent)
+
+
+def convert(
+    proto: Any,
+    name: str,
+    where: str,
+    samples: Sequence[Array],
+    options: Options = Options(),
+    profile: str | None = None,
+    progress: Progress = quiet,
+) -> Converted:
+    """The int8 network of a float ONNX model, calibrated on samples [n, 1, ...] of each input.
+
+    profile: tflite or onnx, None for tflite where that can express the network.
+    Raises McucError where the network cannot be quantized or the samples do not fit.
+    """
+    columns = [np.ascontiguousarray(c, np.float32) for c in samples]
+    with Runtime(where) as runtime:
+        model = from_proto(with_shapes(proto, columns, where), name, where, runtime)
+        runtime.set_samples(columns)
+        found = quantize(model, runtime, options, progress)
+    return finished(found, model, where, profile)
+
+
+def finished(found: Quantized, original: FloatModel, where: str, profile: str | None) -> Converted:
+    """The graph and the files of a quantized network."""
+    graph = onnx_importer.parse(found.proto, where, original.name)
+    exported = None
+    if profile != "onnx":
+        try:
+            as_tflite = retarget(graph)
+            exported = tflite_exporter.export(as_tflite)
+            graph = as_tflite
+        except McucError as error:
+            if profile == "tflite":
+                raise
+            note = f"not expressible in TFLite ({error.where}: {error.found}): compiled under ONNX Runtime's rounding"
+            graph = replace(graph, notes=(*graph.notes, note))
+    return Converted(graph, found, original, found.proto, exported)
+
+
