@@ -40,7 +40,7 @@ class Building:
         self.taken.add(candidate)
         return candidate
 
-    def constant(self, wanted: str, data: Array) -> str:
+    def constant(self, wanted: str, data: Array | np.float32) -> str:
         """Adds a constant; returns its name."""
         name = self.name(wanted)
         self.constants[name] = np.asarray(data)
@@ -50,8 +50,9 @@ class Building:
         """Adds a node of one output; returns the output's name."""
         from onnx import helper
 
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=f"{len(self.nodes)}:{kind}",
-                                           **attributes))
+        self.nodes.append(
+            helper.make_node(kind, list(inputs), [output], name=f"{len(self.nodes)}:{kind}", **attributes)
+        )
         return output
 
     def step(self, kind: str, inputs: Sequence[str], near: str, **attributes: Any) -> str:
@@ -85,8 +86,12 @@ class Operation:
         """The data of a constant input. Raises McucError where it is computed at run time or absent."""
         if not self.has(index) or self.inputs[index] not in self.graph.constants:
             found = self.inputs[index] if self.has(index) else "nothing"
-            raise refuse("not-constant", f"{self.kind} needs a constant input {index}, found {found!r}", self.where,
-                         "freeze this input into a constant before converting")
+            raise refuse(
+                "not-constant",
+                f"{self.kind} needs a constant input {index}, found {found!r}",
+                self.where,
+                "freeze this input into a constant before converting",
+            )
         return self.graph.constants[self.inputs[index]]
 
     def activated(self, value: str, fused: int) -> str:
@@ -98,8 +103,12 @@ class Operation:
         if fused == 1:
             return self.graph.step("Relu", [value], self.out)
         if fused not in CLIPS:
-            raise refuse("unsupported-activation", f"fused activation number {fused}", self.where,
-                         "use RELU, RELU6, RELU_N1_TO_1, TANH or none")
+            raise refuse(
+                "unsupported-activation",
+                f"fused activation number {fused}",
+                self.where,
+                "use RELU, RELU6, RELU_N1_TO_1, TANH or none",
+            )
         return self.clipped(value, *CLIPS[fused])
 
     def clipped(self, value: str, low: float | None, high: float | None) -> str:

@@ -21,8 +21,12 @@ def _pads(op: Operation, kernel: tuple[int, int]) -> dict[str, Any]:
     if hasattr(o, "dilationHFactor"):
         dilation = (int(o.dilationHFactor), int(o.dilationWFactor))
     if min(*stride, *dilation, *kernel) < 1:
-        raise refuse("broken-model", f"stride {stride}, dilation {dilation}, kernel {kernel}", op.where,
-                     "check that the model file is complete")
+        raise refuse(
+            "broken-model",
+            f"stride {stride}, dilation {dilation}, kernel {kernel}",
+            op.where,
+            "check that the model file is complete",
+        )
     _, h, w, _ = op.shape(op.inputs[0])
     pad = same_padding((h, w), kernel, stride, dilation) if int(o.padding) == 0 else (0, 0, 0, 0)
     return {"strides": list(stride), "dilations": list(dilation), "pads": list(pad)}
@@ -36,8 +40,14 @@ def _conv(op: Operation) -> None:
     groups = channels if depthwise else channels // max(1, w.shape[3])
     bias = [op.graph.constant(f"{op.out}/bias", op.constant(2))] if op.has(2) else []
     name = op.graph.constant(f"{op.out}/weights", np.ascontiguousarray(weights))
-    value = op.graph.step("Conv", [op.first(op.inputs[0]), name, *bias], op.out, group=groups,
-                          kernel_shape=list(weights.shape[2:]), **_pads(op, (w.shape[1], w.shape[2])))
+    value = op.graph.step(
+        "Conv",
+        [op.first(op.inputs[0]), name, *bias],
+        op.out,
+        group=groups,
+        kernel_shape=list(weights.shape[2:]),
+        **_pads(op, (w.shape[1], w.shape[2])),
+    )
     op.finish(value, int(op.options.fusedActivationFunction), channels_first=True)
 
 
@@ -51,12 +61,23 @@ def _transpose_conv(op: Operation) -> None:
         pad = same_padding((shape[1], shape[2]), kernel, stride)
     extra = [shape[1 + i] - ((size[i] - 1) * stride[i] + kernel[i] - pad[i] - pad[2 + i]) for i in (0, 1)]
     if min(extra) < 0:
-        raise refuse("broken-model", f"TRANSPOSE_CONV to {shape} of an input of {size}", op.where,
-                     "check that the model file is complete")
+        raise refuse(
+            "broken-model",
+            f"TRANSPOSE_CONV to {shape} of an input of {size}",
+            op.where,
+            "check that the model file is complete",
+        )
     weights = op.graph.constant(f"{op.out}/weights", np.ascontiguousarray(w.transpose(3, 0, 1, 2)))
     bias = [op.graph.constant(f"{op.out}/bias", op.constant(3))] if op.has(3) else []
-    value = op.graph.step("ConvTranspose", [op.first(op.inputs[2]), weights, *bias], op.out, strides=list(stride),
-                          pads=list(pad), output_padding=extra, kernel_shape=list(kernel))
+    value = op.graph.step(
+        "ConvTranspose",
+        [op.first(op.inputs[2]), weights, *bias],
+        op.out,
+        strides=list(stride),
+        pads=list(pad),
+        output_padding=extra,
+        kernel_shape=list(kernel),
+    )
     op.finish(value, int(getattr(op.options, "fusedActivationFunction", 0)), channels_first=True)
 
 
@@ -68,8 +89,9 @@ def _dense(op: Operation) -> None:
         x = op.graph.step("Reshape", [x, to], op.out)
     weights = op.graph.constant(f"{op.out}/weights", w)
     bias = [op.graph.constant(f"{op.out}/bias", op.constant(2).reshape(-1))] if op.has(2) else []
-    value = op.activated(op.graph.step("Gemm", [x, weights, *bias], op.out, transB=1),
-                         int(op.options.fusedActivationFunction))
+    value = op.activated(
+        op.graph.step("Gemm", [x, weights, *bias], op.out, transB=1), int(op.options.fusedActivationFunction)
+    )
     _reshaped(op, value)
 
 
@@ -181,8 +203,9 @@ def _slice(op: Operation) -> None:
 def _strided_slice(op: Operation) -> None:
     o, shape = op.options, op.shape(op.inputs[0])
     if o.ellipsisMask or o.newAxisMask:
-        raise refuse("unsupported-operator", "STRIDED_SLICE with an ellipsis or a new axis", op.where,
-                     "slice with explicit axes")
+        raise refuse(
+            "unsupported-operator", "STRIDED_SLICE with an ellipsis or a new axis", op.where, "slice with explicit axes"
+        )
     begin, end, step = (op.constant(i).reshape(-1).astype(np.int64).copy() for i in (1, 2, 3))
     for i in range(len(begin)):
         if step[i] == 0:
@@ -233,8 +256,13 @@ def _resize(mode: str) -> Translate:
     def translate(op: Operation) -> None:
         _, _, _, c = op.shape(op.inputs[0])
         n, h, w, _ = op.shape(op.out)
-        place = "align_corners" if op.options.alignCorners else "half_pixel" if op.options.halfPixelCenters else (
-            "asymmetric")
+        place = (
+            "align_corners"
+            if op.options.alignCorners
+            else "half_pixel"
+            if op.options.halfPixelCenters
+            else ("asymmetric")
+        )
         sizes = op.graph.constant(f"{op.out}/sizes", np.array([n, c, h, w], np.int64))
         how: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": place}
         if mode == "nearest":
@@ -268,20 +296,62 @@ def _prelu(op: Operation) -> None:
 
 
 TRANSLATE: dict[str, Translate] = {
-    "ABS": _unary("Abs"), "ADD": _binary("Add"), "AVERAGE_POOL_2D": _pool("AveragePool"), "BATCH_MATMUL": _matmul,
-    "COS": _unary("Cos"), "CONCATENATION": _concat, "CONV_2D": _conv, "DEPTHWISE_CONV_2D": _conv,
-    "DEPTH_TO_SPACE": _depth("DepthToSpace"), "DIV": _binary("Div"), "ELU": _unary("Elu"), "EXP": _unary("Exp"),
-    "EXPAND_DIMS": _reshape, "FULLY_CONNECTED": _dense, "GELU": _gelu, "HARD_SWISH": _unary("HardSwish"),
-    "L2_NORMALIZATION": _unary("LpNormalization", axis=-1, p=2), "LEAKY_RELU": _leaky, "LOG": _unary("Log"),
-    "LOGISTIC": _unary("Sigmoid"), "LOG_SOFTMAX": _unary("LogSoftmax", axis=-1), "MAXIMUM": _binary("Max"),
-    "MAX_POOL_2D": _pool("MaxPool"), "MEAN": _reduce("ReduceMean"), "MINIMUM": _binary("Min"), "MIRROR_PAD": _pad,
-    "MUL": _binary("Mul"), "NEG": _unary("Neg"), "PACK": _pack, "PAD": _pad, "PADV2": _pad, "PRELU": _prelu,
-    "REDUCE_MAX": _reduce("ReduceMax"), "REDUCE_MIN": _reduce("ReduceMin"), "RELU": _unary("Relu"),
-    "RELU6": _clip(0.0, 6.0), "RELU_N1_TO_1": _clip(-1.0, 1.0), "RESHAPE": _reshape,
-    "RESIZE_BILINEAR": _resize("linear"), "RESIZE_NEAREST_NEIGHBOR": _resize("nearest"), "RSQRT": _rsqrt,
-    "SIN": _unary("Sin"), "SLICE": _slice, "SOFTMAX": _softmax, "SPACE_TO_DEPTH": _depth("SpaceToDepth"),
-    "SPLIT": _split, "SPLIT_V": _split, "SQRT": _unary("Sqrt"), "SQUARE": _square,
-    "SQUARED_DIFFERENCE": _squared_difference, "SQUEEZE": _reshape, "STRIDED_SLICE": _strided_slice,
-    "SUB": _binary("Sub"), "SUM": _reduce("ReduceSum"), "TANH": _unary("Tanh"), "TRANSPOSE": _transpose,
-    "TRANSPOSE_CONV": _transpose_conv, "UNPACK": _unpack,
+    "ABS": _unary("Abs"),
+    "ADD": _binary("Add"),
+    "AVERAGE_POOL_2D": _pool("AveragePool"),
+    "BATCH_MATMUL": _matmul,
+    "COS": _unary("Cos"),
+    "CONCATENATION": _concat,
+    "CONV_2D": _conv,
+    "DEPTHWISE_CONV_2D": _conv,
+    "DEPTH_TO_SPACE": _depth("DepthToSpace"),
+    "DIV": _binary("Div"),
+    "ELU": _unary("Elu"),
+    "EXP": _unary("Exp"),
+    "EXPAND_DIMS": _reshape,
+    "FULLY_CONNECTED": _dense,
+    "GELU": _gelu,
+    "HARD_SWISH": _unary("HardSwish"),
+    "L2_NORMALIZATION": _unary("LpNormalization", axis=-1, p=2),
+    "LEAKY_RELU": _leaky,
+    "LOG": _unary("Log"),
+    "LOGISTIC": _unary("Sigmoid"),
+    "LOG_SOFTMAX": _unary("LogSoftmax", axis=-1),
+    "MAXIMUM": _binary("Max"),
+    "MAX_POOL_2D": _pool("MaxPool"),
+    "MEAN": _reduce("ReduceMean"),
+    "MINIMUM": _binary("Min"),
+    "MIRROR_PAD": _pad,
+    "MUL": _binary("Mul"),
+    "NEG": _unary("Neg"),
+    "PACK": _pack,
+    "PAD": _pad,
+    "PADV2": _pad,
+    "PRELU": _prelu,
+    "REDUCE_MAX": _reduce("ReduceMax"),
+    "REDUCE_MIN": _reduce("ReduceMin"),
+    "RELU": _unary("Relu"),
+    "RELU6": _clip(0.0, 6.0),
+    "RELU_N1_TO_1": _clip(-1.0, 1.0),
+    "RESHAPE": _reshape,
+    "RESIZE_BILINEAR": _resize("linear"),
+    "RESIZE_NEAREST_NEIGHBOR": _resize("nearest"),
+    "RSQRT": _rsqrt,
+    "SIN": _unary("Sin"),
+    "SLICE": _slice,
+    "SOFTMAX": _softmax,
+    "SPACE_TO_DEPTH": _depth("SpaceToDepth"),
+    "SPLIT": _split,
+    "SPLIT_V": _split,
+    "SQRT": _unary("Sqrt"),
+    "SQUARE": _square,
+    "SQUARED_DIFFERENCE": _squared_difference,
+    "SQUEEZE": _reshape,
+    "STRIDED_SLICE": _strided_slice,
+    "SUB": _binary("Sub"),
+    "SUM": _reduce("ReduceSum"),
+    "TANH": _unary("Tanh"),
+    "TRANSPOSE": _transpose,
+    "TRANSPOSE_CONV": _transpose_conv,
+    "UNPACK": _unpack,
 }

@@ -29,8 +29,11 @@ _STATIC = "convert the float model with full integer quantization, or without an
 def is_float(raw: bytes, where: str) -> bool:
     """Whether a .tflite file computes in float: its first input and every constant of rank 2 or more are float."""
     file = read(raw, where)
-    return bool(file.inputs) and all(file.tensors[i].type == FLOAT32 for i in file.inputs) and not any(
-        e.kind == "QUANTIZE" for e in file.operators)
+    return (
+        bool(file.inputs)
+        and all(file.tensors[i].type == FLOAT32 for i in file.inputs)
+        and not any(e.kind == "QUANTIZE" for e in file.operators)
+    )
 
 
 def to_onnx(raw: bytes, where: str, name: str) -> onnx.ModelProto:
@@ -55,10 +58,12 @@ def _translate(file: ModelFile, where: str, name: str) -> onnx.ModelProto:
     for position in _needed(file):
         _operator(graph, file, file.operators[position], names, position)
     used = {n for node in graph.nodes for n in node.input}
-    ends = [[helper.make_tensor_value_info(names[i], TensorProto.FLOAT, graph.shapes[names[i]]) for i in side]
-            for side in (file.inputs, file.outputs)]
+    inputs, outputs = [
+        [helper.make_tensor_value_info(names[i], TensorProto.FLOAT, graph.shapes[names[i]]) for i in side]
+        for side in (file.inputs, file.outputs)
+    ]
     constants = [numpy_helper.from_array(np.ascontiguousarray(a), n) for n, a in graph.constants.items() if n in used]
-    body = helper.make_graph(graph.nodes, name, *ends, constants)
+    body = helper.make_graph(graph.nodes, name, inputs, outputs, constants)
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9, producer_name="mcuc")
     try:
         checker.check_model(model)
@@ -97,8 +102,12 @@ def _operator(graph: Building, file: ModelFile, entry: OperatorEntry, names: lis
         _dequantized(graph, file, entry, names, where)
         return
     if entry.kind not in TRANSLATE:
-        raise refuse("unsupported-operator", f"float TFLite operator {entry.kind} cannot be quantized", where,
-                     "convert the model to int8 with TensorFlow's converter, or replace this layer")
+        raise refuse(
+            "unsupported-operator",
+            f"float TFLite operator {entry.kind} cannot be quantized",
+            where,
+            "convert the model to int8 with TensorFlow's converter, or replace this layer",
+        )
     inputs = tuple(names[i] if i >= 0 else "" for i in entry.inputs)
     outputs = tuple(names[i] for i in entry.outputs)
     TRANSLATE[entry.kind](Operation(graph, entry.kind, entry.options, inputs, outputs, where))
@@ -113,8 +122,12 @@ def _constant(graph: Building, file: ModelFile, index: int, name: str, entry: Op
     if tensor.type not in _TYPES:
         if entry.kind == "DEQUANTIZE":
             return
-        raise refuse("hybrid-model", f"constant {name!r} is quantized but the activations are float: a hybrid "
-                     "(dynamic-range) model", where, _STATIC)
+        raise refuse(
+            "hybrid-model",
+            f"constant {name!r} is quantized but the activations are float: a hybrid (dynamic-range) model",
+            where,
+            _STATIC,
+        )
     dtype, wanted = np.dtype(_TYPES[tensor.type]), prod(graph.shapes[name])
     if len(blob) < wanted * dtype.itemsize:
         raise corrupt(where, f"tensor {name!r} needs {wanted * dtype.itemsize} bytes, its buffer has {len(blob)}")
@@ -129,10 +142,12 @@ def _dequantized(graph: Building, file: ModelFile, entry: OperatorEntry, names: 
         shape = graph.shapes[source]
         axis = [-1 if i == tensor.axis else 1 for i in range(len(shape))] if len(tensor.scale) > 1 else [1] * len(shape)
         zero = np.asarray(tensor.zero_point, np.float32) if len(tensor.zero_point) else np.zeros(1, np.float32)
-        data = (blob[: prod(shape)].view(np.int8).reshape(shape).astype(np.float32) - zero.reshape(
-            axis if len(zero) > 1 else [1] * len(shape))) * np.asarray(tensor.scale, np.float32).reshape(axis)
+        data = (
+            blob[: prod(shape)].view(np.int8).reshape(shape).astype(np.float32)
+            - zero.reshape(axis if len(zero) > 1 else [1] * len(shape))
+        ) * np.asarray(tensor.scale, np.float32).reshape(axis)
     if data is None:
-        raise refuse("hybrid-model", f"DEQUANTIZE of {source!r}, computed at run time, in a float model", where, _STATIC)
+        raise refuse(
+            "hybrid-model", f"DEQUANTIZE of {source!r}, computed at run time, in a float model", where, _STATIC
+        )
     graph.constants[out] = data.astype(np.float32)
-
-

@@ -11,11 +11,13 @@ import numpy as np
 
 from mcuc.errors import McucError
 from mcuc.exporters import tflite as tflite_exporter
-from mcuc.importers import onnx as onnx_importer
 from mcuc.importers import float_tflite
+from mcuc.importers import onnx as onnx_importer
+from mcuc.importers.onnx import Port
 from mcuc.ir import Array, Graph
 from mcuc.quantize.model import FloatModel, from_proto, with_shapes
-from mcuc.quantize.quantizer import Options, Progress, Quantized, quantize, quiet
+from mcuc.quantize.patterns import recognised
+from mcuc.quantize.quantizer import STANDARD, Options, Progress, Quantized, quantize, quiet
 from mcuc.quantize.retarget import retarget
 from mcuc.quantize.runtime import Runtime
 
@@ -23,13 +25,29 @@ from mcuc.quantize.runtime import Runtime
 @dataclass(frozen=True, eq=False)
 class Converted:
     """graph: int8, profile tflite where TFLite can express it, else onnx (notes say why). onnx, tflite: the exported
-    files, tflite None where it cannot. quantized: how; original: the simplified float network."""
+    files, tflite None where it cannot.
+
+    ports: the graph's inputs against the file's; quantized: how; original: the simplified float network."""
 
     graph: Graph
+    ports: tuple[Port, ...]
     quantized: Quantized
     original: FloatModel
     onnx: bytes
     tflite: bytes | None
+
+
+def input_shapes(proto: Any) -> list[tuple[int | None, ...]]:
+    """The shapes of a float ONNX model's inputs, None where a dimension is free."""
+    constants = {i.name for i in proto.graph.initializer}
+    return [
+        tuple(
+            d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None
+            for d in entry.type.tensor_type.shape.dim
+        )
+        for entry in proto.graph.input
+        if entry.name not in constants
+    ]
 
 
 def read_float(path: Path) -> Any:
@@ -50,7 +68,7 @@ def convert(
     name: str,
     where: str,
     samples: Sequence[Array],
-    options: Options = Options(),
+    options: Options = STANDARD,
     profile: str | None = None,
     progress: Progress = quiet,
 ) -> Converted:
@@ -61,7 +79,7 @@ def convert(
     """
     columns = [np.ascontiguousarray(c, np.float32) for c in samples]
     with Runtime(where) as runtime:
-        model = from_proto(with_shapes(proto, columns, where), name, where, runtime)
+        model = recognised(from_proto(with_shapes(proto, columns, where), name, where, runtime))
         runtime.set_samples(columns)
         found = quantize(model, runtime, options, progress)
     return finished(found, model, where, profile)
@@ -69,7 +87,7 @@ def convert(
 
 def finished(found: Quantized, original: FloatModel, where: str, profile: str | None) -> Converted:
     """The graph and the files of a quantized network."""
-    graph = onnx_importer.parse(found.proto, where, original.name)
+    graph, ends = onnx_importer.parse_with_interface(found.proto, where, original.name)
     exported = None
     if profile != "onnx":
         try:
@@ -81,6 +99,4 @@ def finished(found: Quantized, original: FloatModel, where: str, profile: str | 
                 raise
             note = f"not expressible in TFLite ({error.where}: {error.found}): compiled under ONNX Runtime's rounding"
             graph = replace(graph, notes=(*graph.notes, note))
-    return Converted(graph, found, original, found.proto, exported)
-
-
+    return Converted(graph, ends.inputs, found, original, found.proto, exported)

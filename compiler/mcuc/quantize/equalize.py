@@ -23,8 +23,13 @@ def equalized(model: FloatModel) -> FloatModel:
     """The network with the weights of every such pair of layers equalised; the network itself where there is none."""
     weighted = roles(model).weighted
     pairs = list(_pairs(model, weighted))
-    constants = {n: model.constants[n].astype(np.float64) for pair in pairs for layer in pair
-                 for n in (layer.weight, layer.bias) if n}
+    constants = {
+        n: model.constants[n].astype(np.float64)
+        for pair in pairs
+        for layer in pair
+        for n in (layer.weight, layer.bias)
+        if n
+    }
     total = [np.ones(model.constants[first.weight].shape[first.axis]) for first, _ in pairs]
     for _ in range(ROUNDS):
         moved = 0.0

@@ -81,7 +81,8 @@ def with_shapes(proto: Any, samples: Sequence[Array], where: str) -> Any:
         declared = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in dims)
         free_batch = len(declared) == len(shape) and declared[:1] != (1,) and shape[:1] == (1,)
         if len(declared) != len(shape) or any(
-            d is not None and d != s for i, (d, s) in enumerate(zip(declared, shape, strict=True))
+            d is not None and d != s
+            for i, (d, s) in enumerate(zip(declared, shape, strict=True))
             if i or not free_batch
         ):
             raise _misfit(where, f"samples of shape {shape} for input {entry.name!r} of {_text(declared)}")
@@ -100,8 +101,12 @@ def _text(declared: Sequence[int | None]) -> str:
 
 
 def _misfit(where: str, found: str) -> McucError:
-    return McucError("bad-samples", found, where=where,
-                     try_this="give one array [n, ...] for each input, in the file's order, as the model takes them")
+    return McucError(
+        "bad-samples",
+        found,
+        where=where,
+        try_this="give one array [n, ...] for each input, in the file's order, as the model takes them",
+    )
 
 
 def from_proto(proto: Any, name: str, where: str, runtime: Runtime) -> FloatModel:
@@ -120,12 +125,20 @@ def from_proto(proto: Any, name: str, where: str, runtime: Runtime) -> FloatMode
     for position, node in enumerate(graph.node):
         place = f"{node.op_type} {node.name or position}"
         if node.domain not in ("", "ai.onnx") or any(a.HasField("g") or a.graphs for a in node.attribute):
-            raise McucError("unsupported-operator", f"operator {node.op_type} of {node.domain or 'ONNX'} "
-                            + ("contains a graph (control flow)" if not node.domain else "is not standard ONNX"),
-                            where=place, try_this="export the model without control flow and custom operators")
+            raise McucError(
+                "unsupported-operator",
+                f"operator {node.op_type} of {node.domain or 'ONNX'} "
+                + ("contains a graph (control flow)" if not node.domain else "is not standard ONNX"),
+                where=place,
+                try_this="export the model without control flow and custom operators",
+            )
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            raise McucError("not-float", "the model is quantized already", where=place,
-                            try_this="compile it as it is: mcuc compile MODEL")
+            raise McucError(
+                "not-float",
+                "the model is quantized already",
+                where=place,
+                try_this="compile it as it is: mcuc compile MODEL",
+            )
         attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         if node.op_type == "Constant" and "value" in attrs:
             constants[node.output[0]] = numpy_helper.to_array(attrs["value"])
@@ -142,8 +155,12 @@ def from_proto(proto: Any, name: str, where: str, runtime: Runtime) -> FloatMode
     for node_ in nodes:
         for output in node_.outputs:
             if output and (output not in shapes or min(shapes[output], default=1) < 0):
-                raise McucError("dynamic-shape", f"the shape of value {output!r} depends on the data", where=node_.name,
-                                try_this="export the model with static shapes")
+                raise McucError(
+                    "dynamic-shape",
+                    f"the shape of value {output!r} depends on the data",
+                    where=node_.name,
+                    try_this="export the model with static shapes",
+                )
     opset = next(o.version for o in simple.opset_import if o.domain in ("", "ai.onnx"))
     inputs = tuple(i.name for i in graph.input if i.name not in constants)
     outputs = tuple(o.name for o in graph.output)
@@ -157,8 +174,11 @@ def to_proto(model: FloatModel, extra: Sequence[str] = ()) -> bytes:
 
     nodes = [helper.make_node(n.kind, list(n.inputs), list(n.outputs), name=n.name, **n.attrs) for n in model.nodes]
     used = {name for node in model.nodes for name in node.inputs}
-    constants = [numpy_helper.from_array(np.ascontiguousarray(a).reshape(a.shape), n)
-                 for n, a in model.constants.items() if n in used]
+    constants = [
+        numpy_helper.from_array(np.ascontiguousarray(a).reshape(a.shape), n)
+        for n, a in model.constants.items()
+        if n in used
+    ]
     inputs = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, model.shapes[n]) for n in model.inputs]
     names = list(dict.fromkeys((*model.outputs, *extra)))
     outputs = [helper.make_empty_tensor_value_info(n) for n in names if n not in model.inputs]
@@ -166,6 +186,7 @@ def to_proto(model: FloatModel, extra: Sequence[str] = ()) -> bytes:
         if name in model.real:
             entry.CopyFrom(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, model.shapes[name]))
     graph = helper.make_graph(nodes, model.name or "model", inputs, outputs, constants)
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", model.opset)], ir_version=9,
-                              producer_name="mcuc")
+    proto = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", model.opset)], ir_version=9, producer_name="mcuc"
+    )
     return bytes(proto.SerializeToString())

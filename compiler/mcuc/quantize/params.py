@@ -33,7 +33,7 @@ class Weights:
 
 
 def activation_quant(reach: Range, fixed: tuple[float, int] | None = None) -> Quant:
-    """Scale and zero point of int8 values that cover the range with 0 exact; float32 scales, as model files hold them."""
+    """Scale (float32, as model files hold it) and zero point of int8 values that cover the range with 0 exact."""
     if fixed is not None:
         return Quant((float(np.float32(fixed[0])),), (fixed[1],))
     scale = float(np.float32((reach.high - reach.low) / STEPS))

@@ -23,7 +23,7 @@ class _Writer:
         self.nodes: list[Any] = []
         self.constants: dict[str, Array] = {}
 
-    def constant(self, name: str, data: Array) -> str:
+    def constant(self, name: str, data: Array | np.float32) -> str:
         self.constants[name] = np.asarray(data)
         return name
 
@@ -34,15 +34,20 @@ class _Writer:
 
     def dequantized(self, name: str, integers: Array, scale: Array, zero: Array, axis: int | None = None) -> str:
         """A constant's real value behind DequantizeLinear."""
-        args = [self.constant(f"{name}/integers", integers), self.constant(f"{name}/scale", scale),
-                self.constant(f"{name}/zero_point", zero)]
+        args = [
+            self.constant(f"{name}/integers", integers),
+            self.constant(f"{name}/scale", scale),
+            self.constant(f"{name}/zero_point", zero),
+        ]
         self.add("DequantizeLinear", args, [f"{name}{DEQUANTIZED}"], **({} if axis is None else {"axis": axis}))
         return f"{name}{DEQUANTIZED}"
 
     def rounded(self, value: str, quant: Quant, to: str) -> None:
         """A value, rounded to its integers and real again."""
-        params = [self.constant(f"{to}/scale", np.float32(quant.scale[0])),
-                  self.constant(f"{to}/zero_point", np.array(quant.zero_point[0], np.int8))]
+        params = [
+            self.constant(f"{to}/scale", np.float32(quant.scale[0])),
+            self.constant(f"{to}/zero_point", np.array(quant.zero_point[0], np.int8)),
+        ]
         self.add("QuantizeLinear", [value, *params], [f"{to}/integers"])
         self.add("DequantizeLinear", [f"{to}/integers", *params], [to])
 
@@ -68,8 +73,10 @@ def write(model: FloatModel, found: Roles, scheme: Scheme, only: Set[str] | None
             inputs = _layer(w, layer, inputs, scheme, node.inputs[0] in quantized)
         else:
             if node.kind in OPERANDS:
-                inputs = [_operand(w, n, scheme, only) if n in found.constants else i
-                          for n, i in zip(node.inputs, inputs, strict=True)]
+                inputs = [
+                    _operand(w, n, scheme, only) if n in found.constants else i
+                    for n, i in zip(node.inputs, inputs, strict=True)
+                ]
             if layer is not None and layer.name in scheme.biases:
                 inputs[2] = w.constant(f"{layer.name}/bias", scheme.biases[layer.name])
         outputs = [f"{o}{REAL}" if o in quantized and o in model.outputs else o for o in node.outputs]
@@ -82,13 +89,24 @@ def write(model: FloatModel, found: Roles, scheme: Scheme, only: Set[str] | None
     used = {n for node in w.nodes for n in node.input}
     constants = {**{n: a for n, a in model.constants.items() if n in used}, **w.constants}
     body = helper.make_graph(
-        w.nodes, model.name or "model",
+        w.nodes,
+        model.name or "model",
         [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, model.shapes[n]) for n in model.inputs],
-        [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, model.shapes[n]) if n in model.real
-         else helper.make_empty_tensor_value_info(n) for n in model.outputs],
-        [numpy_helper.from_array(np.ascontiguousarray(a).reshape(np.shape(a)), n) for n, a in constants.items()
-         if n in used])
-    proto = helper.make_model(body, opset_imports=[helper.make_opsetid("", model.opset)], ir_version=9, producer_name="mcuc")
+        [
+            helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, model.shapes[n])
+            if n in model.real
+            else helper.make_empty_tensor_value_info(n)
+            for n in model.outputs
+        ],
+        [
+            numpy_helper.from_array(np.ascontiguousarray(a).reshape(np.shape(a)), n)
+            for n, a in constants.items()
+            if n in used
+        ],
+    )
+    proto = helper.make_model(
+        body, opset_imports=[helper.make_opsetid("", model.opset)], ir_version=9, producer_name="mcuc"
+    )
     return bytes(proto.SerializeToString())
 
 
@@ -130,5 +148,3 @@ def _operand(w: _Writer, name: str, scheme: Scheme, only: Set[str] | None) -> st
     scale, zero = np.float32(quant.scale[0]), quant.zero_point[0]
     integers = np.clip(np.rint(real / scale) + zero, -128, 127).astype(np.int8)
     return w.dequantized(name, integers, np.asarray(scale), np.array(zero, np.int8))
-
-

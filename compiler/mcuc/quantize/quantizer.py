@@ -38,6 +38,9 @@ class Options:
     per_tensor_dense: bool = True
 
 
+STANDARD = Options()
+
+
 @dataclass(frozen=True)
 class Tried:
     """One way and its signal-to-noise ratio in dB."""
@@ -80,7 +83,7 @@ def quiet(stage: str, done: int, total: int) -> None:
     """Progress to nobody."""
 
 
-def quantize(model: FloatModel, runtime: Runtime, options: Options = Options(), progress: Progress = quiet) -> Quantized:
+def quantize(model: FloatModel, runtime: Runtime, options: Options = STANDARD, progress: Progress = quiet) -> Quantized:
     """The quantized network; the runtime holds the calibration samples.
 
     Raises McucError: not-finite (a value of the float network is no number), no-weights, and what the runtime raises.
@@ -112,8 +115,15 @@ def quantize(model: FloatModel, runtime: Runtime, options: Options = Options(), 
             if got > snr:
                 snr, scheme = got, other
         runtime.close(reference)
-    return Quantized(chosen_model, qdq.write(chosen_model, found, scheme), scheme, found,
-                     seen.ranges(method, found.groups), snr, tuple(tried))
+    return Quantized(
+        chosen_model,
+        qdq.write(chosen_model, found, scheme),
+        scheme,
+        found,
+        seen.ranges(method, found.groups),
+        snr,
+        tuple(tried),
+    )
 
 
 def judged(model: FloatModel) -> list[str]:
@@ -122,8 +132,11 @@ def judged(model: FloatModel) -> list[str]:
     found = []
     for name in model.outputs:
         node = producers.get(name)
-        while node is not None and node.kind in ("Softmax", "Identity", "Reshape", "Flatten") and (
-                node.inputs[0] in producers and node.inputs[0] in model.real):
+        while (
+            node is not None
+            and node.kind in ("Softmax", "Identity", "Reshape", "Flatten")
+            and (node.inputs[0] in producers and node.inputs[0] in model.real)
+        ):
             name, node = node.inputs[0], producers.get(node.inputs[0])
         found.append(name)
     return found
@@ -138,8 +151,12 @@ def observe(model: FloatModel, found: Roles, runtime: Runtime) -> Observed:
     extents = runtime.extents(opened, names)
     broken = [v for v, e in zip(values, extents, strict=True) if not np.isfinite(e).all()]
     if broken:
-        raise McucError("not-finite", f"value {broken[0]!r} of the float network is not finite", where=model.name,
-                        try_this="check the model's weights and the calibration samples")
+        raise McucError(
+            "not-finite",
+            f"value {broken[0]!r} of the float network is not finite",
+            where=model.name,
+            try_this="check the model's weights and the calibration samples",
+        )
     counts = runtime.histograms(opened, names, extents)
     runtime.close(opened)
     return Observed(values, extents, counts)
@@ -151,8 +168,9 @@ def _with_inputs(model: FloatModel) -> FloatModel:
 
     copies = tuple(FloatNode(f"{i}/seen", "Identity", (i,), (f"{i}/seen",), {}) for i in model.inputs)
     seen = {f"{i}/seen": model.shapes[i] for i in model.inputs}
-    return replace(model, nodes=(*copies, *model.nodes), shapes={**model.shapes, **seen},
-                   real=model.real | frozenset(seen))
+    return replace(
+        model, nodes=(*copies, *model.nodes), shapes={**model.shapes, **seen}, real=model.real | frozenset(seen)
+    )
 
 
 def scheme_for(model: FloatModel, found: Roles, ranges: Mapping[str, Range], options: Options) -> Scheme:
@@ -208,7 +226,8 @@ def _looking(proto: bytes, names: Sequence[str], model: FloatModel) -> bytes:
         for label in (f"{name}{qdq.DEQUANTIZED}", name):
             if label in written and label not in have:
                 found.graph.output.append(
-                    helper.make_tensor_value_info(label, onnx.TensorProto.FLOAT, model.shapes[name]))
+                    helper.make_tensor_value_info(label, onnx.TensorProto.FLOAT, model.shapes[name])
+                )
                 break
     return bytes(found.SerializeToString())
 
@@ -219,8 +238,11 @@ def compensations(model: FloatModel, found: Roles, scheme: Scheme, runtime: Runt
     if not layers:
         return []
     inputs = [w.node.inputs[0] for w in layers]
-    opened = runtime.open(to_proto(_with_inputs(model), [*(i for i in inputs if i not in model.inputs),
-                                                         *(f"{i}/seen" for i in model.inputs)]))
+    opened = runtime.open(
+        to_proto(
+            _with_inputs(model), [*(i for i in inputs if i not in model.inputs), *(f"{i}/seen" for i in model.inputs)]
+        )
+    )
     specs: list[dict[str, Any]] = []
     for layer in layers:
         spec = _spec(layer, model)
@@ -252,9 +274,15 @@ def _spec(layer: Weighted, model: FloatModel) -> dict[str, Any] | None:
     a, shape = layer.node.attrs, model.constants[layer.weight].shape
     if len(shape) != 4 or a.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
         return None
-    return {"kind": "conv", "input": name, "kernel": list(shape[2:]), "strides": list(a.get("strides", (1, 1))),
-            "dilations": list(a.get("dilations", (1, 1))), "pads": list(a.get("pads", (0, 0, 0, 0))),
-            "groups": int(a.get("group", 1))}
+    return {
+        "kind": "conv",
+        "input": name,
+        "kernel": list(shape[2:]),
+        "strides": list(a.get("strides", (1, 1))),
+        "dilations": list(a.get("dilations", (1, 1))),
+        "pads": list(a.get("pads", (0, 0, 0, 0))),
+        "groups": int(a.get("group", 1)),
+    }
 
 
 __all__ = ["Options", "Quantized", "Weights", "quantize"]

@@ -85,8 +85,8 @@ def _divergence(counts: Array, centres: Array, r: Range, steps: int) -> float:
     clipped = p.copy()
     first, last = int(np.flatnonzero(inside)[0]), int(np.flatnonzero(inside)[-1])
     clipped[first] += p[:first].sum()
-    clipped[last] += p[last + 1:].sum()
-    clipped[:first], clipped[last + 1:] = 0.0, 0.0
+    clipped[last] += p[last + 1 :].sum()
+    clipped[:first], clipped[last + 1 :] = 0.0, 0.0
     seen = (clipped > 0) & (q > 0)
     lost = clipped[(clipped > 0) & (q <= 0)].sum() / clipped.sum()
     a, b = clipped / clipped.sum(), q / max(q.sum(), TINY)

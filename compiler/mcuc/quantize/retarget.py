@@ -20,6 +20,7 @@ from mcuc.ir import Graph, Node, Quant, Tensor, check
 from mcuc.ops._base import Exported, Imported
 from mcuc.ops._spatial import same_padding
 
+MOST_STEPS = 3  # by which a rounding of TFLite's can differ: its LOGISTIC and TANH interpolate
 _WINDOWED = ("conv_2d", "depthwise_conv_2d", "max_pool_2d")
 _BIASED = ("conv_2d", "depthwise_conv_2d", "fully_connected")
 
@@ -32,8 +33,9 @@ def retarget(graph: Graph) -> Graph:
         for step in _steps(node, graph, table):
             nodes.append(_built(step, _exported(step, replace(graph, tensors=table)), table))
     used = {n for node in nodes for n in (*node.inputs, *node.outputs) if n} | {*graph.inputs, *graph.outputs}
-    return check(replace(graph, profile="tflite", nodes=tuple(nodes),
-                         tensors={k: v for k, v in table.items() if k in used}))
+    return check(
+        replace(graph, profile="tflite", nodes=tuple(nodes), tensors={k: v for k, v in table.items() if k in used})
+    )
 
 
 def _steps(node: Node, graph: Graph, table: dict[str, Tensor]) -> list[Node]:
@@ -96,8 +98,12 @@ def _exported(node: Node, graph: Graph) -> Exported:
     operator = ops.get(node.op)
     say = operator.as_tflite or operator.to_tflite
     if say is None:
-        raise McucError("not-exportable", f"operator {node.op} has no TFLite form", where=node.name,
-                        try_this="compile with --profile onnx")
+        raise McucError(
+            "not-exportable",
+            f"operator {node.op} has no TFLite form",
+            where=node.name,
+            try_this="compile with --profile onnx",
+        )
     return say(node, graph)
 
 
@@ -111,7 +117,22 @@ def _built(node: Node, exported: Exported, table: dict[str, Tensor]) -> Node:
     outputs = tuple(table[n] for n in node.outputs)
     built = operator.from_tflite(Imported(exported.kind, options(exported), inputs, outputs, node.name))
     table.update({t.name: t for t in built.constants})
+    _require_same_function(node, built.attrs)
     return Node(node.name, built.op, built.inputs, node.outputs, built.attrs)
+
+
+def _require_same_function(node: Node, attrs: Any) -> None:
+    """A function of one byte must be the same one, but for rounding."""
+    before, after = getattr(node.attrs, "table", b""), getattr(attrs, "table", b"")
+    if isinstance(before, bytes) and isinstance(after, bytes) and len(before) == len(after) == 256 and any(before):
+        old, new = (np.frombuffer(t, np.int8).astype(np.int64) for t in (before, after))
+        if np.abs(old - new).max() > MOST_STEPS:
+            raise McucError(
+                "not-exportable",
+                f"TFLite has no int8 operator for this function ({node.op})",
+                where=node.name,
+                try_this="compile with --profile onnx",
+            )
 
 
 def options(exported: Exported) -> Any:
@@ -122,5 +143,3 @@ def options(exported: Exported) -> Any:
     for key, value in exported.fields.items():
         setattr(table, key, value)
     return table
-
-

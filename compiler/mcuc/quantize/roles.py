@@ -8,11 +8,36 @@ from dataclasses import dataclass
 from mcuc.quantize.model import FloatModel, FloatNode
 
 # Operators that hand elements on: input 0 and the outputs have one scale (TFLite demands it of most of them).
-SAME = frozenset((
-    "AveragePool", "CenterCropPad", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GatherElements",
-    "GatherND", "GlobalMaxPool", "Identity", "MaxPool", "Pad", "ReduceMax", "ReduceMin", "Reshape", "Resize",
-    "ReverseSequence", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Trilu", "Unsqueeze",
-))
+SAME = frozenset(
+    (
+        "AveragePool",
+        "CenterCropPad",
+        "DepthToSpace",
+        "Dropout",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "GatherElements",
+        "GatherND",
+        "GlobalMaxPool",
+        "Identity",
+        "MaxPool",
+        "Pad",
+        "ReduceMax",
+        "ReduceMin",
+        "Reshape",
+        "Resize",
+        "ReverseSequence",
+        "Slice",
+        "SpaceToDepth",
+        "Split",
+        "Squeeze",
+        "Tile",
+        "Transpose",
+        "Trilu",
+        "Unsqueeze",
+    )
+)
 # Whose constant operands become integers too.
 OPERANDS = frozenset(("Add", "Concat", "Div", "MatMul", "Max", "Min", "Mul", "PRelu", "Sub", "Where"))
 CLIPS = ("Relu", "Clip")
@@ -20,8 +45,12 @@ CLIPS = ("Relu", "Clip")
 CLAMPED = frozenset(("Add", "Conv", "ConvTranspose", "Gemm", "MatMul", "Mul", "Sub", "Div"))
 # Outputs whose range the function itself gives, as TFLite fixes it: scale, zero point.
 FIXED: Mapping[str, tuple[float, int]] = {
-    "HardSigmoid": (1 / 256, -128), "LogSoftmax": (16 / 256, 127), "LpNormalization": (1 / 128, 0),
-    "Sigmoid": (1 / 256, -128), "Softmax": (1 / 256, -128), "Tanh": (1 / 128, 0),
+    "HardSigmoid": (1 / 256, -128),
+    "LogSoftmax": (16 / 256, 127),
+    "LpNormalization": (1 / 128, 0),
+    "Sigmoid": (1 / 256, -128),
+    "Softmax": (1 / 256, -128),
+    "Tanh": (1 / 128, 0),
 }
 
 
@@ -83,20 +112,39 @@ def roles(model: FloatModel) -> Roles:
     weighted = {w.name: w for node in model.nodes if (w := _weighted(node, model)) is not None}
     taken = {n for w in weighted.values() for n in (w.weight, w.bias)}
     operands = frozenset(
-        n for node in model.nodes if node.kind in OPERANDS for n in node.inputs if n in model.constants and n not in taken and model.constants[n].dtype == "float32")
+        n
+        for node in model.nodes
+        if node.kind in OPERANDS
+        for n in node.inputs
+        if n in model.constants and n not in taken and model.constants[n].dtype == "float32"
+    )
     return Roles({v: find(v) for v in values}, {find(v): p for v, p in fixed.items()}, weighted, operands)
 
 
-def _is_hidden(model: FloatModel, value: str, producers: Mapping[str, FloatNode],
-               consumers: Mapping[str, list[tuple[FloatNode, int]]]) -> bool:
+def _is_hidden(
+    model: FloatModel,
+    value: str,
+    producers: Mapping[str, FloatNode],
+    consumers: Mapping[str, list[tuple[FloatNode, int]]],
+) -> bool:
     producer, readers = producers.get(value), consumers.get(value, [])
-    return (producer is not None and producer.kind in CLAMPED and len(readers) == 1 and value not in model.outputs
-            and readers[0][0].kind in CLIPS and readers[0][1] == 0)
+    return (
+        producer is not None
+        and producer.kind in CLAMPED
+        and len(readers) == 1
+        and value not in model.outputs
+        and readers[0][0].kind in CLIPS
+        and readers[0][1] == 0
+    )
 
 
 def _weighted(node: FloatNode, model: FloatModel) -> Weighted | None:
-    kinds = {"Conv": ("conv", 0), "ConvTranspose": ("transposed", 1), "MatMul": ("dense", 1),
-             "Gemm": ("dense", 0 if node.attrs.get("transB") else 1)}
+    kinds = {
+        "Conv": ("conv", 0),
+        "ConvTranspose": ("transposed", 1),
+        "MatMul": ("dense", 1),
+        "Gemm": ("dense", 0 if node.attrs.get("transB") else 1),
+    }
     if node.kind not in kinds or node.inputs[1] not in model.constants:
         return None
     kind, axis = kinds[node.kind]

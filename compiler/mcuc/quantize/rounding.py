@@ -53,7 +53,7 @@ def _group(weights: Array, scale: Array, gram: Array, peak: int) -> Array:
     for t in range(w.shape[1]):
         q[:, t] = np.clip(np.rint(w[:, t] / scale), -peak, peak)
         error = (w[:, t] - q[:, t] * scale) / upper[t, t]
-        w[:, t + 1:] -= error[:, None] * upper[t, t + 1:]
+        w[:, t + 1 :] -= error[:, None] * upper[t, t + 1 :]
     back = np.empty_like(q)
     back[:, order] = q
     return back

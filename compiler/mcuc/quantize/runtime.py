@@ -46,8 +46,9 @@ class Runtime:
     def __enter__(self) -> Runtime:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._child.close()
 
     def simplified(self, model: bytes, opset: int) -> bytes:
@@ -86,11 +87,16 @@ class Runtime:
         options = {"number": model.number, "names": list(names), "bins": BINS}
         return sum_of(p["counts"] for p in self._blocks("histograms", options, {"extents": extents}))
 
-    def errors(self, model: Opened, names: Sequence[str], other: Opened, other_names: Sequence[str],
-               count: int = 0) -> Array:
+    def errors(
+        self, model: Opened, names: Sequence[str], other: Opened, other_names: Sequence[str], count: int = 0
+    ) -> Array:
         """[names, 2]: sums of squares of the values in `model`, and of their differences to those in `other`."""
-        options = {"number": model.number, "names": list(names), "other": other.number,
-                   "other_names": list(other_names)}
+        options = {
+            "number": model.number,
+            "names": list(names),
+            "other": other.number,
+            "other_names": list(other_names),
+        }
         return sum_of(p["sums"] for p in self._blocks("errors", options, {}, count))
 
     def moments(self, model: Opened, specs: Sequence[Mapping[str, Any]], count: int) -> list[tuple[Array, Array]]:
@@ -99,14 +105,19 @@ class Runtime:
         options = {"number": model.number, "specs": list(specs)}
         parts = self._blocks("moments", options, {}, count)
         seen = sum_of(p["counts"] for p in parts)
-        return [(sum_of(p[f"gram{i}"] for p in parts) / seen[i], sum_of(p[f"total{i}"] for p in parts) / seen[i])
-                for i in range(len(specs))]
+        return [
+            (sum_of(p[f"gram{i}"] for p in parts) / seen[i], sum_of(p[f"total{i}"] for p in parts) / seen[i])
+            for i in range(len(specs))
+        ]
 
-    def _blocks(self, action: str, options: Mapping[str, Any], arrays: Mapping[str, Array],
-                count: int = 0) -> list[dict[str, Array]]:
+    def _blocks(
+        self, action: str, options: Mapping[str, Any], arrays: Mapping[str, Array], count: int = 0
+    ) -> list[dict[str, Array]]:
         total = min(count or self.count, self.count)
-        return [self._ask(action, {**options, "begin": begin, "end": min(begin + BLOCK, total)}, arrays)
-                for begin in range(0, total, BLOCK)]
+        return [
+            self._ask(action, {**options, "begin": begin, "end": min(begin + BLOCK, total)}, arrays)
+            for begin in range(0, total, BLOCK)
+        ]
 
     def _ask(self, action: str, options: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[str, Array]:
         blob = io.BytesIO()
@@ -126,8 +137,12 @@ class Runtime:
         return found
 
     def _failed(self, code: str, found: str) -> McucError:
-        return McucError(code, f"ONNX Runtime: {found}", where=self.where,
-                         try_this="check that onnxruntime alone runs this model on these samples")
+        return McucError(
+            code,
+            f"ONNX Runtime: {found}",
+            where=self.where,
+            try_this="check that onnxruntime alone runs this model on these samples",
+        )
 
 
 def sum_of(parts: Any) -> Array:

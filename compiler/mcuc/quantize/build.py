@@ -1,0 +1,110 @@
+"""The road of a float model: samples, quantization, export, and then the same road as any int8 model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcuc.emit.deliver import check_ours, os_errors
+from mcuc.importers.onnx import Port, from_file
+from mcuc.ir import Array
+from mcuc.pipeline import Compiled, Extra, Labelled, compile_graph
+from mcuc.quantize.convert import Converted, convert, input_shapes, read_float
+from mcuc.quantize.model import FloatModel, to_proto
+from mcuc.quantize.quantizer import STANDARD, Options, Progress, quiet
+from mcuc.quantize.runtime import Runtime
+from mcuc.quantize.samples import CALIBRATION, RAW, Samples, Scaling, load_samples
+from mcuc.request import Request
+
+
+@dataclass(frozen=True)
+class FloatRequest:
+    """compile: board, budget and so on. data: samples (see load_samples); count: of them for calibration at most."""
+
+    compile: Request
+    data: str
+    scaling: Scaling = RAW
+    count: int = CALIBRATION
+    options: Options = STANDARD
+
+
+@dataclass(frozen=True, eq=False)
+class BuiltFloat:
+    """converted: the int8 network and its files; samples: that calibrated and judged it; compiled: the folder."""
+
+    converted: Converted
+    samples: Samples
+    compiled: Compiled
+
+
+def quantize_file(model: Path, request: FloatRequest, progress: Progress = quiet) -> tuple[Converted, Samples]:
+    """The int8 network of a float file and the samples that were used. Raises McucError."""
+    progress("reading the model", 0, 1)
+    with os_errors(model, "read"):
+        proto = read_float(model)
+        samples = load_samples(request.data, input_shapes(proto), request.scaling, request.count)
+    progress("reading the model", 1, 1)
+    made = convert(
+        proto, model.stem, str(model), samples.calibration, request.options, request.compile.profile, progress
+    )
+    return made, samples
+
+
+def build_float(model: Path, request: FloatRequest, out: Path | None = None, progress: Progress = quiet) -> BuiltFloat:
+    """A float .onnx or .tflite file to verified firmware in a folder, with the exported int8 files in it and its
+    accuracy, float against int8, where there are labels. Raises McucError where anything does not hold."""
+    if out is not None:
+        check_ours(out)
+    made, samples = quantize_file(model, request, progress)
+    name = request.compile.name or made.graph.name
+    files: list[tuple[str, bytes]] = [(f"{name}.onnx", made.onnx), ("quantization.json", summary(made, samples))]
+    if made.tflite is not None:
+        files.append((f"{name}.tflite", made.tflite))
+    labelled = None
+    if samples.labels is not None and len(samples.labels):
+        progress("running the float network", 0, 1)
+        right = float_answers(made.original, samples.test).argmax(1) == samples.labels
+        labelled = Labelled(np.stack(integers(made.ports[0], samples.test[0])), samples.labels, right)
+        progress("running the float network", 1, 1)
+    extra = Extra(labelled=labelled, files=tuple(files), notes=(_note(made, samples),))
+    compiled = compile_graph(made.graph, request.compile, model.name, out, lambda stage: progress(stage, 0, 1), extra)
+    return BuiltFloat(made, samples, compiled)
+
+
+def float_answers(model: FloatModel, columns: tuple[Array, ...]) -> Array:
+    """The first output of the float network [n, values]."""
+    with Runtime(model.name) as runtime:
+        runtime.set_samples(columns)
+        opened = runtime.open(to_proto(model), exact=False)
+        return runtime.outputs(opened, model.outputs[:1])[0].reshape(len(columns[0]), -1)
+
+
+def integers(port: Port, column: Array) -> list[Array]:
+    """Samples float32 [n, 1, ...] in the graph's integers and order."""
+    return [from_file(port, sample) for sample in column]
+
+
+def _note(made: Converted, samples: Samples) -> str:
+    best = max(made.quantized.tried, key=lambda t: t.snr)
+    return (
+        f"quantized with {len(samples.calibration[0])} calibration samples of {samples.source} "
+        f"({best.way}): outputs {best.snr:.1f} dB above the error on them"
+    )
+
+
+def summary(made: Converted, samples: Samples) -> bytes:
+    """quantization.json: what was tried, the ranges, scales and zero points."""
+    q = made.quantized
+    activations = {v: {"scale": p.scale[0], "zero_point": p.zero_point[0]} for v, p in q.scheme.activations.items()}
+    ranges = {v: [r.low, r.high] for v, r in q.ranges.items()}
+    found: dict[str, Any] = {
+        "samples": {"source": samples.source, "calibration": len(samples.calibration[0]), "test": len(samples.test[0])},
+        "tried": [{"way": t.way, "snr_db": round(t.snr, 3)} for t in q.tried],
+        "ranges": ranges,
+        "activations": activations,
+    }
+    return (json.dumps(found, indent=1, sort_keys=True) + "\n").encode()
