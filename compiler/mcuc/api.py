@@ -7,12 +7,13 @@ import operator
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from mcuc import passes, pipeline
 from mcuc.checking import Checked, check_file
 from mcuc.emit.deliver import os_errors
 from mcuc.errors import McucError
+from mcuc.importers import load
 from mcuc.pipeline import Compiled, Progress, quiet
 from mcuc.report.types import Report
 from mcuc.request import DEFAULT_BOARD, Request, Tune
@@ -24,6 +25,8 @@ from mcuc.verify.model import EMULATED, Verification, verify_compiled
 from mcuc.verify.outside import OracleName, open_oracle
 
 if TYPE_CHECKING:
+    from mcuc.quantize.build import BuiltFloat
+    from mcuc.quantize.samples import Scaling
     from mcuc.search.build import Built
 
 Size = int | str
@@ -120,6 +123,89 @@ def build(
     request = Request(board, _bytes("budget", budget), _bytes("flash", flash), optimize, toolchain, None, name, seed)
     wanted = BuildRequest(request, latency_ms, data, space, effort, seed, flip)
     return search(wanted, None if out is None else Path(out), progress)
+
+
+def build_float(
+    model: str | Path,
+    data: str | Path,
+    *,
+    board: str = DEFAULT_BOARD,
+    budget: Size | None = None,
+    flash: Size | None = None,
+    latency_ms: float | None = None,
+    mean: Sequence[float] = (0.0,),
+    std: Sequence[float] = (1.0,),
+    calibration: int = 200,
+    optimize: Optimize = "balanced",
+    toolchain: str = "auto",
+    profile: str | None = None,
+    name: str | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: BuildProgress = no_bar,
+) -> BuiltFloat:
+    """A float .onnx or .tflite file quantized to int8 with samples, exported, compiled and verified.
+
+    data: an .npz with x (or x0, x1 ...) and optionally labels y, a folder of class folders of images, or a bundled
+    name; mean, std: what is taken off and divided by, one number or one a channel; calibration: samples that calibrate
+    at most, the others judge the result. profile: rounding rules, None for TFLite's where it can express the network.
+    out: None for ./NAME_mcuc. progress(stage, done, total). Raises McucError for everything that cannot be done.
+    """
+    from mcuc.quantize.build import FloatRequest
+    from mcuc.quantize.build import build_float as built
+
+    _check_goal(optimize)
+    _check_common(board, seed, latency_ms)
+    request = Request(
+        board, _bytes("budget", budget), _bytes("flash", flash), optimize, toolchain, profile, name, seed,
+        latency_ms=latency_ms,
+    )
+    wanted = FloatRequest(request, str(data), _scaling(mean, std), _whole("calibration", calibration, 1))
+    return built(Path(model), wanted, None if out is None else Path(out), progress)
+
+
+def export(
+    model: str | Path,
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    mean: Sequence[float] = (0.0,),
+    std: Sequence[float] = (1.0,),
+    calibration: int = 200,
+    style: Literal["qdq", "qoperator"] = "qdq",
+    float_io: bool = False,
+    progress: BuildProgress = no_bar,
+) -> int:
+    """Writes a model as an int8 .tflite or .onnx file, by the ending of out; returns its size in bytes.
+
+    data: samples for a float model (see build_float), None for a model that is int8 already. style: of an .onnx file.
+    float_io: float32 inputs and outputs. Raises McucError, for what the format cannot express among others.
+    """
+    from mcuc.exporters.file import export_graph
+
+    target = Path(out)
+    if data is None:
+        with os_errors(Path(model), "read"):
+            graph = load(Path(model))
+    else:
+        from mcuc.quantize.build import FloatRequest, quantize_file
+
+        request = FloatRequest(Request(), str(data), _scaling(mean, std), _whole("calibration", calibration, 1))
+        graph = quantize_file(Path(model), request, progress)[0].graph
+    blob = export_graph(graph, target, style, float_io)
+    with os_errors(target):
+        target.write_bytes(blob)
+    return len(blob)
+
+
+def _scaling(mean: Sequence[float], std: Sequence[float]) -> Scaling:
+    from mcuc.quantize.samples import Scaling
+
+    found = Scaling(tuple(float(m) for m in mean), tuple(float(s) for s in std))
+    if not (found.mean and found.std and all(map(math.isfinite, found.mean)) and all(s > 0 for s in found.std)):
+        raise McucError("bad-argument", f"mean {mean!r} and std {std!r}", "arguments mean, std",
+                        "finite numbers, std above 0: one, or one a channel")
+    return found
 
 
 def profile(

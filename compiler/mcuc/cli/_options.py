@@ -104,5 +104,46 @@ Name = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything that is random.")]
+def floats(text: str) -> tuple[float, ...]:
+    """The numbers of --mean and --std. Raises McucError("bad-number") for anything else."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        advice = "write 127.5 or 0.485,0.456,0.406"
+        raise McucError("bad-number", f"{text!r} is no list of numbers", "--mean, --std", advice) from error
+
+
+def _numbers(text: str) -> str:
+    floats(text)
+    return text
+
+
+CALIBRATION = 200  # mcuc.quantize.samples.CALIBRATION, which takes long to import
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        "--mean",
+        metavar="M[,M,M]",
+        parser=usage(_numbers),
+        show_default=False,
+        help="What is taken off the samples for a float MODEL, for all channels or each: real = (value - mean) / std.",
+    ),
+]
+Std = Annotated[
+    str | None,
+    typer.Option(
+        "--std", metavar="S[,S,S]", parser=usage(_numbers), show_default=False, help="What they are divided by then."
+    ),
+]
+Calibration = Annotated[
+    int | None,
+    typer.Option(
+        "--calibration",
+        metavar="N",
+        min=1,
+        show_default=False,
+        help="Samples that calibrate, at most; the others judge the result. Default: 200.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Every stage on stderr, and a traceback with an error.")]

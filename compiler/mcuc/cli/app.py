@@ -10,7 +10,7 @@ import typer
 from typer.main import get_command
 
 from mcuc import __version__
-from mcuc.cli import boards, build, check, compile, doctor, ops, profile, verify
+from mcuc.cli import boards, build, check, compile, doctor, export, ops, profile, verify
 from mcuc.cli._show import say
 from mcuc.errors import McucError
 
@@ -29,6 +29,7 @@ for name, module in (
     ("build", build),
     ("compile", compile),
     ("check", check),
+    ("export", export),
     ("verify", verify),
     ("profile", profile),
     ("boards", boards),

@@ -10,24 +10,32 @@ import typer
 
 from mcuc import sizes
 from mcuc.cli._options import (
+    CALIBRATION,
     DEFAULT_BOARD,
     SIZE,
     BoardName,
+    Calibration,
     Goal,
     Json,
+    Mean,
     Name,
     Optimize,
     Seed,
+    Std,
     Toolchain,
     ToolchainName,
     Verbose,
+    floats,
     usage,
 )
 from mcuc.cli._progress import bars, stages
 from mcuc.cli._show import show_compiled
 from mcuc.cli.compile import Out
 
-EXAMPLE = "Example:  mcuc build --budget 320KB --board nucleo-f746zg --data photos/ -o out"
+EXAMPLE = (
+    "Examples:  mcuc build --budget 320KB --board nucleo-f746zg --data photos/ -o out;  "
+    "mcuc build float.onnx --data photos/ --mean 127.5 --std 127.5"
+)
 
 
 class Effort(StrEnum):
@@ -45,7 +53,8 @@ OptionalModel = Annotated[
     typer.Argument(
         metavar="MODEL",
         show_default=False,
-        help="A .tflite or .onnx file to compile under the budget, instead of searching for a network.",
+        help="A .tflite or .onnx file to compile under the budget, instead of searching for a network; a float one is "
+        "quantized first, with samples from --data.",
     ),
 ]
 Budget = Annotated[
@@ -84,8 +93,8 @@ Data = Annotated[
         "--data",
         metavar="DIR|FILE|NAME",
         show_default=False,
-        help="A folder of class folders of images, an .npz with x and y, or a bundled data set's name. "
-        "Default: fashion-mnist.",
+        help="A folder of class folders of images, an .npz with x and y, or a bundled data set's name. For a float "
+        "MODEL: samples as it takes them. Default of the search: fashion-mnist.",
     ),
 ]
 SpaceName = Annotated[
@@ -116,6 +125,9 @@ def command(
     space: SpaceName = None,
     effort: EffortName = None,
     flip: Flip = None,
+    mean: Mean = None,
+    std: Std = None,
+    calibration: Calibration = None,
     optimize: Goal = Optimize.balanced,
     toolchain: ToolchainName = Toolchain.auto,
     name: Name = None,
@@ -124,15 +136,36 @@ def command(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Search a network that fits the budget, train, quantize, compile and verify it; or compile MODEL under the budget.
+    """Search a network that fits the budget, train, quantize, compile and verify it; or quantize and compile MODEL.
 
     A build that was interrupted goes on where it was when it runs again.
     """
-    if model is not None and any(given is not None for given in (data, space, effort, flip)):
-        raise typer.BadParameter("--data, --space, --effort and --flip are for the search; MODEL is compiled as it is")
+    if model is not None and any(given is not None for given in (space, effort, flip)):
+        raise typer.BadParameter("--space, --effort and --flip are for the search, not for a MODEL")
+    if (model is None or data is None) and any(given is not None for given in (mean, std, calibration)):
+        raise typer.BadParameter("--mean, --std and --calibration are for a float MODEL with --data")
     from mcuc import api
 
-    if model is not None:
+    if model is not None and data is not None:
+        with bars(verbose) as bar:
+            done = api.build_float(
+                model,
+                data,
+                board=board,
+                budget=budget,
+                flash=flash,
+                latency_ms=latency,
+                mean=floats(mean or "0"),
+                std=floats(std or "1"),
+                calibration=calibration or CALIBRATION,
+                optimize=optimize.value,
+                toolchain=toolchain.value,
+                name=name,
+                seed=seed,
+                out=out,
+                progress=bar,
+            ).compiled
+    elif model is not None:
         with stages(verbose) as stage:
             done = api.compile(
                 model,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from mcuc import ops
 from mcuc.errors import McucError
-from mcuc.ir import DType, Graph, Tensor
+from mcuc.ir import DType, Graph, Node, Tensor
+from mcuc.ops._base import scale_of, zero_point_of
 
 _TYPES = {
     DType.FLOAT32: 0,
@@ -21,8 +24,14 @@ _TYPES = {
 }
 
 
-def export(graph: Graph) -> bytes:
-    """The graph as a TFLite flatbuffer. Raises McucError("not-exportable") for what TFLite cannot express."""
+def export(graph: Graph, float_ends: bool = False) -> bytes:
+    """The graph as a TFLite flatbuffer with the signature "serving_default".
+
+    float_ends: inputs and outputs are float32, behind QUANTIZE and DEQUANTIZE. Raises McucError("not-exportable") for
+    what TFLite cannot express.
+    """
+    if float_ends:
+        graph = _with_float_ends(graph)
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -90,9 +99,50 @@ def export(graph: Graph) -> bytes:
         subgraph.operators.append(entry)
     subgraph.outputs = [tensor_index(graph.tensors[n]) for n in graph.outputs]
     model.subgraphs = [subgraph]
+    model.signatureDefs = [_signature(schema, graph, index)]
     builder = flatbuffers.Builder(1 << 16)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def _with_float_ends(graph: Graph) -> Graph:
+    """Quantized inputs and outputs as float32 ones of the same names; what was between them gets another."""
+    from mcuc.ops.dequantize import DequantizeAttrs
+    from mcuc.ops.quantize import QuantizeAttrs
+
+    ends = [n for n in (*graph.inputs, *graph.outputs) if graph.tensors[n].quant is not None]
+    inner = {n: f"{n}/integers" for n in ends}
+    renamed = {inner.get(k, k): replace(t, name=inner.get(k, k)) for k, t in graph.tensors.items()}
+    outer = {n: Tensor(n, graph.tensors[n].shape, DType.FLOAT32) for n in ends}
+    nodes = [
+        replace(n, inputs=tuple(inner.get(i, i) for i in n.inputs), outputs=tuple(inner.get(o, o) for o in n.outputs))
+        for n in graph.nodes
+    ]
+    first = [
+        Node(f"{n}/quantize", "quantize", (n,), (inner[n],), QuantizeAttrs(b"")) for n in graph.inputs if n in inner
+    ]
+    last = []
+    for n in (o for o in graph.outputs if o in inner):
+        scale, zero = scale_of(graph.tensors[n], n), zero_point_of(graph.tensors[n], n)
+        last.append(Node(f"{n}/dequantize", "dequantize", (inner[n],), (n,), DequantizeAttrs(scale, zero)))
+    return replace(graph, nodes=(*first, *nodes, *last), tensors={**renamed, **outer})
+
+
+def _signature(schema: Any, graph: Graph, index: Mapping[str, int]) -> Any:
+    """The names by which LiteRT's signature runner takes inputs and gives outputs."""
+    signature = schema.SignatureDefT()
+    signature.signatureKey = b"serving_default"
+    signature.subgraphIndex = 0
+
+    def entry(name: str) -> Any:
+        found = schema.TensorMapT()
+        found.name = name
+        found.tensorIndex = index[name]
+        return found
+
+    signature.inputs = [entry(n) for n in graph.inputs]
+    signature.outputs = [entry(n) for n in graph.outputs]
+    return signature
 
 
 def _version(kind: str) -> int:

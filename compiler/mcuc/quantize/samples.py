@@ -79,11 +79,11 @@ def load_samples(spec: str, inputs: Sequence[Shape], scaling: Scaling = RAW, cou
         return Samples((fitted[0][kept],), (judged,), _labels(test_labels, len(judged), spec), spec)
     kept = _spread(total, min(count, max(1, total // 4)))
     rest = np.setdiff1d(np.arange(total), kept)
-    judged = None if labels is None else _labels(labels, total, spec)
+    named = None if labels is None else _labels(labels, total, spec)
     return Samples(
         tuple(c[kept] for c in fitted),
         tuple(c[rest] for c in fitted),
-        None if judged is None else judged[rest],
+        None if named is None else named[rest],
         spec,
         (tuple(kept.tolist()), tuple(rest.tolist())),
     )
