@@ -32,6 +32,7 @@ from mcuc.latency.tuning import tune
 from mcuc.plan import Plan
 from mcuc.report.budgets import check_budgets
 from mcuc.report.make import deliver, make_report
+from mcuc.report.paired import paired
 from mcuc.report.types import Accuracy, ParetoPoint, Report
 from mcuc.request import Request
 from mcuc.schedule import Schedule
@@ -194,5 +195,5 @@ def measure_accuracy(program: host.HostModel, labelled: Labelled) -> Accuracy:
     """The C's accuracy over labelled samples, on the host."""
     outs = host.run(program, [[x] for x in labelled.x]).outputs[0]
     right = outs.reshape(len(outs), -1).argmax(axis=1) == labelled.y
-    flips = int((labelled.float_right & ~right).sum())
-    return Accuracy(float(labelled.float_right.mean()), float(right.mean()), flips, len(right))
+    found = paired(labelled.float_right, right)
+    return Accuracy(found.first, found.second, found.lost, found.samples, found.gained, (found.low, found.high))

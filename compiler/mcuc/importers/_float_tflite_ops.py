@@ -92,7 +92,10 @@ def _dense(op: Operation) -> None:
     value = op.activated(
         op.graph.step("Gemm", [x, weights, *bias], op.out, transB=1), int(op.options.fusedActivationFunction)
     )
-    _reshaped(op, value)
+    if op.shape(op.out) == (prod(shape) // max(1, w.shape[1]), w.shape[0]):
+        op.finish(value)
+    else:
+        _reshaped(op, value)
 
 
 def _reshaped(op: Operation, value: str) -> None:

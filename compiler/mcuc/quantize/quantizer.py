@@ -30,12 +30,12 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Options:
-    """What is tried. per_tensor_dense: dense layers have one weight scale, as older TFLite kernels demand."""
+    """What is tried. per_tensor_dense: dense layers have one weight scale, which TFLite kernels before 2024 demand."""
 
     methods: tuple[Method, ...] = METHODS
     equalize: tuple[bool, ...] = (False, True)
     compensate: bool = True
-    per_tensor_dense: bool = True
+    per_tensor_dense: bool = False
 
 
 STANDARD = Options()

@@ -100,6 +100,8 @@ def _cards(report: Report) -> list[Card]:
         parts = [f"float {words.percent(a.float)}"] if a.float is not None else []
         if a.negative_flips is not None:
             parts.append(f"{words.count(a.negative_flips)} right in float, wrong in int8")
+        if a.gained is not None and a.difference is not None:
+            parts.append(f"{words.count(a.gained)} the other way round: {words.points(a.difference)} points")
         cards.append(Card("Accuracy, int8", words.percent(a.int8), "; ".join(parts),
                           f"on {words.count(a.samples)} samples"))
     return cards

@@ -67,6 +67,8 @@ def _check_figures(data: Any, where: str) -> None:
             _check_figures(value, f"{where}[{i}]")
     elif isinstance(data, float) and not isfinite(data):
         raise _bad(f"the figure {data} is not finite", where)
+    elif isinstance(data, float) and where.startswith("accuracy.difference[") and -1 <= data <= 1:
+        return
     elif isinstance(data, int | float) and not 0 <= data <= _LIMIT:
         raise _bad("the figure is negative or larger than 2**53", where)
 

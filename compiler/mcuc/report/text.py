@@ -70,6 +70,8 @@ def figures(report: Report) -> list[tuple[str, str]]:
             parts.append(f"float {words.percent(a.float)}")
         if a.negative_flips is not None:
             parts.append(f"{words.count(a.negative_flips)} right in float and wrong in int8")
+        if a.gained is not None and a.difference is not None:
+            parts.append(f"{words.count(a.gained)} the other way round: {words.points(a.difference)} points")
         rows.append(("accuracy", f"{', '.join(parts)}, on {words.count(a.samples)} samples"))
     chosen = next((c for c in report.pareto if c.chosen), None)
     if chosen:

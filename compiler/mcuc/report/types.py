@@ -81,12 +81,15 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Fractions of 1; negative_flips: samples that the float model had right and the int8 model has wrong."""
+    """Fractions of 1; negative_flips: samples that the float model had right and the int8 model has wrong; gained: the
+    other way round; difference: 95 % interval of int8 - float, from those two counts (report/paired.py)."""
 
     float: builtins.float | None
     int8: builtins.float
     negative_flips: int | None
     samples: int
+    gained: int | None = None
+    difference: tuple[builtins.float, builtins.float] | None = None
 
 
 @dataclass(frozen=True)

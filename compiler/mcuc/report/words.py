@@ -68,6 +68,11 @@ def share(part: float, whole: float) -> float:
     return 100 * part / whole if whole else 0.0
 
 
+def points(interval: tuple[float, float]) -> str:
+    """A 95 % interval of a difference of fractions: "-0.42 to +0.36"."""
+    return " to ".join(f"{100 * end:+.2f}" for end in interval)
+
+
 def percent(fraction: float) -> str:
     """91.30 %"""
     return f"{100 * fraction:.2f} %"
