@@ -136,6 +136,7 @@ def build_float(
     mean: Sequence[float] = (0.0,),
     std: Sequence[float] = (1.0,),
     calibration: int = 200,
+    sensitivity: bool = False,
     optimize: Optimize = "balanced",
     toolchain: str = "auto",
     profile: str | None = None,
@@ -148,11 +149,13 @@ def build_float(
 
     data: an .npz with x (or x0, x1 ...) and optionally labels y, a folder of class folders of images, or a bundled
     name; mean, std: what is taken off and divided by, one number or one a channel; calibration: samples that calibrate
-    at most, the others judge the result. profile: rounding rules, None for TFLite's where it can express the network.
-    out: None for ./NAME_mcuc. progress(stage, done, total). Raises McucError for everything that cannot be done.
+    at most, the others judge the result; sensitivity: also measure what each layer costs alone. profile: rounding
+    rules, None for TFLite's where it can express the network. out: None for ./NAME_mcuc. progress(stage, done, total).
+    Raises McucError for everything that cannot be done.
     """
     from mcuc.quantize.build import FloatRequest
     from mcuc.quantize.build import build_float as built
+    from mcuc.quantize.quantizer import Options
 
     _check_goal(optimize)
     _check_common(board, seed, latency_ms)
@@ -160,7 +163,8 @@ def build_float(
         board, _bytes("budget", budget), _bytes("flash", flash), optimize, toolchain, profile, name, seed,
         latency_ms=latency_ms,
     )
-    wanted = FloatRequest(request, str(data), _scaling(mean, std), _whole("calibration", calibration, 1))
+    options = Options(sensitivity=sensitivity)
+    wanted = FloatRequest(request, str(data), _scaling(mean, std), _whole("calibration", calibration, 1), options)
     return built(Path(model), wanted, None if out is None else Path(out), progress)
 
 

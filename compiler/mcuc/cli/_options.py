@@ -145,5 +145,12 @@ Calibration = Annotated[
         help="Samples that calibrate, at most; the others judge the result. Default: 200.",
     ),
 ]
+Sensitivity = Annotated[
+    bool,
+    typer.Option(
+        "--sensitivity",
+        help="With a float MODEL: quantize each layer alone, too, and say in quantization.html what it costs.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Every stage on stderr, and a traceback with an error.")]

@@ -21,6 +21,7 @@ from mcuc.cli._options import (
     Name,
     Optimize,
     Seed,
+    Sensitivity,
     Std,
     Toolchain,
     ToolchainName,
@@ -128,6 +129,7 @@ def command(
     mean: Mean = None,
     std: Std = None,
     calibration: Calibration = None,
+    sensitivity: Sensitivity = False,
     optimize: Goal = Optimize.balanced,
     toolchain: ToolchainName = Toolchain.auto,
     name: Name = None,
@@ -142,8 +144,10 @@ def command(
     """
     if model is not None and any(given is not None for given in (space, effort, flip)):
         raise typer.BadParameter("--space, --effort and --flip are for the search, not for a MODEL")
-    if (model is None or data is None) and any(given is not None for given in (mean, std, calibration)):
-        raise typer.BadParameter("--mean, --std and --calibration are for a float MODEL with --data")
+    if (model is None or data is None) and any(
+        given is not None for given in (mean, std, calibration, sensitivity or None)
+    ):
+        raise typer.BadParameter("--mean, --std, --calibration and --sensitivity are for a float MODEL with --data")
     from mcuc import api
 
     if model is not None and data is not None:
@@ -158,6 +162,7 @@ def command(
                 mean=floats(mean or "0"),
                 std=floats(std or "1"),
                 calibration=calibration or CALIBRATION,
+                sensitivity=sensitivity,
                 optimize=optimize.value,
                 toolchain=toolchain.value,
                 name=name,

@@ -18,6 +18,7 @@ from mcuc.quantize.model import FloatModel, to_proto
 from mcuc.quantize.quantizer import STANDARD, Options, Progress, quiet
 from mcuc.quantize.runtime import Runtime
 from mcuc.quantize.samples import CALIBRATION, RAW, Samples, Scaling, load_samples
+from mcuc.report.quantization import ValueRow, to_html
 from mcuc.request import Request
 
 
@@ -61,7 +62,11 @@ def build_float(model: Path, request: FloatRequest, out: Path | None = None, pro
         check_ours(out)
     made, samples = quantize_file(model, request, progress)
     name = request.compile.name or made.graph.name
-    files: list[tuple[str, bytes]] = [(f"{name}.onnx", made.onnx), ("quantization.json", summary(made, samples))]
+    files: list[tuple[str, bytes]] = [
+        (f"{name}.onnx", made.onnx),
+        ("quantization.json", summary(made, samples)),
+        ("quantization.html", page(name, made, samples)),
+    ]
     if made.tflite is not None:
         files.append((f"{name}.tflite", made.tflite))
     labelled = None
@@ -100,11 +105,41 @@ def summary(made: Converted, samples: Samples) -> bytes:
     """quantization.json: what was tried, the ranges, scales and zero points."""
     q = made.quantized
     activations = {v: {"scale": p.scale[0], "zero_point": p.zero_point[0]} for v, p in q.scheme.activations.items()}
+    layers = [{"value": n.value, "op": n.op, "snr_db": n.snr, "alone_db": n.alone} for n in made.noise]
     ranges = {v: [r.low, r.high] for v, r in q.ranges.items()}
     found: dict[str, Any] = {
         "samples": {"source": samples.source, "calibration": len(samples.calibration[0]), "test": len(samples.test[0])},
         "tried": [{"way": t.way, "snr_db": round(t.snr, 3)} for t in q.tried],
+        "layers": layers,
         "ranges": ranges,
         "activations": activations,
     }
     return (json.dumps(found, indent=1, sort_keys=True) + "\n").encode()
+
+
+def page(name: str, made: Converted, samples: Samples) -> bytes:
+    """quantization.html."""
+    q = made.quantized
+    at = {v: i for i, v in enumerate(q.seen.values)}
+    rows = []
+    for noise in made.noise:
+        i = at[noise.value]
+        quant = q.scheme.activations[noise.value]
+        low, high = ((end - quant.zero_point[0]) * quant.scale[0] for end in (-128, 127))
+        extent = float(q.seen.extents[i][0]), float(q.seen.extents[i][1])
+        rows.append(
+            ValueRow(
+                noise.value,
+                noise.op,
+                noise.snr,
+                noise.alone,
+                low,
+                high,
+                quant.scale[0],
+                quant.zero_point[0],
+                q.seen.counts[i],
+                extent,
+            )
+        )
+    said = f"{len(samples.calibration[0])} calibration samples of {samples.source}"
+    return to_html(name, said, [(t.way, t.snr) for t in q.tried], rows).encode()

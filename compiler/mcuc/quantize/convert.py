@@ -15,6 +15,7 @@ from mcuc.importers import float_tflite
 from mcuc.importers import onnx as onnx_importer
 from mcuc.importers.onnx import Port
 from mcuc.ir import Array, Graph
+from mcuc.quantize.layers import LayerNoise, layer_noise, sensitivity
 from mcuc.quantize.model import FloatModel, from_proto, with_shapes
 from mcuc.quantize.patterns import recognised
 from mcuc.quantize.quantizer import STANDARD, Options, Progress, Quantized, quantize, quiet
@@ -27,12 +28,14 @@ class Converted:
     """graph: int8, profile tflite where TFLite can express it, else onnx (notes say why). onnx, tflite: the exported
     files, tflite None where it cannot.
 
-    ports: the graph's inputs against the file's; quantized: how; original: the simplified float network."""
+    ports: the graph's inputs against the file's; quantized: how; original: the simplified float network; noise: what
+    quantization did to each value."""
 
     graph: Graph
     ports: tuple[Port, ...]
     quantized: Quantized
     original: FloatModel
+    noise: tuple[LayerNoise, ...]
     onnx: bytes
     tflite: bytes | None
 
@@ -82,10 +85,15 @@ def convert(
         model = recognised(from_proto(with_shapes(proto, columns, where), name, where, runtime))
         runtime.set_samples(columns)
         found = quantize(model, runtime, options, progress)
-    return finished(found, model, where, profile)
+        noise = layer_noise(found, runtime)
+        if options.sensitivity:
+            noise = sensitivity(found, runtime, noise, progress)
+    return finished(found, model, noise, where, profile)
 
 
-def finished(found: Quantized, original: FloatModel, where: str, profile: str | None) -> Converted:
+def finished(
+    found: Quantized, original: FloatModel, noise: tuple[LayerNoise, ...], where: str, profile: str | None
+) -> Converted:
     """The graph and the files of a quantized network."""
     graph, ends = onnx_importer.parse_with_interface(found.proto, where, original.name)
     exported = None
@@ -99,4 +107,4 @@ def finished(found: Quantized, original: FloatModel, where: str, profile: str | 
                 raise
             note = f"not expressible in TFLite ({error.where}: {error.found}): compiled under ONNX Runtime's rounding"
             graph = replace(graph, notes=(*graph.notes, note))
-    return Converted(graph, ends.inputs, found, original, found.proto, exported)
+    return Converted(graph, ends.inputs, found, original, noise, found.proto, exported)

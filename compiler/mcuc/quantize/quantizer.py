@@ -30,11 +30,15 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Options:
-    """What is tried. per_tensor_dense: dense layers have one weight scale, which TFLite kernels before 2024 demand."""
+    """What is tried. per_tensor_dense: dense layers have one weight scale, which TFLite kernels before 2024 demand.
+
+    sensitivity: each layer is quantized alone, too, to see what it costs.
+    """
 
     methods: tuple[Method, ...] = METHODS
     equalize: tuple[bool, ...] = (False, True)
     compensate: bool = True
+    sensitivity: bool = False
     per_tensor_dense: bool = False
 
 
@@ -51,13 +55,14 @@ class Tried:
 
 @dataclass(frozen=True, eq=False)
 class Quantized:
-    """proto: the QDQ ONNX file. tried: every way, in order; ranges, scheme, roles: of the best."""
+    """proto: the QDQ ONNX file. tried: every way, in order; ranges, scheme, roles, seen: of the best."""
 
     model: FloatModel
     proto: bytes
     scheme: Scheme
     roles: Roles
     ranges: Mapping[str, Range]
+    seen: Observed
     snr: float
     tried: tuple[Tried, ...]
 
@@ -121,6 +126,7 @@ def quantize(model: FloatModel, runtime: Runtime, options: Options = STANDARD, p
         scheme,
         found,
         seen.ranges(method, found.groups),
+        seen,
         snr,
         tuple(tried),
     )
@@ -196,8 +202,8 @@ def operand_quant(real: Array) -> Quant:
 def score(model: FloatModel, found: Roles, scheme: Scheme, runtime: Runtime, reference: Opened) -> float:
     """Signal-to-noise ratio in dB at the judged values, the worst of them."""
     names = judged(model)
-    other = runtime.open(_looking(qdq.write(model, found, scheme), names, model))
-    sums = runtime.errors(reference, names, other, [_rounded_name(n, model, scheme) for n in names])
+    other = runtime.open(looking(qdq.write(model, found, scheme), names, model))
+    sums = runtime.errors(reference, names, other, [rounded_name(n, model, scheme) for n in names])
     runtime.close(other)
     return float(decibels(sums).min())
 
@@ -208,13 +214,13 @@ def decibels(sums: Array) -> Array:
     return np.where(noise <= signal * 1e-20, 200.0, 10 * np.log10(signal / np.maximum(noise, 1e-300)))
 
 
-def _rounded_name(value: str, model: FloatModel, scheme: Scheme) -> str:
+def rounded_name(value: str, model: FloatModel, scheme: Scheme) -> str:
     if value in model.outputs or value not in scheme.activations:
         return value
     return f"{value}{qdq.DEQUANTIZED}"
 
 
-def _looking(proto: bytes, names: Sequence[str], model: FloatModel) -> bytes:
+def looking(proto: bytes, names: Sequence[str], model: FloatModel) -> bytes:
     """The QDQ file with the rounded judged values as outputs."""
     import onnx
     from onnx import helper

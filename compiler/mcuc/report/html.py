@@ -46,10 +46,11 @@ class LayerRow(NamedTuple):
 
 def to_html(report: Report) -> str:
     """The page: same report, same text. It refers to nothing outside itself."""
-    return _environment().get_template("report.html.j2").render(**_context(report))
+    return environment().get_template("report.html.j2").render(**_context(report))
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Templates whose every text is cleaned and escaped."""
     env = Environment(loader=PackageLoader("mcuc.report", "."), autoescape=True, undefined=StrictUndefined,
                       trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, finalize=_finalize)
     env.filters.update(count=words.count, kb=words.kb, size=words.size, percent=words.percent,
