@@ -43,8 +43,9 @@ _DYNAMIC = {
     "MatMulNBits",
 }
 _QUANTIZE_STATIC = (
-    "quantize it: onnxruntime.quantization.quantize_static('model.onnx', 'int8.onnx', calibration_reader, "
-    "quant_format=QuantFormat.QDQ, activation_type=QuantType.QInt8, weight_type=QuantType.QInt8)"
+    "quantize it with samples: mcuc build MODEL --data SAMPLES; or onnxruntime.quantization.quantize_static("
+    "'model.onnx', 'int8.onnx', calibration_reader, quant_format=QuantFormat.QDQ, activation_type=QuantType.QInt8, "
+    "weight_type=QuantType.QInt8)"
 )
 
 

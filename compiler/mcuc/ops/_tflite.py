@@ -76,7 +76,8 @@ def weight_tensor(node: Imported, index: int, rank: int) -> Tensor:
             "not-quantized",
             f"weights {weights.name!r} are {weights.dtype.value}, int8 is needed",
             where=node.where,
-            try_this="convert with full integer quantization (a representative dataset and "
+            try_this="quantize it with samples: mcuc build MODEL --data SAMPLES; or convert with full integer "
+            "quantization (a representative dataset and "
             "target_spec.supported_ops = [TFLITE_BUILTINS_INT8])",
         )
     if len(weights.shape) != rank:
@@ -98,7 +99,8 @@ def checked_activation(node: Imported, index: int) -> Tensor:
             f"{node.kind} reads tensor {tensor.name!r} of type {tensor.dtype.value}; "
             "int8 activations are needed (this is a float or dynamic-range model)",
             where=node.where,
-            try_this="convert with full integer quantization: converter.optimizations = "
+            try_this="quantize it with samples: mcuc build MODEL --data SAMPLES; or convert with full integer "
+            "quantization: converter.optimizations = "
             "[tf.lite.Optimize.DEFAULT], a representative_dataset, and supported_ops = "
             "[tf.lite.OpsSet.TFLITE_BUILTINS_INT8]",
         )

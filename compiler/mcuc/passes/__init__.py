@@ -97,8 +97,8 @@ def _end_problems(graph: Graph, names: tuple[str, ...], side: str) -> list[str]:
 
 def _advice(lines: list[str]) -> str:
     if any("float" in line for line in lines):
-        return ("convert with full integer quantization: a representative dataset and supported_ops = "
-                "[TFLITE_BUILTINS_INT8]")
+        return ("quantize it with samples: mcuc build MODEL --data SAMPLES; or convert with full integer quantization: "
+                "a representative dataset and supported_ops = [TFLITE_BUILTINS_INT8]")
     if any("run time" in line or "batch" in line for line in lines):
         return "export the model with batch size 1 and static shapes"
     return "change these layers; `mcuc ops` lists what is supported"
