@@ -35,7 +35,7 @@ from mcuc import passes
 from mcuc.errors import McucError
 from mcuc.importers import onnx as importer
 from mcuc.ir import Array, Graph
-from mcuc.quantize.convert import convert_with
+from mcuc.quantize.network import convert_with
 from mcuc.quantize.quantizer import Options
 from mcuc.quantize.runtime import Runtime
 from mcuc.verify import oracle, reference

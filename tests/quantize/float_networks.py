@@ -60,7 +60,7 @@ class Net:
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
 
 
-def residual(spread: float = 1.0) -> ModelProto:
+def residual(spread: float = 1.0, softmax: bool = True) -> ModelProto:
     """Convolution, inverted bottleneck with a residual, classifier: what most networks consist of."""
     net = Net((1, 3, 12, 12))
     a = net.node("Relu", net.conv("x", 8, 3, stride=2, spread=spread))
@@ -69,7 +69,7 @@ def residual(spread: float = 1.0) -> ModelProto:
     d = net.node("Add", net.conv(c, 8, 24, 1), a)
     e = net.node("Flatten", net.node("GlobalAveragePool", d))
     logits = net.node("Gemm", e, net.const(net.rng.normal(0, 1, (8, 5))), net.const(net.rng.normal(0, 0.1, 5)))
-    return net.done(net.node("Softmax", logits, axis=1))
+    return net.done(net.node("Softmax", logits, axis=1) if softmax else logits)
 
 
 def samples(count: int, shape: Sequence[int], seed: int = 1) -> Array:

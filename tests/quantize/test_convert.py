@@ -14,7 +14,7 @@ from mcuc.importers import onnx as onnx_importer
 from mcuc.importers import tflite as tflite_importer
 from mcuc.ir import text
 from mcuc.quantize.build import integers
-from mcuc.quantize.convert import Converted, convert
+from mcuc.quantize.network import Converted, convert
 from mcuc.quantize.quantizer import Options
 from mcuc.verify import oracle, reference
 
