@@ -44,6 +44,19 @@ def activation_range(fused: int, output: Tensor, where: str) -> tuple[int, int]:
     return (-128 if low is None else quantized(low), 127 if high is None else quantized(high))
 
 
+def normal_axis(axis: object, rank: int, node: Imported) -> int:
+    """The axis counted from the front. Raises McucError when the tensor has no such axis."""
+    value = int(axis)  # type: ignore[call-overload]
+    if not -rank <= value < rank:
+        raise McucError(
+            "broken-model",
+            f"{node.kind} along axis {value} of a tensor of rank {rank}",
+            where=node.where,
+            try_this="check that the model file is complete",
+        )
+    return value % rank
+
+
 def conv_requant(node: Imported, weights: Tensor, float32_product: bool) -> Requant:
     """Multipliers of a convolution or dense layer.
 

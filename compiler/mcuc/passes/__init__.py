@@ -13,14 +13,19 @@ from mcuc.passes.fold_zero_points import fold_zero_points
 from mcuc.passes.fuse_activation import fuse_activation
 from mcuc.passes.fuse_pad import fuse_pad
 from mcuc.passes.fuse_tables import fuse_tables
+from mcuc.passes.join_dilation import join_dilation
 from mcuc.passes.normalize_boundary import normalize_boundary
 from mcuc.passes.remove_dead import remove_dead
 from mcuc.passes.remove_dead_channels import remove_dead_channels
 from mcuc.passes.remove_identities import remove_identities
+from mcuc.passes.spell_out import spell_out
 
 PASSES = (
     normalize_boundary,
     fold_constants,
+    join_dilation,
+    remove_dead,
+    spell_out,
     remove_dead,
     remove_identities,
     fuse_activation,

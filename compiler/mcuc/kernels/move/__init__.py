@@ -17,12 +17,24 @@ def _gather(call: Call, chip: Chip | None) -> No | None:
     return _kind("gather", call)
 
 
+def _strided(call: Call, chip: Chip | None) -> No | None:
+    return _kind("strided", call)
+
+
 def _pad(call: Call, chip: Chip | None) -> No | None:
     return _kind("pad", call)
 
 
 def _columns(call: Call, chip: Chip | None) -> No | None:
     return _kind("columns", call)
+
+
+def _constant(call: Call, chip: Chip | None) -> No | None:
+    return _kind("constant", call)
+
+
+def _indexed(call: Call, chip: Chip | None) -> No | None:
+    return _kind("indexed", call)
 
 
 def _context(call: Call) -> Mapping[str, Any]:
@@ -33,7 +45,10 @@ FAMILY = Family(
     "move",
     (
         Kernel("move_gather", "move/gather.c.j2", _gather, no_scratch, _context, in_order=False),
+        Kernel("move_strided", "move/strided.c.j2", _strided, no_scratch, _context, in_order=False),
         Kernel("move_pad", "move/pad.c.j2", _pad, no_scratch, _context),
         Kernel("move_columns", "move/columns.c.j2", _columns, no_scratch, _context),
+        Kernel("move_constant", "move/constant.c.j2", _constant, no_scratch, _context),
+        Kernel("move_indexed", "move/indexed.c.j2", _indexed, no_scratch, _context),
     ),
 )

@@ -1,4 +1,4 @@
-"""SLICE and STRIDED_SLICE of TFLite."""
+"""SLICE, STRIDED_SLICE and REVERSE_V2 of TFLite."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from mcuc.errors import McucError
 from mcuc.ir import DType, Graph, Node, Tensor
 from mcuc.ops._base import Built, Exported, Imported
+from mcuc.ops._tflite import normal_axis
 
 if TYPE_CHECKING:
     from mcuc.ops.slice import SliceAttrs
@@ -33,7 +34,7 @@ def _vector(node: Imported, index: int, rank: int) -> list[int]:
 def from_tflite(node: Imported) -> Built:
     """Begin, end and stride are constants; masks as in TFLite Micro (no ellipsis, no new axis)."""
     x = node.input(0)
-    attrs = _slice(node, x) if node.kind == "SLICE" else _strided(node, x)
+    attrs = {"SLICE": _slice, "STRIDED_SLICE": _strided, "REVERSE_V2": _reversed}[node.kind](node, x)
     if 0 in attrs.size:
         raise _refuse(node, f"{node.kind} of {x.shape} leaves nothing (sizes {attrs.size})")
     return Built("slice", (x.name,), attrs)
@@ -48,6 +49,15 @@ def _slice(node: Imported, x: Tensor) -> SliceAttrs:
     if any(b < 0 or s < 0 or b + s > n for n, b, s in zip(x.shape, begin, size, strict=True)):
         raise _refuse(node, f"SLICE from {begin} of size {wanted} lies outside {x.shape}")
     return SliceAttrs(tuple(begin), tuple(size), (1,) * rank)
+
+
+def _reversed(node: Imported, x: Tensor) -> SliceAttrs:
+    """Every element of the listed axes, from the last to the first."""
+    from mcuc.ops.slice import SliceAttrs
+
+    axes = {normal_axis(a, len(x.shape), node) for a in node.constant(1).reshape(-1)}
+    begin = tuple(n - 1 if i in axes else 0 for i, n in enumerate(x.shape))
+    return SliceAttrs(begin, x.shape, tuple(-1 if i in axes and n > 1 else 1 for i, n in enumerate(x.shape)))
 
 
 def _strided(node: Imported, x: Tensor) -> SliceAttrs:
