@@ -140,14 +140,16 @@ def check_infer(graph: Graph) -> None:
             assert np.prod(shape) == declared.elements, f"{node.name}: {shape} != {declared.shape}"
 
 
-def check_tflite(graph: Graph, count: int = 6, seed: int = 0, inputs: list[list[Array]] | None = None) -> Graph:
-    """Export, import, compare attributes and the reference with TFLite Micro. Returns the graph read back."""
+def check_tflite(graph: Graph, count: int = 6, seed: int = 0, inputs: list[list[Array]] | None = None,
+                 run: Any = oracle.tflite_micro) -> Graph:
+    """Export, import, compare attributes and the reference with TFLite Micro, or another oracle `run`. Returns the graph
+    read back."""
     blob = exporter.export(graph)
     again = importer.parse(blob, "case.tflite", graph.name)
     assert [(n.op, n.attrs) for n in again.nodes] == [(n.op, n.attrs) for n in graph.nodes]
     check_infer(again)
     inputs = samples(again, count, seed) if inputs is None else inputs
-    assert_equal(oracle.tflite_micro(blob, inputs), run_reference(again, inputs), "reference against TFLite Micro")
+    assert_equal(run(blob, inputs), run_reference(again, inputs), f"reference against {run.__name__}")
     return again
 
 

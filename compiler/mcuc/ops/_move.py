@@ -143,32 +143,36 @@ def inside(indices: Array, extent: int, wrap: bool) -> Array:
 
 
 def indexed_call(
-    data: Tensor, indices: Tensor, axes: Sequence[Axis], offset_axes: tuple[int, int], sources: tuple[int, int],
-    run: int, count: int, wrap: bool,
+    data: Tensor, indices: Tensor, axes: Sequence[Axis], rows: tuple[int, int], run: int, count: int, wrap: bool
 ) -> Call:
-    """A run of bytes of `data` for each of `count` index tuples. axes: extent and bytes between neighbours, an index
-    each. offset_axes: (rows, bytes of one) of the data; every row of it is gathered by the same indices, or where the
-    index tensor has as many rows, each by its own. sources: run-time input of data and indices; a constant is a table.
+    """A run of bytes of `data` for each of `count` index tuples; a node's inputs are data and indices, in this order.
+
+    axes: extent and bytes between neighbours, an index of the tuple each. rows: how many the data have and bytes of
+    one; each is gathered by the same tuples, or where the index tensor has several rows of them, by its own. Constant
+    data are a table.
     """
-    height, row_bytes = offset_axes
-    width = indices.dtype.bytes
+    height, row_bytes = rows
+    width, constant = indices.dtype.bytes, data.data is not None
     index_row = count * len(axes) * width
     index_rows = indices.bytes // index_row
     each = height // index_rows
-    rows = []
-    if data.data is None:
-        rows.append(Rows(sources[0], row_bytes, height))
-    rows.append(
-        Rows(sources[1], index_row, index_rows, index=() if each == 1 else tuple(y // each for y in range(height)))
-    )
+    shared = () if each == 1 else tuple(y // each for y in range(height))
+    sources = (Rows(0, row_bytes, height), Rows(0 if constant else 1, index_row, index_rows, index=shared))
+    tables = () if data.data is None else (Table("values", "int8_t", as_bytes(data.data)),)
     params = {
-        "kind": "indexed", "constant": data.data is not None, "axes": tuple(axes), "width": width, "run": run,
-        "load": f"mcuc_load_i{8 * width}", "wrap": wrap,
+        "kind": "indexed",
+        "constant": constant,
+        "axes": tuple(axes),
+        "index_bytes": width,
+        "load": f"mcuc_load_i{8 * width}",
+        "wrap": wrap,
     }
-    tables: tuple[Table, ...] = ()
-    if data.data is not None:
-        tables = (Table("values", "int8_t", np.frombuffer(np.ascontiguousarray(data.data).tobytes(), np.int8)),)
-    return Call("move", params, tables, tuple(rows), height, count, run, count * run, run)
+    return Call("move", params, tables, sources[constant:], height, count, run, count * run, run)
+
+
+def as_bytes(data: Array) -> Array:
+    """The bytes of a constant, in order, as int8."""
+    return np.frombuffer(np.ascontiguousarray(data).tobytes(), np.int8)
 
 
 def moved_types(node: Node, graph: Graph) -> str | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mcuc.errors import McucError
 from mcuc.importers import load
-from mcuc.ir import Array, DType, Graph, Tensor
+from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.verify import oracle
 from mcuc.verify.compare import Outputs, expected
 
@@ -31,7 +31,7 @@ class Oracle:
 
 
 def open_oracle(path: Path, wanted: OracleName) -> Oracle:
-    """auto: the file format's own runtime (TFLite Micro, LiteRT's reference kernels for uint8 models, ONNX Runtime),
+    """auto: the file format's own runtime (TFLite Micro, LiteRT's reference kernels for uint8 models and padded blocks, ONNX Runtime),
     the NumPy reference where it is not installed. Raises McucError("wrong-oracle") where it cannot read the format."""
     graph = load(path)
     suffix = path.suffix.lower()
@@ -56,9 +56,14 @@ def open_oracle(path: Path, wanted: OracleName) -> Oracle:
 def _automatic(suffix: str, graph: Graph) -> str:
     if suffix == ".onnx":
         return "onnxruntime"
-    if any(t.dtype is DType.UINT8 for t in graph.tensors.values()):
+    if any(t.dtype is DType.UINT8 for t in graph.tensors.values()) or any(map(_padded_blocks, graph.nodes)):
         return "litert"
     return "tflite-micro" if find_spec("tflite_micro") else "numpy"
+
+
+def _padded_blocks(node: Node) -> bool:
+    """TFLite Micro fills what SPACE_TO_BATCH_ND adds with 0 instead of the zero point."""
+    return node.op == "space_batch" and node.attrs.value != 0 and any(map(any, node.attrs.edges))
 
 
 def answers(source: Oracle, graph: Graph, samples: Sequence[Sequence[Array]]) -> Outputs:

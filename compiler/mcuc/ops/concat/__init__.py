@@ -11,7 +11,7 @@ import numpy as np
 from mcuc.ir import Array, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Table
 from mcuc.ops._base import Operator, Shape, no_cost
-from mcuc.ops._move import copy_call, element_bytes, moved_types
+from mcuc.ops._move import as_bytes, copy_call, element_bytes, moved_types
 from mcuc.ops._unary import table_call, table_lookup
 from mcuc.ops.concat.onnx import KINDS, from_onnx, to_onnx
 from mcuc.ops.concat.tflite import from_tflite, to_tflite
@@ -79,9 +79,8 @@ def _part(part: tuple[int, ...], whole: tuple[int, ...], axis: int, offset: int,
 def _constant(data: Array, part: tuple[int, ...], whole: tuple[int, ...], axis: int, offset: int) -> Call:
     """A part that is known: its bytes are a table."""
     run, out_run, w = prod(part[axis:]), prod(whole[axis:]), prod(part[:axis])
-    values = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.int8)
     params = {"kind": "constant", "in_c": run}
-    table = Table("values", "int8_t", values)
+    table = Table("values", "int8_t", as_bytes(data))
     return Call("move", params, (table,), (), 1, w, run, w * out_run, out_run, offset)
 
 

@@ -80,13 +80,9 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
         chosen[axis] = tuple(int(i) for i in places)
         return (take_call(shape, chosen, size),)
     run = prod(shape[axis + 1 :]) * size
-    outer = prod(shape[:axis])
     count = indices.elements // prod(shape[: attrs.batch])
-    sources = (0, 0 if x.data is not None else 1)
-    if x.data is not None and outer > 1:
-        raise AssertionError("rows_of_a_constant")
-    axes = [(shape[axis], run)]
-    return (indexed_call(x, indices, axes, (outer, shape[axis] * run), sources, run, count, attrs.wrap),)
+    rows = (prod(shape[:axis]), shape[axis] * run)  # one of constant data: one_row_of_constants
+    return (indexed_call(x, indices, [(shape[axis], run)], rows, run, count, attrs.wrap),)
 
 
 def known_or_small(node: Node, graph: Graph) -> str | None:

@@ -32,7 +32,8 @@ def from_tflite(node: Imported) -> Built:
         low, high = int(indices.data.min(initial=0)), int(indices.data.max(initial=0))
         if low < -x.shape[axis] or high >= x.shape[axis]:
             raise _refuse(node, f"{node.kind} index {low if low < 0 else high} outside an axis of {x.shape[axis]}")
-    return Built("gather", (x.name, indices.name), GatherAttrs(axis, batch, indices.data is None))
+    fixed = indices.data is not None
+    return Built("gather", (x.name, indices.name), GatherAttrs(axis, batch, nearest=not fixed, wrap=fixed))
 
 
 def _refuse(node: Imported, found: str) -> McucError:

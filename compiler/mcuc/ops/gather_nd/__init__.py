@@ -87,8 +87,7 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
         return (take_call((prod(led), run), (tuple(int(i) for i in flat), None), 1),)
     axes = [(n, s * size) for n, s in zip(led, steps, strict=True)]
     count = indices.elements // attrs.depth
-    sources = (0, 0 if x.data is not None else 1)
-    return (indexed_call(x, indices, axes, (1, x.bytes), sources, run, count, attrs.wrap),)
+    return (indexed_call(x, indices, axes, (1, x.bytes), run, count, attrs.wrap),)
 
 
 def known_or_small(node: Node, graph: Graph) -> str | None:

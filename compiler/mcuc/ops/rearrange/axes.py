@@ -8,7 +8,7 @@ Axes = tuple[Axis, ...]
 
 
 def depth_to_space(shape: tuple[int, ...], block: int, column_row: bool = False) -> tuple[Axes, tuple[int, ...]]:
-    """x [n, h, w, block * block * c] -> [n, h * block, w * block, c]; column_row: the channels are [c, block, block]."""
+    """x [n, h, w, block * block * c] -> [n, h * block, w * block, c]; column_row: channels are [c, block, block]."""
     n, h, w, deep = shape
     c = deep // (block * block)
     sn, sh, sw, _ = strides(shape)

@@ -17,7 +17,9 @@ MOST = 1 << 15  # of a block, a padding or a crop
 
 
 def from_tflite(node: Imported) -> Built:
-    """Blocks, paddings and crops are constants; the padding is the output's zero point."""
+    """Blocks, paddings and crops are constants. The padding is the output's zero point, as TFLite has it; TFLite Micro
+    fills with 0, whatever real number that is (its Prepare leaves output_offset unset), which a note tells.
+    """
     from mcuc.ops.space_batch import SpaceBatchAttrs
 
     x, out = node.input(0), node.outputs[0]
@@ -35,7 +37,10 @@ def from_tflite(node: Imported) -> Built:
     to_batch = node.kind == "SPACE_TO_BATCH_ND"
     value = zero_point_of(out, node.where) if to_batch and x.dtype is DType.INT8 else 0
     pairs = tuple((int(a), int(b)) for a, b in edges)
-    return Built("space_batch", (x.name,), SpaceBatchAttrs(block, pairs, to_batch, value))
+    notes = ()
+    if value and edges.any():
+        notes = (f"{node.where}: padded with the zero point {value}, as TFLite does (TFLite Micro pads with 0)",)
+    return Built("space_batch", (x.name,), SpaceBatchAttrs(block, pairs, to_batch, value), notes=notes)
 
 
 def to_tflite(node: Node, graph: Graph) -> Exported:

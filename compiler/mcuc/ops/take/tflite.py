@@ -71,7 +71,7 @@ def _pads(extent: int, chosen: tuple[int, ...] | None, mode: str) -> tuple[int, 
         return 0, 0
     for before in range(len(chosen) - extent + 1):
         after = len(chosen) - extent - before
-        if max(before, after) <= extent - (mode == "reflect"):
-            if padded_positions(extent, before, after, mode) == chosen:
-                return before, after
+        fits = max(before, after) <= extent - (mode == "reflect")
+        if fits and padded_positions(extent, before, after, mode) == chosen:
+            return before, after
     return None
