@@ -38,6 +38,7 @@ NAMES = (
     "rearrange",
     "reduce_prod",
     "reshape",
+    "resize_bilinear",
     "resize_nearest",
     "shape",
     "slice",

@@ -74,7 +74,7 @@ def reads_of(call_rows: tuple[Rows, ...], height: int) -> Reads:
         tops, ends = [], []
         for r in call_rows:
             top = r.index[y] if r.index else y * r.stride - r.pad
-            end = top if r.index else top + (r.count - 1) * r.dilation
+            end = top + (r.count - 1) * r.dilation
             tops.append(max(0, top))
             ends.append(min(r.height - 1, end))
         first.append(min(tops))

@@ -1,0 +1,101 @@
+"""Bilinear resize: every output from two neighbouring pixels of two neighbouring rows, by weights known beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mcuc.ir import Array, Graph, Node, Tensor
+from mcuc.kernels._base import Call, Rows, Table
+from mcuc.ops._base import Cost, Operator, Shape, int8_runtime
+from mcuc.ops.resize_bilinear.attrs import BilinearAttrs, Place
+from mcuc.ops.resize_bilinear.onnx import KINDS, from_onnx, to_onnx
+from mcuc.ops.resize_bilinear.tflite import from_tflite, to_tflite
+
+BITS = 10  # of an integer weight, TFLite's
+
+
+def infer(attrs: BilinearAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
+    """x [1, h, w, c] -> [1, rows, columns, c]. Raises ValueError for places outside the input."""
+    n, h, w, c = inputs[0].shape
+    for places, extent in ((attrs.rows, h), (attrs.columns, w)):
+        if any(not 0 <= p.first <= p.second <= min(p.first + 1, extent - 1) for p in places):
+            raise ValueError(f"places outside {inputs[0].shape}")
+    return ((n, len(attrs.rows), len(attrs.columns), c),)
+
+
+def reference(attrs: BilinearAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """x int8 [n, h, w, c]. Integer weights: int64, rounded half away from zero. float32: one product after the other,
+    each rounded, then cut towards zero, as ONNX Runtime does it."""
+    x = arrays[0]
+    assert x is not None
+    top, bottom = ([p.first for p in attrs.rows], [p.second for p in attrs.rows])
+    left, right = ([p.first for p in attrs.columns], [p.second for p in attrs.columns])
+    kind = np.float32 if attrs.float32 else np.int64
+    above, below = (np.array([p.weights[i] for p in attrs.rows], kind)[:, None, None] for i in (0, 1))
+    before, after = (np.array([p.weights[i] for p in attrs.columns], kind)[:, None] for i in (0, 1))
+    wide = x.astype(kind)
+    upper, lower = wide[:, top], wide[:, bottom]
+    if not attrs.float32:
+        high = upper[:, :, left] * before + upper[:, :, right] * after
+        low = lower[:, :, left] * before + lower[:, :, right] * after
+        total = high * above + low * below
+        half = np.where(total > 0, 1 << (2 * BITS - 1), -(1 << (2 * BITS - 1)))
+        return ((np.sign(total) * (np.abs(total + half) >> (2 * BITS))).astype(np.int8),)
+    total = before * above * (upper[:, :, left] - attrs.shift)
+    for weight, value in (
+        (after * above, upper[:, :, right]),
+        (before * below, lower[:, :, left]),
+        (after * below, lower[:, :, right]),
+    ):
+        total = total + weight * (value - attrs.shift)
+    return ((np.trunc(total) + attrs.shift).astype(np.int8),)
+
+
+def cost(node: Node, graph: Graph) -> Cost:
+    """Four products an output."""
+    return Cost(4 * graph.tensors[node.outputs[0]].elements)
+
+
+def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
+    """One call of the resize family; rows by the emitter's index, the weights of a row behind them."""
+    attrs: BilinearAttrs = node.attrs
+    _, h, w, c = graph.tensors[node.inputs[0]].shape
+    oh, ow = len(attrs.rows), len(attrs.columns)
+    rows = Rows(0, w * c, h, count=2, index=tuple(p.first for p in attrs.rows))
+    pixels = np.array([(p.first, p.second) for p in attrs.columns], np.int16).reshape(-1)
+    params = {"float32": attrs.float32, "in_c": c, "bits": BITS, "shift": attrs.shift}
+    tables = (Table("columns", "int16_t", pixels), _weights("weights", attrs.columns, attrs.float32))
+    above = _weights("row_weights", attrs.rows, attrs.float32)
+    return (Call("resize", params, tables, (rows,), oh, ow, c, ow * c, c, per_row=above),)
+
+
+def _weights(name: str, places: Sequence[Place], float32: bool) -> Table:
+    values = np.array([p.weights for p in places]).reshape(-1)
+    if float32:
+        return Table(name, "int32_t", values.astype(np.float32).view(np.int32))
+    return Table(name, "int16_t", values.astype(np.int16))
+
+
+def one_image(node: Node, graph: Graph) -> str | None:
+    """The batch is 1."""
+    batch = graph.tensors[node.inputs[0]].shape[0]
+    return f"the batch is {batch}" if batch != 1 else None
+
+
+OPERATOR = Operator(
+    name="resize_bilinear",
+    summary="bilinear resize",
+    infer=infer,
+    reference=reference,
+    cost=cost,
+    lower=lower,
+    limits=(int8_runtime, one_image),
+    tflite=("RESIZE_BILINEAR",),
+    from_tflite=from_tflite,
+    to_tflite=to_tflite,
+    onnx=KINDS,
+    from_onnx=from_onnx,
+    to_onnx=to_onnx,
+)
