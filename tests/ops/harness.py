@@ -142,8 +142,8 @@ def check_infer(graph: Graph) -> None:
 
 def check_tflite(graph: Graph, count: int = 6, seed: int = 0, inputs: list[list[Array]] | None = None,
                  run: Any = oracle.tflite_micro) -> Graph:
-    """Export, import, compare attributes and the reference with TFLite Micro, or another oracle `run`. Returns the graph
-    read back."""
+    """Export, import, compare attributes and the reference with TFLite Micro or the oracle `run`. Returns the graph read
+    back."""
     blob = exporter.export(graph)
     again = importer.parse(blob, "case.tflite", graph.name)
     assert [(n.op, n.attrs) for n in again.nodes] == [(n.op, n.attrs) for n in graph.nodes]

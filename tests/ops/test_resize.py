@@ -1,4 +1,4 @@
-"""Bilinear resize: the reference equals TFLite Micro byte for byte, the C equals the reference, alone and in a stream."""
+"""Bilinear resize: the reference equals TFLite Micro byte for byte, the C the reference, alone and in a stream."""
 
 from __future__ import annotations
 
@@ -49,11 +49,15 @@ def test_what_lies_behind_the_last_row_is_refused() -> None:
     [
         (activation("x", (1, 4, 5, 3)), activation("y", (1, 8, 8, 3), 0.06), {}),
         (activation("x", (4, 5, 3)), activation("y", (8, 8, 3)), {}),
-        (activation("x", (1, 4, 5, 3)), activation("y", (1, 8, 8, 3)), {"alignCorners": True, "halfPixelCenters": True}),
+        (
+            activation("x", (1, 4, 5, 3)),
+            activation("y", (1, 8, 8, 3)),
+            {"alignCorners": True, "halfPixelCenters": True},
+        ),
     ],
 )
 def test_what_the_kernel_does_not_compute_is_refused(x: Tensor, y: Tensor, modes: dict[str, bool]) -> None:
-    with pytest.raises(McucError, match="resize|scales"):
+    with pytest.raises(McucError, match=r"resize|scales"):
         tflite_graph("RESIZE_BILINEAR", [x, ints("s", [8, 8])], y, **modes)
 
 

@@ -19,7 +19,6 @@ from mcuc.importers._onnx_nodes import (
     goal_of,
     normal_axis,
     requantize_to,
-    spatial,
     transposed_value,
 )
 from mcuc.importers._onnx_proto import FileNode
@@ -35,7 +34,7 @@ from mcuc.importers._onnx_state import (
     runtime,
     stored_order,
 )
-from mcuc.importers._onnx_values import Layout, Params, Value, channels_last, plain
+from mcuc.importers._onnx_values import Layout, Params, Value, plain
 
 IDENTITY = Params((1.0,), (0,), "int8")
 
@@ -246,62 +245,6 @@ def on_pad(state: State, node: FileNode) -> Result:
     )
     if not x.real:
         return [replace(out, real=False)]
-    return [requantize_to(state, node, out, goal)]
-
-
-def on_resize(state: State, node: FileNode) -> Result:
-    x = runtime(state, node)
-    tensor = spatial(state, x, node)
-    for i in range(1, len(node.inputs)):
-        if node.inputs[i]:
-            constant_of(state, node, i)
-    arrays = constants_of(state, node)
-    scales = arrays[2] if len(arrays) > 2 and arrays[2] is not None and arrays[2].size else None
-    sizes = arrays[3] if len(arrays) > 3 and arrays[3] is not None and arrays[3].size else None
-    given = scales if sizes is None else sizes
-    if node.attrs.get("axes") or given is None or (scales is not None and sizes is not None) or given.size != 4:
-        raise refuse(
-            "unsupported-operator", "Resize needs four scales or four sizes", node.where, "give sizes for N, C, H and W"
-        )
-    size = (x.shape[2], x.shape[3])
-    if sizes is not None:
-        target = tuple(int(s) for s in sizes.reshape(-1))
-        factors = tuple(float(np.float32(t) / np.float32(d)) for t, d in zip(target[2:], size, strict=True))
-    else:
-        assert scales is not None
-        factors = tuple(float(np.float32(s)) for s in scales.reshape(-1)[2:])
-        target = (
-            *(int(np.floor(s * d)) for s, d in zip(scales.reshape(-1)[:2], x.shape[:2], strict=True)),
-            *(int(np.floor(np.float32(f) * np.float32(d))) for f, d in zip(factors, size, strict=True)),
-        )
-    if target[:2] != x.shape[:2] or min(target) < 1 or max(target) > 1 << 15 or not all(0 < f < 1e4 for f in factors):
-        raise refuse(
-            "unsupported-operator",
-            f"Resize of {x.shape} to {target} is not supported",
-            node.where,
-            "resize height and width only",
-        )
-    options = {
-        "size": target[2:],
-        "scales": factors,
-        "mode": node.attrs.get("mode", "nearest"),
-        "coordinate": node.attrs.get("coordinate_transformation_mode", "half_pixel"),
-        "nearest": node.attrs.get("nearest_mode", "round_prefer_floor"),
-    }
-    goal = goal_of(state, node, x.params) if x.real else Goal(x.params or IDENTITY)
-    out = finish(
-        state,
-        node,
-        "Resize",
-        (tensor,),
-        options,
-        target,
-        channels_last(target),
-        Goal(x.params or IDENTITY),
-        (dtype_of(x),),
-    )
-    if not x.real:
-        return [replace(out, real=False, params=x.params)]
     return [requantize_to(state, node, out, goal)]
 
 

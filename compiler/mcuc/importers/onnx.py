@@ -21,6 +21,7 @@ from mcuc.importers import _onnx_elementwise as elementwise
 from mcuc.importers import _onnx_macs as macs
 from mcuc.importers import _onnx_moves as moves
 from mcuc.importers import _onnx_proto as proto
+from mcuc.importers import _onnx_resize as resize
 from mcuc.importers._onnx_fold import can_fold, fold
 from mcuc.importers._onnx_nodes import PROBABILITY
 from mcuc.importers._onnx_ports import Interface, Port, from_file, input_port, output_port, to_file
@@ -92,7 +93,7 @@ HANDLERS: dict[str, Handler] = {
     "ReduceMean": axes.on_reduce_mean,
     "Relu": elementwise.on_clip,
     "Reshape": moves.on_reshape,
-    "Resize": moves.on_resize,
+    "Resize": resize.on_resize,
     "Shape": moves.on_shape,
     "Sigmoid": elementwise.unary("Sigmoid", _nothing, PROBABILITY),
     "Slice": moves.on_slice,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mcuc.errors import McucError
@@ -44,9 +46,9 @@ def activation_range(fused: int, output: Tensor, where: str) -> tuple[int, int]:
     return (-128 if low is None else quantized(low), 127 if high is None else quantized(high))
 
 
-def normal_axis(axis: object, rank: int, node: Imported) -> int:
+def normal_axis(axis: Any, rank: int, node: Imported) -> int:
     """The axis counted from the front. Raises McucError when the tensor has no such axis."""
-    value = int(axis)  # type: ignore[call-overload]
+    value = int(axis)
     if not -rank <= value < rank:
         raise McucError(
             "broken-model",

@@ -17,6 +17,7 @@ from mcuc.verify import oracle
 from mcuc.verify.compare import Outputs, expected
 
 OracleName = Literal["auto", "numpy", "tflite-micro", "litert", "onnxruntime"]
+_LITERT_ONLY = ("ONE_HOT", "SCATTER_ND", "TILE")  # names in a file: the importer calls a node position:name
 _FITS = {".tflite": ("numpy", "tflite-micro", "litert"), ".onnx": ("numpy", "onnxruntime")}
 
 
@@ -31,8 +32,8 @@ class Oracle:
 
 
 def open_oracle(path: Path, wanted: OracleName) -> Oracle:
-    """auto: the file format's own runtime (TFLite Micro, LiteRT's reference kernels for uint8 models and padded blocks, ONNX Runtime),
-    the NumPy reference where it is not installed. Raises McucError("wrong-oracle") where it cannot read the format."""
+    """auto: the file format's own runtime (TFLite Micro, or LiteRT's reference kernels for uint8 models and for what TFLite
+    Micro lacks; ONNX Runtime), the NumPy reference where it is not installed. Raises McucError("wrong-oracle") where it cannot read the format."""
     graph = load(path)
     suffix = path.suffix.lower()
     if wanted != "auto" and wanted not in _FITS[suffix]:
@@ -56,14 +57,15 @@ def open_oracle(path: Path, wanted: OracleName) -> Oracle:
 def _automatic(suffix: str, graph: Graph) -> str:
     if suffix == ".onnx":
         return "onnxruntime"
-    if any(t.dtype is DType.UINT8 for t in graph.tensors.values()) or any(map(_padded_blocks, graph.nodes)):
+    if any(t.dtype is DType.UINT8 for t in graph.tensors.values()) or any(map(_beyond_micro, graph.nodes)):
         return "litert"
     return "tflite-micro" if find_spec("tflite_micro") else "numpy"
 
 
-def _padded_blocks(node: Node) -> bool:
-    """TFLite Micro fills what SPACE_TO_BATCH_ND adds with 0 instead of the zero point."""
-    return node.op == "space_batch" and node.attrs.value != 0 and any(map(any, node.attrs.edges))
+def _beyond_micro(node: Node) -> bool:
+    """TFLite Micro lacks the operator, or fills what SPACE_TO_BATCH_ND adds with 0 instead of the zero point."""
+    padded = node.op == "space_batch" and node.attrs.value != 0 and any(map(any, node.attrs.edges))
+    return padded or node.name.partition(":")[2] in _LITERT_ONLY
 
 
 def answers(source: Oracle, graph: Graph, samples: Sequence[Sequence[Array]]) -> Outputs:

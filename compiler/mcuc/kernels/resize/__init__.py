@@ -17,15 +17,19 @@ def _float32(call: Call, chip: Chip | None) -> No | None:
     return None if call.params["float32"] else No("weights are integers")
 
 
-def _context(call: Call) -> Mapping[str, Any]:
+def _units(call: Call) -> Mapping[str, Any]:
     bits = call.params["bits"]
-    return {"one": 1 << bits, "half": 1 << (2 * bits - 1), "whole": 1 << (2 * bits)}
+    return {"half": 1 << (2 * bits - 1), "whole": 1 << (2 * bits)}
+
+
+def _context(call: Call) -> Mapping[str, Any]:
+    return {}
 
 
 FAMILY = Family(
     "resize",
     (
-        Kernel("resize_integer", "resize/integer.c.j2", _integers, no_scratch, _context),
+        Kernel("resize_integer", "resize/integer.c.j2", _integers, no_scratch, _units),
         Kernel("resize_float32", "resize/float32.c.j2", _float32, no_scratch, _context),
     ),
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from mcuc.ir import Array, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Rows, Table
 from mcuc.ops._base import Cost, Operator, Shape, int8_runtime
+from mcuc.ops.qlinear_average_pool import bits as float_bits
 from mcuc.ops.resize_bilinear.attrs import BilinearAttrs, Place
 from mcuc.ops.resize_bilinear.onnx import KINDS, from_onnx, to_onnx
 from mcuc.ops.resize_bilinear.tflite import from_tflite, to_tflite
@@ -26,31 +28,36 @@ def infer(attrs: BilinearAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
 
 
 def reference(attrs: BilinearAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
-    """x int8 [n, h, w, c]. Integer weights: int64, rounded half away from zero. float32: one product after the other,
-    each rounded, then cut towards zero, as ONNX Runtime does it."""
+    """x int8 [n, h, w, c]. Integer weights: in int64, rounded half away from zero. Real ones: in float32, one product
+    and sum after the other, as ONNX Runtime has them."""
     x = arrays[0]
     assert x is not None
-    top, bottom = ([p.first for p in attrs.rows], [p.second for p in attrs.rows])
-    left, right = ([p.first for p in attrs.columns], [p.second for p in attrs.columns])
-    kind = np.float32 if attrs.float32 else np.int64
+    real = attrs.real
+    kind: Any = np.int64 if real is None else np.float32
     above, below = (np.array([p.weights[i] for p in attrs.rows], kind)[:, None, None] for i in (0, 1))
     before, after = (np.array([p.weights[i] for p in attrs.columns], kind)[:, None] for i in (0, 1))
-    wide = x.astype(kind)
-    upper, lower = wide[:, top], wide[:, bottom]
-    if not attrs.float32:
-        high = upper[:, :, left] * before + upper[:, :, right] * after
-        low = lower[:, :, left] * before + lower[:, :, right] * after
-        total = high * above + low * below
+    wide: Array = x.astype(kind)
+    if real is not None:
+        wide = (wide - kind(real.input_zero_point)) * kind(real.input_scale)
+    upper, lower = (wide[:, [end(p) for p in attrs.rows]] for end in (_first, _second))
+    left, right = ([end(p) for p in attrs.columns] for end in (_first, _second))
+    total: Array = before * above * upper[:, :, left]
+    total = total + after * above * upper[:, :, right]
+    total = total + before * below * lower[:, :, left]
+    total = total + after * below * lower[:, :, right]
+    if real is None:
         half = np.where(total > 0, 1 << (2 * BITS - 1), -(1 << (2 * BITS - 1)))
         return ((np.sign(total) * (np.abs(total + half) >> (2 * BITS))).astype(np.int8),)
-    total = before * above * (upper[:, :, left] - attrs.shift)
-    for weight, value in (
-        (after * above, upper[:, :, right]),
-        (before * below, lower[:, :, left]),
-        (after * below, lower[:, :, right]),
-    ):
-        total = total + weight * (value - attrs.shift)
-    return ((np.trunc(total) + attrs.shift).astype(np.int8),)
+    steps = np.rint(total / kind(real.output_scale)).astype(np.int64) + real.output_zero_point
+    return (np.clip(steps, *real.clamp).astype(np.int8),)
+
+
+def _first(place: Place) -> int:
+    return place.first
+
+
+def _second(place: Place) -> int:
+    return place.second
 
 
 def cost(node: Node, graph: Graph) -> Cost:
@@ -65,9 +72,19 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     oh, ow = len(attrs.rows), len(attrs.columns)
     rows = Rows(0, w * c, h, count=2, index=tuple(p.first for p in attrs.rows))
     pixels = np.array([(p.first, p.second) for p in attrs.columns], np.int16).reshape(-1)
-    params = {"float32": attrs.float32, "in_c": c, "bits": BITS, "shift": attrs.shift}
-    tables = (Table("columns", "int16_t", pixels), _weights("weights", attrs.columns, attrs.float32))
-    above = _weights("row_weights", attrs.rows, attrs.float32)
+    real = attrs.real
+    params: dict[str, Any] = {"float32": real is not None, "in_c": c, "bits": BITS}
+    if real is not None:
+        params |= {
+            "in_scale": float_bits(real.input_scale),
+            "in_zp": real.input_zero_point,
+            "out_scale": float_bits(real.output_scale),
+            "out_zp": real.output_zero_point,
+            "act_min": real.clamp[0],
+            "act_max": real.clamp[1],
+        }
+    tables = (Table("columns", "int16_t", pixels), _weights("weights", attrs.columns, real is not None))
+    above = _weights("row_weights", attrs.rows, real is not None)
     return (Call("resize", params, tables, (rows,), oh, ow, c, ow * c, c, per_row=above),)
 
 

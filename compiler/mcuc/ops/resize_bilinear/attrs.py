@@ -16,13 +16,22 @@ class Place:
 
 
 @dataclass(frozen=True)
-class BilinearAttrs:
-    """rows, columns: of each output position. float32: weights are float32 numbers, else integers of 1/1024.
+class Real:
+    """Weights and values are float32: (q - input_zero_point) * input_scale in, and out divided by output_scale, rounded
+    half to even, + output_zero_point, clamped."""
 
-    shift: what is subtracted before and added after, where the file's integers are uint8.
-    """
+    input_scale: float
+    input_zero_point: int
+    output_scale: float
+    output_zero_point: int
+    clamp: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class BilinearAttrs:
+    """rows, columns: of each output position. real: None where weights are integers, in 1/1024, and work on the
+    quantized values."""
 
     rows: tuple[Place, ...]
     columns: tuple[Place, ...]
-    float32: bool = False
-    shift: int = 0
+    real: Real | None = None

@@ -37,7 +37,7 @@ def from_tflite(node: Imported) -> Built:
     to_batch = node.kind == "SPACE_TO_BATCH_ND"
     value = zero_point_of(out, node.where) if to_batch and x.dtype is DType.INT8 else 0
     pairs = tuple((int(a), int(b)) for a, b in edges)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if value and edges.any():
         notes = (f"{node.where}: padded with the zero point {value}, as TFLite does (TFLite Micro pads with 0)",)
     return Built("space_batch", (x.name,), SpaceBatchAttrs(block, pairs, to_batch, value), notes=notes)
