@@ -129,6 +129,7 @@ _RULES: dict[str, Callable[[Node, Graph], Ties | None]] = {
     "qlinear_mul": _binary,
     "quantize": _table,
     "reshape": _reshape,
+    "resize_bilinear": _same,
     "resize_nearest": _same,
     "slice": _slice,
     "transpose": _transpose,
