@@ -142,7 +142,7 @@ def check_infer(graph: Graph) -> None:
 
 def check_tflite(graph: Graph, count: int = 6, seed: int = 0, inputs: list[list[Array]] | None = None,
                  run: Any = oracle.tflite_micro) -> Graph:
-    """Export, import, compare attributes and the reference with TFLite Micro or the oracle `run`. Returns the graph read
+    """Export, import, compare attributes and the reference with TFLite Micro or the oracle `run`. Returns what was read
     back."""
     blob = exporter.export(graph)
     again = importer.parse(blob, "case.tflite", graph.name)

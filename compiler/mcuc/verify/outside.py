@@ -32,8 +32,9 @@ class Oracle:
 
 
 def open_oracle(path: Path, wanted: OracleName) -> Oracle:
-    """auto: the file format's own runtime (TFLite Micro, or LiteRT's reference kernels for uint8 models and for what TFLite
-    Micro lacks; ONNX Runtime), the NumPy reference where it is not installed. Raises McucError("wrong-oracle") where it cannot read the format."""
+    """auto: the file format's own runtime (TFLite Micro, or LiteRT's reference kernels for uint8 models and for what
+    TFLite Micro lacks; ONNX Runtime), the NumPy reference where it is not installed. Raises McucError("wrong-oracle")
+    where it cannot read the format."""
     graph = load(path)
     suffix = path.suffix.lower()
     if wanted != "auto" and wanted not in _FITS[suffix]:
