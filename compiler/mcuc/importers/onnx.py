@@ -20,6 +20,7 @@ from mcuc.importers import _onnx_axes as axes
 from mcuc.importers import _onnx_elementwise as elementwise
 from mcuc.importers import _onnx_macs as macs
 from mcuc.importers import _onnx_moves as moves
+from mcuc.importers import _onnx_picks as picks
 from mcuc.importers import _onnx_proto as proto
 from mcuc.importers import _onnx_resize as resize
 from mcuc.importers._onnx_fold import can_fold, fold
@@ -68,14 +69,20 @@ HANDLERS: dict[str, Handler] = {
     "Add": elementwise.on_binary,
     "AveragePool": axes.on_pool,
     "Cast": moves.on_cast,
+    "CenterCropPad": picks.on_center_crop_pad,
     "Clip": elementwise.on_clip,
     "Concat": axes.on_concat,
     "Conv": macs.on_conv,
+    "DepthToSpace": picks.on_blocks,
     "DequantizeLinear": lambda s, n: [on_dequantize(s, n)],
     "Div": elementwise.on_binary,
     "Dropout": moves.on_identity,
+    "Expand": picks.on_repeat,
+    "EyeLike": moves.on_eye_like,
     "Flatten": moves.on_reshape,
-    "Gather": moves.on_slice,
+    "Gather": picks.on_gather,
+    "GatherElements": picks.on_gather_elements,
+    "GatherND": picks.on_gather_nd,
     "Gemm": macs.on_gemm,
     "GlobalAveragePool": axes.on_global_pool,
     "GlobalMaxPool": axes.on_global_pool,
@@ -94,15 +101,22 @@ HANDLERS: dict[str, Handler] = {
     "Relu": elementwise.on_clip,
     "Reshape": moves.on_reshape,
     "Resize": resize.on_resize,
+    "ReverseSequence": picks.on_reverse_sequence,
+    "ScatterElements": picks.on_scatter,
+    "ScatterND": picks.on_scatter,
     "Shape": moves.on_shape,
     "Sigmoid": elementwise.unary("Sigmoid", _nothing, PROBABILITY),
+    "Size": moves.on_size,
     "Slice": moves.on_slice,
     "Softmax": axes.on_softmax,
+    "SpaceToDepth": picks.on_blocks,
     "Split": moves.on_split,
     "Squeeze": moves.on_reshape,
     "Sub": elementwise.on_binary,
     "Tanh": elementwise.unary("Tanh", _nothing),
+    "Tile": picks.on_repeat,
     "Transpose": moves.on_transpose,
+    "Trilu": picks.on_trilu,
     "Unsqueeze": moves.on_reshape,
 }
 MICROSOFT: dict[str, Handler] = {

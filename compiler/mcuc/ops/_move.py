@@ -128,6 +128,12 @@ def compile_time_only(node: Node, graph: Graph) -> str | None:
     return f"input {names[0]!r} is computed at run time" if names else "not folded into a constant"
 
 
+def padded_positions(extent: int, before: int, after: int, mode: str) -> tuple[int, ...]:
+    """What a padded axis reads: mode reflect, symmetric, edge or wrap, as NumPy's pad has them."""
+    positions = np.pad(np.arange(extent), (before, after), mode=mode)  # type: ignore[call-overload]
+    return tuple(int(p) for p in positions)
+
+
 INDEX_TYPES = (DType.INT8, DType.INT16, DType.INT32)
 
 

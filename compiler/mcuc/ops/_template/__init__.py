@@ -1,8 +1,8 @@
 """Absolute value, element by element: the skeleton of an operator. Copy the folder and replace, top to bottom.
 
 It works and is tested, but no list names it: an operator exists once its folder's name stands in mcuc.ops.NAMES.
-Keep the order of this file: attributes, infer, reference, cost, lower, limits, reduction, expand, OPERATOR. What only a file
-format knows stands in tflite.py and onnx.py; leave a file out where the format has no such operator.
+Keep the order of this file: attributes, infer, reference, cost, lower, limits, reduction, expand, OPERATOR. What only a
+file format knows stands in tflite.py and onnx.py; leave a file out where the format has no such operator.
 """
 
 from __future__ import annotations

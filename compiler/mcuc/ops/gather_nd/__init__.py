@@ -16,25 +16,18 @@ from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.kernels._base import Call
 from mcuc.ops._base import Built, Exported, Imported, Operator, Shape, no_cost
 from mcuc.ops._move import INDEX_TYPES, indexed_call, inside, strides, take_call
-from mcuc.ops.gather_nd.onnx import KINDS, from_onnx, to_onnx
 
 
 @dataclass(frozen=True)
 class GatherNdAttrs:
-    """depth: indices in a tuple, the last axis of the index tensor. wrap: a negative index counts from the end."""
+    """depth: indices in a tuple, the last axis of the index tensor."""
 
     depth: int
-    wrap: bool = False
 
 
 def from_tflite(node: Imported) -> Built:
-    """GATHER_ND; constant indices lie inside the data."""
+    """GATHER_ND; constant indices lie inside the data. Raises McucError where the tuples do not fit the data."""
     x, indices = node.input(0), node.input(1)
-    return Built("gather_nd", (x.name, indices.name), checked(node, x, indices, False))
-
-
-def checked(node: Imported, x: Tensor, indices: Tensor, wrap: bool) -> GatherNdAttrs:
-    """The attributes. Raises McucError where the index tuples do not fit the data."""
     depth = indices.shape[-1] if indices.shape else 0
     integer = indices.dtype.value in ("int8", "int16", "int32", "int64")
     if not integer or not 1 <= depth <= len(x.shape):
@@ -46,14 +39,14 @@ def checked(node: Imported, x: Tensor, indices: Tensor, wrap: bool) -> GatherNdA
         )
     if indices.data is not None:
         tuples, extents = indices.data.reshape(-1, depth), np.array(x.shape[:depth])
-        if (tuples >= extents).any() or (tuples < (-extents if wrap else 0)).any():
+        if (tuples >= extents).any() or (tuples < 0).any():
             raise McucError(
                 "broken-model",
                 f"{node.kind} reads outside {x.shape}",
                 where=node.where,
                 try_this="check that the model file is complete",
             )
-    return GatherNdAttrs(depth, wrap)
+    return Built("gather_nd", (x.name, indices.name), GatherNdAttrs(depth))
 
 
 def to_tflite(node: Node, graph: Graph) -> Exported:
@@ -70,7 +63,7 @@ def reference(attrs: GatherNdAttrs, arrays: Sequence[Array | None]) -> tuple[Arr
     """Data of any type, integer tuples; outside an axis the nearest element."""
     x, indices = arrays[0], arrays[1]
     assert x is not None and indices is not None
-    places = tuple(inside(indices[..., k], x.shape[k], attrs.wrap) for k in range(attrs.depth))
+    places = tuple(inside(indices[..., k], x.shape[k], False) for k in range(attrs.depth))
     return (x[places],)
 
 
@@ -83,11 +76,11 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     run = prod(x.shape[attrs.depth :]) * size
     if indices.data is not None:
         tuples = indices.data.reshape(-1, attrs.depth)
-        flat = np.ravel_multi_index([inside(tuples[:, k], n, attrs.wrap) for k, n in enumerate(led)], led)
+        flat = np.ravel_multi_index([inside(tuples[:, k], n, False) for k, n in enumerate(led)], led)
         return (take_call((prod(led), run), (tuple(int(i) for i in flat), None), 1),)
     axes = [(n, s * size) for n, s in zip(led, steps, strict=True)]
     count = indices.elements // attrs.depth
-    return (indexed_call(x, indices, axes, (1, x.bytes), run, count, attrs.wrap),)
+    return (indexed_call(x, indices, axes, (1, x.bytes), run, count, False),)
 
 
 def known_or_small(node: Node, graph: Graph) -> str | None:
@@ -112,7 +105,4 @@ OPERATOR = Operator(
     tflite=("GATHER_ND",),
     from_tflite=from_tflite,
     to_tflite=to_tflite,
-    onnx=KINDS,
-    from_onnx=from_onnx,
-    to_onnx=to_onnx,
 )

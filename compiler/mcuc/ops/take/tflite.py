@@ -9,17 +9,12 @@ import numpy as np
 from mcuc.errors import McucError
 from mcuc.ir import DType, Graph, Node, Tensor
 from mcuc.ops._base import Built, Exported, Imported
+from mcuc.ops._move import padded_positions
 
 if TYPE_CHECKING:
     from mcuc.ops.take import TakeAttrs
 
 _MODES = {0: "reflect", 1: "symmetric"}
-
-
-def padded_positions(extent: int, before: int, after: int, mode: str) -> tuple[int, ...]:
-    """What a padded axis reads: mode reflect, symmetric, edge or wrap, as NumPy's pad has them."""
-    positions = np.pad(np.arange(extent), (before, after), mode=mode)  # type: ignore[call-overload]
-    return tuple(int(p) for p in positions)
 
 
 def from_tflite(node: Imported) -> Built:
