@@ -28,6 +28,7 @@ NAMES = (
     "max_pool_2d",
     "mean",
     "mul",
+    "one_hot",
     "pack",
     "pad",
     "qlinear_add",
@@ -40,6 +41,7 @@ NAMES = (
     "reshape",
     "resize_bilinear",
     "resize_nearest",
+    "scatter_nd",
     "shape",
     "slice",
     "softmax",
@@ -47,6 +49,7 @@ NAMES = (
     "split",
     "take",
     "transpose",
+    "update_slice",
 )
 
 
