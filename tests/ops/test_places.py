@@ -1,4 +1,4 @@
-"""One-hot rows, scatters, boxes that are replaced, fills: against TFLite Micro, or LiteRT where it has no such operator."""
+"""One-hot rows, scatters, boxes that are replaced, fills: against TFLite Micro, or LiteRT where it has none."""
 
 from __future__ import annotations
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from mcuc.ir import Array, Graph, Node, Tensor
 from mcuc.kernels._base import Call
 from mcuc.ops._base import Operator, Shape, no_cost
 from mcuc.ops._move import Axis, element_bytes, gather_call, in_bytes, moved_types
+from mcuc.ops.rearrange.axes import places
 from mcuc.ops.rearrange.onnx import KINDS, from_onnx, to_onnx
 from mcuc.ops.rearrange.tflite import from_tflite, to_tflite
 
@@ -38,10 +37,7 @@ def reference(attrs: RearrangeAttrs, arrays: Sequence[Array | None]) -> tuple[Ar
     """x of any type."""
     x = arrays[0]
     assert x is not None
-    places = np.zeros(1, np.int64)
-    for n, step in attrs.axes:
-        places = (places[:, None] + np.arange(n) * step).reshape(-1)
-    return (x.reshape(-1)[places].reshape(attrs.shape),)
+    return (x.reshape(-1)[places(attrs.axes).reshape(attrs.shape)],)
 
 
 def lower(node: Node, graph: Graph) -> tuple[Call, ...]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from mcuc.ir import Array
 from mcuc.ops._move import Axis, collapse, strides
 
 Axes = tuple[Axis, ...]
@@ -39,3 +42,11 @@ def broadcast(shape: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[Axes, tu
         raise ValueError(f"{shape} cannot be broadcast to {wanted}")
     axes = [(m, step if n == m else 0) for n, m, step in zip(full, wanted, strides(full), strict=True)]
     return tuple(collapse(axes)), wanted
+
+
+def places(axes: Axes) -> Array:
+    """The flat input place of every output element, in order."""
+    found = np.zeros(1, np.int64)
+    for n, step in axes:
+        found = (found[:, None] + np.arange(n) * step).reshape(-1)
+    return found

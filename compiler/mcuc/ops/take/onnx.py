@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from math import prod
+
+import numpy as np
+
 from mcuc.ir import Graph, Node
 from mcuc.ops._base import Built, Imported
-from mcuc.ops._onnx import OnnxNode, not_exportable
+from mcuc.ops._onnx import OnnxNode
 
 KINDS = ("Take",)  # the importer's name for it: no operator of ONNX is called so
 
@@ -17,5 +21,8 @@ def from_onnx(node: Imported) -> Built:
 
 
 def to_onnx(node: Node, graph: Graph) -> OnnxNode:
-    """Raises McucError: several axes by index have no one form in ONNX."""
-    raise not_exportable(node, "positions along several axes")
+    """Element by element: several axes by index have no one form in ONNX."""
+    shape = graph.tensors[node.inputs[0]].shape
+    chosen = [range(n) if c is None else c for n, c in zip(shape, node.attrs.indices, strict=True)]
+    places = np.arange(prod(shape)).reshape(shape)[np.ix_(*chosen)]
+    return OnnxNode("Places", node.inputs, {"places": places}, channels_first=False)
