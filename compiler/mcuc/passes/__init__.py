@@ -18,7 +18,7 @@ from mcuc.passes.normalize_boundary import normalize_boundary
 from mcuc.passes.remove_dead import remove_dead
 from mcuc.passes.remove_dead_channels import remove_dead_channels
 from mcuc.passes.remove_identities import remove_identities
-from mcuc.passes.spell_out import spell_out
+from mcuc.passes.spell_out import spell_out as spell_out
 
 PASSES = (
     normalize_boundary,

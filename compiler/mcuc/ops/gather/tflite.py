@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mcuc.errors import McucError
-from mcuc.ir import Graph, Node
+from mcuc.ir import DType, Graph, Node, Tensor
 from mcuc.ops._base import Built, Exported, Imported
+from mcuc.ops._move import inside
 from mcuc.ops._tflite import normal_axis
 
 if TYPE_CHECKING:
@@ -46,6 +49,12 @@ def _refuse(node: Imported, found: str) -> McucError:
 
 
 def to_tflite(node: Node, graph: Graph) -> Exported:
-    """As GATHER."""
+    """As GATHER; constant indices as int32 ones that count from the front."""
     attrs: GatherAttrs = node.attrs
-    return Exported("GATHER", "GatherOptions", {"axis": attrs.axis, "batchDims": attrs.batch})
+    x, indices = (graph.tensors[n] for n in node.inputs)
+    fields = {"axis": attrs.axis, "batchDims": attrs.batch}
+    if indices.data is None or (indices.dtype is DType.INT32 and indices.data.min(initial=0) >= 0):
+        return Exported("GATHER", "GatherOptions", fields)
+    places = inside(indices.data, x.shape[attrs.axis], attrs.wrap).astype(np.int32)
+    constant = Tensor(f"{node.outputs[0]}/indices", places.shape, DType.INT32, None, places)
+    return Exported("GATHER", "GatherOptions", fields, (x.name, constant.name), (constant,))

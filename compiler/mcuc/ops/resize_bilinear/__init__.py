@@ -13,7 +13,7 @@ from mcuc.ops._base import Cost, Operator, Shape, int8_runtime
 from mcuc.ops.qlinear_average_pool import bits as float_bits
 from mcuc.ops.resize_bilinear.attrs import BilinearAttrs, Place
 from mcuc.ops.resize_bilinear.onnx import KINDS, from_onnx, to_onnx
-from mcuc.ops.resize_bilinear.tflite import from_tflite, to_tflite
+from mcuc.ops.resize_bilinear.tflite import as_tflite, from_tflite, to_tflite
 
 BITS = 10  # of an integer weight, TFLite's
 
@@ -115,4 +115,5 @@ OPERATOR = Operator(
     onnx=KINDS,
     from_onnx=from_onnx,
     to_onnx=to_onnx,
+    as_tflite=as_tflite,
 )

@@ -9,6 +9,7 @@ from mcuc.ir import DType, Graph, Node, Tensor
 from mcuc.ops._base import Built, Exported, Imported
 from mcuc.ops._tflite import checked_activation
 from mcuc.ops.resize_bilinear.attrs import BilinearAttrs, Place
+from mcuc.ops.resize_bilinear.onnx import places as real_places
 
 _MODES = ((False, False), (True, False), (False, True))  # align_corners, half_pixel_centers
 ONE = 1 << 10
@@ -78,4 +79,25 @@ def to_tflite(node: Node, graph: Graph) -> Exported:
         "TFLite has no bilinear mode with these weights",
         where=node.name,
         try_this="export to ONNX instead",
+    )
+
+
+def as_tflite(node: Node, graph: Graph) -> Exported:
+    """RESIZE_BILINEAR with the coordinates that a float32 resize has. Raises McucError where there is none."""
+    attrs: BilinearAttrs = node.attrs
+    if attrs.real is None:
+        return to_tflite(node, graph)
+    _, h, w, _ = graph.tensors[node.inputs[0]].shape
+    oh, ow = len(attrs.rows), len(attrs.columns)
+    size = Tensor(f"{node.outputs[0]}/size", (2,), DType.INT32, None, np.array([oh, ow], np.int32))
+    for (align, half), coordinate in zip(_MODES, ("asymmetric", "align_corners", "half_pixel"), strict=True):
+        rows, columns = real_places(h, oh, oh / h, coordinate), real_places(w, ow, ow / w, coordinate)
+        if (rows, columns) == (attrs.rows, attrs.columns) and attrs.real.clamp == (-128, 127):
+            fields = {"alignCorners": align, "halfPixelCenters": half}
+            return Exported("RESIZE_BILINEAR", "ResizeBilinearOptions", fields, (node.inputs[0], size.name), (size,))
+    raise McucError(
+        "not-exportable",
+        "TFLite has no bilinear mode with these coordinates",
+        where=node.name,
+        try_this="compile with --profile onnx",
     )
