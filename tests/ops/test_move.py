@@ -11,6 +11,7 @@ from harness import (
     activation,
     assert_equal,
     check_c,
+    check_file,
     check_tflite,
     check_uint8,
     constant,
@@ -23,7 +24,7 @@ from harness import (
 from mcuc import ops
 from mcuc.errors import McucError
 from mcuc.exporters import tflite as exporter
-from mcuc.ir import Graph, Tensor, check
+from mcuc.ir import DType, Graph, Tensor, check
 from mcuc.ops._base import Imported
 from mcuc.ops.resize_nearest import nearest
 from mcuc.verify import oracle
@@ -148,6 +149,31 @@ def test_padv2_fills_with_any_value() -> None:
     check_tflite(graph, 4)
 
 
+@pytest.mark.parametrize("dtype", ["int16", "int32", "bool"])
+def test_wider_types_move_as_well(dtype: str) -> None:
+    """Against LiteRT; TFLite Micro knows some of these types for some of the operators."""
+
+    def plain(name: str, *shape: int) -> Tensor:
+        return Tensor(name, shape, DType(dtype))
+
+    run = oracle.litert_reference
+    six = (1, 2, 1, 3, 1, 4)
+    check_file("RESHAPE", [plain("x", 2, 3, 4), ints("s", six)], plain("y", *six), newShape=list(six), run=run)
+    check_file("SQUEEZE", [plain("x", *six)], plain("y", 2, 3, 4), squeezeDims=[0, 2, 4], run=run)
+    check_file("EXPAND_DIMS", [plain("x", 2, 3), ints("a", [1])], plain("y", 2, 1, 3), run=run)
+    if dtype != "bool":
+        check_file("PAD", [plain("x", 2, 3), ints("p", [[1, 0], [2, 1]])], plain("y", 3, 6), run=run)
+        parts = [plain("a", 2, 3), plain("b", 2, 2)]
+        check_file("CONCATENATION", parts, plain("y", 2, 5), axis=1, run=run)
+
+
+def test_a_wide_fill_of_several_bytes_is_refused() -> None:
+    fill = constant("f", np.array([258], np.int32))
+    x, y = Tensor("x", (2, 3), DType.INT32), Tensor("y", (3, 3), DType.INT32)
+    graph = tflite_graph("PADV2", [x, ints("p", [[1, 0], [0, 0]]), fill], y)
+    assert "filled with 258" in limits(graph)[0]
+
+
 def test_pad_of_four_axes_is_refused() -> None:
     graph = tflite_graph("PAD", [activation("x", (2, 2, 2, 2)), ints("p", [[1, 1]] * 4)], activation("y", (4, 4, 4, 4)))
     assert "four or more" in limits(graph)[0]
@@ -251,6 +277,24 @@ def test_samples_cover_the_extremes() -> None:
     assert found[0][0].min() == -128 and found[1][0].max() == 127
 
 
+def wide_cases() -> list[Graph]:
+    """Elements of two and four bytes through the kernels that move bytes."""
+
+    def plain(name: str, shape: tuple[int, ...], dtype: str = "int16") -> Tensor:
+        return Tensor(name, shape, DType(dtype))
+
+    x = plain("x", (1, 3, 4, 2), "int32")
+    parts = [plain("a", (2, 3)), plain("b", (2, 2))]
+    return [
+        tflite_graph("PAD", [plain("x", (2, 3)), ints("p", [[1, 0], [2, 1]])], plain("y", (3, 6))),
+        tflite_graph("PAD", [x, ints("p", [[0, 0], [1, 0], [0, 2], [0, 1]])], plain("y", (1, 4, 6, 3), "int32")),
+        tflite_graph("CONCATENATION", parts, plain("y", (2, 5)), axis=1),
+        tflite_graph("RESIZE_NEAREST_NEIGHBOR", [x, ints("s", [5, 2])], plain("y", (1, 5, 2, 2), "int32")),
+        tflite_graph("TRANSPOSE", [x, ints("p", [0, 3, 1, 2])], plain("y", (1, 2, 3, 4), "int32")),
+        tflite_graph("RESHAPE", [plain("x", (2, 3)), ints("s", [6])], plain("y", (6,))),
+    ]
+
+
 def c_cases() -> list[Graph]:
     """One case for each path through the move kernels."""
     x = activation("x", (1, 4, 5, 3), 0.1, -7)
@@ -301,6 +345,7 @@ def c_cases() -> list[Graph]:
         padded((1, 2, 3, 2), [[0, 0], [1, 1], [1, 1], [1, 2]]),
         padded((2, 3, 4, 5), [[1, 0], [0, 0], [0, 0], [0, 2]]),
         padded((1, 9), [[0, 0], [2, 3]]),
+        *wide_cases(),
         joined(3, [(1, 4, 5, 3), (1, 4, 5, 6)], (1, 4, 5, 9), (0.1, 0.1)),
         joined(3, [(1, 2, 3, 3), (1, 2, 3, 2)], (1, 2, 3, 5), (0.2, 0.1)),
         joined(2, [(1, 4, 1, 3), (1, 4, 5, 3)], (1, 4, 6, 3), (0.1, 0.3)),
