@@ -36,6 +36,8 @@ FAMILY = Family(
         _kernel("constant"),
         _kernel("indexed"),
         _kernel("one_hot"),
+        _kernel("to_depth", in_order=False),
+        _kernel("to_space", in_order=False),
         _kernel("update"),
     ),
 )

@@ -50,3 +50,11 @@ def places(axes: Axes) -> Array:
     for n, step in axes:
         found = (found[:, None] + np.arange(n) * step).reshape(-1)
     return found
+
+
+def is_block(large: tuple[int, ...], small: tuple[int, ...]) -> bool:
+    """One image is the other with its channels spread over blocks of pixels."""
+    if len(large) != 4 or len(small) != 4 or large[1] % small[1]:
+        return False
+    block = large[1] // small[1]
+    return small[2] * block == large[2] and small[3] == large[3] * block * block

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mcuc.ir import Graph, Node
 from mcuc.ops._base import Built, Imported
 from mcuc.ops._onnx import OnnxNode
-from mcuc.ops.rearrange.axes import broadcast, depth_to_space, places, space_to_depth, tile
+from mcuc.ops.rearrange.axes import broadcast, depth_to_space, is_block, places, space_to_depth, tile
 
 if TYPE_CHECKING:
     from mcuc.ops.rearrange import RearrangeAttrs
@@ -37,16 +37,8 @@ def to_onnx(node: Node, graph: Graph) -> OnnxNode:
     attrs: RearrangeAttrs = node.attrs
     shape, wanted, made = graph.tensors[node.inputs[0]].shape, attrs.shape, (attrs.axes, attrs.shape)
     for mode in ("DCR", "CRD"):
-        if _is_block(wanted, shape) and depth_to_space(shape, wanted[1] // shape[1], mode == "CRD") == made:
+        if is_block(wanted, shape) and depth_to_space(shape, wanted[1] // shape[1], mode == "CRD") == made:
             return OnnxNode("DepthToSpace", node.inputs, {"blocksize": wanted[1] // shape[1], "mode": mode})
-    if _is_block(shape, wanted) and space_to_depth(shape, shape[1] // wanted[1]) == made:
+    if is_block(shape, wanted) and space_to_depth(shape, shape[1] // wanted[1]) == made:
         return OnnxNode("SpaceToDepth", node.inputs, {"blocksize": shape[1] // wanted[1]})
     return OnnxNode("Places", node.inputs, {"places": places(attrs.axes).reshape(wanted)}, channels_first=False)
-
-
-def _is_block(large: tuple[int, ...], small: tuple[int, ...]) -> bool:
-    """One image is the other with its channels spread over blocks of pixels."""
-    if len(large) != 4 or len(small) != 4 or large[1] % small[1]:
-        return False
-    block = large[1] // small[1]
-    return small[2] * block == large[2] and small[3] == large[3] * block * block
