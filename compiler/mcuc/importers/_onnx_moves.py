@@ -36,7 +36,7 @@ from mcuc.importers._onnx_state import (
 )
 from mcuc.importers._onnx_values import Layout, Params, Value, plain
 from mcuc.ir import Array
-from mcuc.ops._move import padded_positions
+from mcuc.ops._move import MOST_LISTED, padded_positions
 
 IDENTITY = Params((1.0,), (0,), "int8")
 
@@ -225,6 +225,8 @@ def on_pad(state: State, node: FileNode) -> Result:
     if mode == "constant":
         return [_pad_constant(state, node, x, around)]
     too_far = any(max(pair) > n - (mode == "reflect") for n, pair in zip(x.shape, around, strict=True))
+    if any(n + sum(pair) > MOST_LISTED for n, pair in zip(x.shape, around, strict=True) if any(pair)):
+        raise broken(node, f"pads {pads[:8]} of shape {x.shape}")
     if mode not in _POSITIONS or (mode != "edge" and too_far):
         raise refuse(
             "unsupported-operator",

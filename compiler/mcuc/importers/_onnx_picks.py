@@ -30,6 +30,8 @@ from mcuc.importers._onnx_state import (
 from mcuc.importers._onnx_values import Layout, Value, apply, plain
 from mcuc.ir import Array, Tensor
 
+MOST_PLACES = 1 << 22
+
 
 def moved(
     state: State,
@@ -82,8 +84,10 @@ def _run(flat: Array, total: int) -> int:
     return 1
 
 
-def places_of(x: Value) -> Array:
-    """The flat place of every element of x in the file's order."""
+def places_of(node: FileNode, x: Value) -> Array:
+    """The flat place of every element of x in the file's order. Raises McucError where they are too many to list."""
+    if x.elements > MOST_PLACES:
+        raise broken(node, f"a value of {x.elements} elements picked one by one")
     return np.arange(x.elements).reshape(x.shape)
 
 
@@ -147,7 +151,7 @@ def on_gather_elements(state: State, node: FileNode) -> Result:
     if not fits or not found.size or found.min() < -extent or found.max() >= extent:
         raise broken(node, f"indices of shape {found.shape} of a value of shape {x.shape}")
     box = tuple(slice(0, n) if i != axis else slice(None) for i, n in enumerate(found.shape))
-    return [picked(state, node, x, np.take_along_axis(places_of(x)[box], found % extent, axis))]
+    return [picked(state, node, x, np.take_along_axis(places_of(node, x)[box], found % extent, axis))]
 
 
 def on_gather_nd(state: State, node: FileNode) -> Result:
@@ -162,7 +166,7 @@ def on_gather_nd(state: State, node: FileNode) -> Result:
     lead = [
         np.arange(n).reshape((1,) * i + (n,) + (1,) * (found.ndim - 2 - i)) for i, n in enumerate(found.shape[:batch])
     ]
-    return [picked(state, node, x, places_of(x)[(*lead, *own)])]
+    return [picked(state, node, x, places_of(node, x)[(*lead, *own)])]
 
 
 def _inside(node: FileNode, indices: Array, extent: int) -> Array:
@@ -182,7 +186,7 @@ def on_scatter(state: State, node: FileNode) -> Result:
     if x.real != updates.real or (not x.real and x.params != updates.params):
         raise broken(node, "data and updates of different types")
     try:
-        places = scattered(node, places_of(x), indices, places_of(updates) + x.elements)
+        places = scattered(node, places_of(node, x), indices, places_of(node, updates) + x.elements)
     except (ValueError, IndexError) as error:
         raise broken(node, f"indices do not fit {x.shape} ({error})") from error
     goal = goal_of(state, node, x.params) if x.real else Goal(x.params or IDENTITY)
@@ -203,7 +207,7 @@ def on_reverse_sequence(state: State, node: FileNode) -> Result:
     batch = normal_axis(int(node.attrs.get("batch_axis", 1)), rank, node)
     if time == batch or len(lengths) != x.shape[batch] or (lengths < 0).any() or (lengths > x.shape[time]).any():
         raise broken(node, f"lengths {lengths.tolist()[:8]} of a value of shape {x.shape}")
-    places = np.moveaxis(places_of(x).copy(), (batch, time), (0, 1))
+    places = np.moveaxis(places_of(node, x).copy(), (batch, time), (0, 1))
     for row, n in zip(places, lengths, strict=True):
         row[:n] = row[:n][::-1].copy()
     return [picked(state, node, x, np.moveaxis(places, (0, 1), (batch, time)))]
@@ -265,7 +269,7 @@ def on_trilu(state: State, node: FileNode) -> Result:
         return [x]
     flat = in_file_order(state, x, node.where, (x.elements,))
     source = _with_zero(state, node, x, flat)
-    return [picked(state, node, x, np.where(inside, places_of(x), x.elements), source)]
+    return [picked(state, node, x, np.where(inside, places_of(node, x), x.elements), source)]
 
 
 def _with_zero(state: State, node: FileNode, x: Value, flat: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def _resize_target(state: State, node: FileNode, x: Value) -> tuple[tuple[int, .
             factors.append(float(np.float32(values[axis])))
             product = np.float32(values[axis]) * np.float32(extent)
             target[axis] = int(np.floor(product)) if np.isfinite(product) and abs(product) < 1e9 else -1
-    fits = tuple(target[:2]) == x.shape[:2] and min(target) >= 1 and max(target) <= 1 << 15
+    fits = tuple(target[:2]) == x.shape[:2] and min(target) >= 1 and max(*target, *x.shape) < 1 << 15
     if not fits or not all(0 < f < 1e4 for f in factors):
         raise refuse(
             "unsupported-operator",

@@ -13,6 +13,7 @@ import numpy as np
 from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Columns, Rows, Table
 
+MOST_LISTED = 1 << 16  # positions along an axis that are listed one by one
 Axis = tuple[int, int]  # output extent, distance of two elements in the input
 
 

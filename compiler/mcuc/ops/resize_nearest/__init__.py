@@ -38,7 +38,7 @@ def from_tflite(node: Imported) -> Built:
     """RESIZE_NEAREST_NEIGHBOR with a constant size."""
     x = node.input(0)
     size = [int(v) for v in node.constant(1).reshape(-1)]
-    if len(x.shape) != 4 or len(size) != 2 or min(*size, *x.shape) < 1 or max(size) > 1 << 15:
+    if len(x.shape) != 4 or len(size) != 2 or min(*size, *x.shape) < 1 or max(*size, *x.shape) >= 1 << 15:
         raise McucError(
             "broken-model",
             f"cannot resize {x.shape} to {size}",

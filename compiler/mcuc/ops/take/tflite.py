@@ -9,7 +9,7 @@ import numpy as np
 from mcuc.errors import McucError
 from mcuc.ir import DType, Graph, Node, Tensor
 from mcuc.ops._base import Built, Exported, Imported
-from mcuc.ops._move import padded_positions
+from mcuc.ops._move import MOST_LISTED, padded_positions
 
 if TYPE_CHECKING:
     from mcuc.ops.take import TakeAttrs
@@ -25,7 +25,11 @@ def from_tflite(node: Imported) -> Built:
     pads = node.constant(1).astype(np.int64)
     room = [n - (1 if mode == 0 else 0) for n in x.shape]
     fits = mode in _MODES and pads.shape == (len(x.shape), 2) and pads.min(initial=0) >= 0
-    if not fits or any(max(pair) > most for pair, most in zip(pads.tolist(), room, strict=True)):
+    if fits:
+        sizes = [n + sum(pair) for n, pair in zip(x.shape, pads.tolist(), strict=True) if any(pair)]
+        fits = all(max(pair) <= most for pair, most in zip(pads.tolist(), room, strict=True))
+        fits = fits and max(sizes, default=0) <= MOST_LISTED
+    if not fits:
         raise McucError(
             "broken-model",
             f"MIRROR_PAD of {x.shape} by {pads.tolist()}, mode {mode}",
