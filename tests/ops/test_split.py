@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import activation, check_c, check_file, check_tflite, constant, tflite_graph
+from harness import activation, check_c, check_file, check_tflite, check_uint8, constant, tflite_graph
 
 from mcuc import passes
 from mcuc.errors import McucError
@@ -117,6 +117,11 @@ def test_parts_that_do_not_fit_are_refused(kind: str, inputs: list[Tensor], coun
     outs = [activation(f"y{i}", (2, 2)) for i in range(count)]
     with pytest.raises(McucError, match=kind):
         tflite_graph(kind, inputs, outs, **fields)
+
+
+def test_uint8_models_move_the_same_bytes() -> None:
+    for graph in (split(3, 3, (1, 4, 5, 6)), unpack(1, (2, 3, 4)), pack(0, 2, (3, 4)), pack(1, 2, (3, 4), fixed=0)):
+        check_uint8(graph, 3)
 
 
 def test_split_of_the_outermost_axis_moves_nothing() -> None:

@@ -28,6 +28,13 @@ def from_tflite(node: Imported) -> Built:
     """
     out = node.outputs[0]
     if node.kind == "ZEROS_LIKE":
+        if node.unsigned:
+            raise McucError(
+                "unsupported-operator",
+                "ZEROS_LIKE of uint8 tensors is not supported",
+                where=node.where,
+                try_this="convert the model again with int8 activations",
+            )
         dims = Tensor(f"{out.name}/shape", (len(out.shape),), DType.INT32, None, np.array(out.shape, np.int32))
         zero = Tensor(f"{out.name}/zero", (), out.dtype, out.quant, np.zeros((), out.dtype.value))
         return Built("fill", (dims.name, zero.name), FillAttrs(out.shape), (dims, zero))

@@ -42,7 +42,8 @@ def from_tflite(node: Imported) -> Built:
     size = [int(v) for v in node.constant(1).reshape(-1)]
     o = node.options
     align, half = bool(o.alignCorners), bool(o.halfPixelCenters)
-    if len(x.shape) != 4 or len(size) != 2 or min(*size, *x.shape) < 1 or max(*size, *x.shape) >= 1 << 15 or (align and half):
+    fits = len(x.shape) == 4 and len(size) == 2 and min(*size, *x.shape) >= 1 and max(*size, *x.shape) < 1 << 15
+    if not fits or (align and half):
         raise _refuse(node, f"cannot resize {x.shape} to {size}, align_corners {align}, half_pixel_centers {half}")
     if x.quant != out.quant:
         raise _refuse(node, f"{x.name!r} and {out.name!r} have different scales or zero points")

@@ -41,6 +41,8 @@ def from_tflite(node: Imported) -> Built:
         raise _refuse(node, f"SCATTER_ND of {updates.shape} by {indices.shape} into {shape}")
     if any(not 0 <= i < n for t in tuples for i, n in zip(t, shape, strict=False)):
         raise _refuse(node, f"SCATTER_ND writes outside {shape}")
+    if node.unsigned:
+        raise _refuse(node, "SCATTER_ND of uint8 tensors")
     if len(set(tuples)) < len(tuples):
         raise _refuse(node, "SCATTER_ND writes to one place twice")
     return Built("scatter_nd", (updates.name,), ScatterNdAttrs(shape, tuples))
