@@ -109,10 +109,30 @@ def test_strided_slice(
 
 
 @pytest.mark.parametrize(
-    "fields, step", [({"ellipsisMask": 1}, 1), ({"newAxisMask": 1}, 1), ({"offset": True}, 1), ({}, 0)]
+    "begin, end, step, fields, kept",
+    [
+        ([0, 1], [0, 3], [1, 1], {"ellipsisMask": 1}, (2, 3, 2)),
+        ([0, 0, 0, 0], [0, 2, 3, 4], [1, 1, 1, 1], {"newAxisMask": 1}, (1, 2, 3, 4)),
+        ([0, 0, 1], [0, 0, 3], [1, 1, 1], {"ellipsisMask": 1, "newAxisMask": 2}, (2, 3, 1, 2)),
+        ([1, 0, 2], [2, 0, 3], [1, 1, 1], {"ellipsisMask": 2, "shrinkAxisMask": 5}, (3,)),
+        ([1], [2], [1], {}, (1, 3, 4)),
+        ([1, 0, 0, 1], [2, 0, 3, 3], [1, 1, 1, 1], {"newAxisMask": 2, "shrinkAxisMask": 1}, (1, 3, 2)),
+        ([0, 3, 0], [0, 0, 0], [1, -2, 1], {"ellipsisMask": 1, "newAxisMask": 4}, (2, 3, 2, 1)),
+    ],
 )
-def test_strided_slice_beyond_tflite_micro_is_refused(fields: dict[str, int], step: int) -> None:
-    inputs = (activation("x", (8,)), ints("b", [0]), ints("e", [4]), ints("s", [step]))
+def test_strided_slice_with_masks_that_litert_alone_has(
+    begin: list[int], end: list[int], step: list[int], fields: dict[str, int], kept: tuple[int, ...]
+) -> None:
+    x, y = activation("x", (2, 3, 4)), activation("y", kept)
+    vectors = [ints("b", begin), ints("e", end), ints("s", step)]
+    graph = check_file("STRIDED_SLICE", [x, *vectors], y, run=oracle.litert_reference, **fields)
+    assert "beyond TFLite Micro" in graph.notes[0]
+    check_tflite(graph, 3, run=oracle.litert_reference)
+
+
+@pytest.mark.parametrize("fields, step", [({"ellipsisMask": 3}, 1), ({"offset": True}, 1), ({}, 0)])
+def test_strided_slice_that_means_nothing_is_refused(fields: dict[str, int], step: int) -> None:
+    inputs = (activation("x", (8,)), *(ints(n, [v, v]) for n, v in (("b", 0), ("e", 4), ("s", step))))
     with pytest.raises(McucError, match="STRIDED_SLICE"):
         ops.get("slice").from_tflite(  # type: ignore[misc]
             Imported("STRIDED_SLICE", options("STRIDED_SLICE", **fields), inputs, (activation("y", (4,)),), "case")

@@ -13,6 +13,12 @@ from mcuc.ops._base import Imported, scale_of, zero_point_of
 from mcuc.ops._spatial import Window, same_padding
 
 FULL = (-128, 127)
+BEYOND_MICRO = "beyond TFLite Micro"  # in the notes of a model whose answers are compared with LiteRT instead
+
+
+def beyond_micro(node: Imported, why: str) -> tuple[str, ...]:
+    """The note of a node that TFLite Micro lacks or computes otherwise."""
+    return (f"{node.where}: {why} ({BEYOND_MICRO}: computed as LiteRT does)",)
 
 
 def activation_range(fused: int, output: Tensor, where: str) -> tuple[int, int]:

@@ -12,12 +12,12 @@ import numpy as np
 
 from mcuc.errors import McucError
 from mcuc.importers import load
-from mcuc.ir import Array, DType, Graph, Node, Tensor
+from mcuc.ir import Array, DType, Graph, Tensor
+from mcuc.ops._tflite import BEYOND_MICRO
 from mcuc.verify import oracle
 from mcuc.verify.compare import Outputs, expected
 
 OracleName = Literal["auto", "numpy", "tflite-micro", "litert", "onnxruntime"]
-_LITERT_ONLY = ("ONE_HOT", "SCATTER_ND", "TILE")  # names in a file: the importer calls a node position:name
 _FITS = {".tflite": ("numpy", "tflite-micro", "litert"), ".onnx": ("numpy", "onnxruntime")}
 
 
@@ -58,15 +58,9 @@ def open_oracle(path: Path, wanted: OracleName) -> Oracle:
 def _automatic(suffix: str, graph: Graph) -> str:
     if suffix == ".onnx":
         return "onnxruntime"
-    if any(t.dtype is DType.UINT8 for t in graph.tensors.values()) or any(map(_beyond_micro, graph.nodes)):
+    if any(t.dtype is DType.UINT8 for t in graph.tensors.values()) or any(BEYOND_MICRO in n for n in graph.notes):
         return "litert"
     return "tflite-micro" if find_spec("tflite_micro") else "numpy"
-
-
-def _beyond_micro(node: Node) -> bool:
-    """TFLite Micro lacks the operator, or fills what SPACE_TO_BATCH_ND adds with 0 instead of the zero point."""
-    padded = node.op == "space_batch" and node.attrs.value != 0 and any(map(any, node.attrs.edges))
-    return padded or node.name.partition(":")[2] in _LITERT_ONLY
 
 
 def answers(source: Oracle, graph: Graph, samples: Sequence[Sequence[Array]]) -> Outputs:

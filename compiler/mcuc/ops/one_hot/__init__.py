@@ -12,6 +12,7 @@ from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Columns, Rows
 from mcuc.ops._base import Built, Exported, Imported, Operator, Shape, no_cost
 from mcuc.ops._move import INDEX_TYPES
+from mcuc.ops._tflite import beyond_micro
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ def from_tflite(node: Imported) -> Built:
             where=node.where,
             try_this="one-hot into int8",
         )
-    return Built("one_hot", (indices.name,), OneHotAttrs(int(depth[0]), int(on[0]), int(off[0])))
+    attrs = OneHotAttrs(int(depth[0]), int(on[0]), int(off[0]))
+    return Built("one_hot", (indices.name,), attrs, notes=beyond_micro(node, "ONE_HOT"))
 
 
 def to_tflite(node: Node, graph: Graph) -> Exported:

@@ -10,6 +10,7 @@ import numpy as np
 from mcuc.errors import McucError
 from mcuc.ir import DType, Graph, Node, Tensor
 from mcuc.ops._base import Built, Exported, Imported
+from mcuc.ops._tflite import beyond_micro
 from mcuc.ops.rearrange.axes import broadcast, depth_to_space, space_to_depth, tile
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def from_tflite(node: Imported) -> Built:
                 axes, shape = broadcast(x.shape, values)
             except ValueError as error:
                 raise _refuse(node, x, values) from error
-    return Built("rearrange", (x.name,), RearrangeAttrs(axes, shape))
+    notes = beyond_micro(node, "TILE") if node.kind == "TILE" else ()
+    return Built("rearrange", (x.name,), RearrangeAttrs(axes, shape), notes=notes)
 
 
 def _blocks(node: Imported, shape: tuple[int, ...]) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...]]:

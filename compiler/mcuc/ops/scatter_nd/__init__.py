@@ -12,6 +12,7 @@ from mcuc.errors import McucError
 from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.ops._base import Built, Exported, Imported, Operator, Shape, no_cost
 from mcuc.ops._move import moved_types
+from mcuc.ops._tflite import beyond_micro
 from mcuc.ops.concat import ConcatAttrs
 from mcuc.ops.gather import GatherAttrs
 from mcuc.ops.reshape import ReshapeAttrs
@@ -45,7 +46,7 @@ def from_tflite(node: Imported) -> Built:
         raise _refuse(node, "SCATTER_ND of uint8 tensors")
     if len(set(tuples)) < len(tuples):
         raise _refuse(node, "SCATTER_ND writes to one place twice")
-    return Built("scatter_nd", (updates.name,), ScatterNdAttrs(shape, tuples))
+    return Built("scatter_nd", (updates.name,), ScatterNdAttrs(shape, tuples), notes=beyond_micro(node, "SCATTER_ND"))
 
 
 def _refuse(node: Imported, found: str) -> McucError:

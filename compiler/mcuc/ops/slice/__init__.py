@@ -17,17 +17,22 @@ from mcuc.ops.slice.tflite import from_tflite, to_tflite
 
 @dataclass(frozen=True)
 class SliceAttrs:
-    """Along axis i: size[i] elements from begin[i], step[i] apart (negative: backwards). squeeze: axes dropped."""
+    """Along axis i: size[i] elements from begin[i], step[i] apart (negative: backwards). squeeze: axes dropped. added:
+    axes of 1 of the output."""
 
     begin: tuple[int, ...]
     size: tuple[int, ...]
     step: tuple[int, ...]
     squeeze: tuple[int, ...] = ()
+    added: tuple[int, ...] = ()
 
 
 def infer(attrs: SliceAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
-    """size without the squeezed axes."""
-    return (tuple(n for i, n in enumerate(attrs.size) if i not in attrs.squeeze),)
+    """size without the squeezed axes, with the added ones."""
+    shape = [n for i, n in enumerate(attrs.size) if i not in attrs.squeeze]
+    for axis in sorted(attrs.added):
+        shape.insert(axis, 1)
+    return (tuple(shape),)
 
 
 def reference(attrs: SliceAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 from mcuc.errors import McucError
 from mcuc.ir import DType, Graph, Node, Tensor
 from mcuc.ops._base import Built, Exported, Imported, zero_point_of
+from mcuc.ops._tflite import beyond_micro
 
 if TYPE_CHECKING:
     from mcuc.ops.space_batch import SpaceBatchAttrs
@@ -37,9 +38,7 @@ def from_tflite(node: Imported) -> Built:
     to_batch = node.kind == "SPACE_TO_BATCH_ND"
     value = zero_point_of(out, node.where) if to_batch and x.dtype is DType.INT8 else 0
     pairs = tuple((int(a), int(b)) for a, b in edges)
-    notes: tuple[str, ...] = ()
-    if value and edges.any():
-        notes = (f"{node.where}: padded with the zero point {value}, as TFLite does (TFLite Micro pads with 0)",)
+    notes = beyond_micro(node, f"padded with the zero point {value}, not with 0") if value and edges.any() else ()
     return Built("space_batch", (x.name,), SpaceBatchAttrs(block, pairs, to_batch, value), notes=notes)
 
 
