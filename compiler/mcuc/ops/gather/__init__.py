@@ -124,7 +124,7 @@ def one_row_of_constants(node: Node, graph: Graph) -> str | None:
 
 OPERATOR = Operator(
     name="gather",
-    summary="pick slices by indices, embedding lookup",
+    summary="pick slices by indices, embedding lookup; an index outside at run time takes the nearest",
     infer=infer,
     reference=reference,
     cost=no_cost,

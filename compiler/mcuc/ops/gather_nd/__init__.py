@@ -96,7 +96,7 @@ def known_or_small(node: Node, graph: Graph) -> str | None:
 
 OPERATOR = Operator(
     name="gather_nd",
-    summary="pick by index tuples",
+    summary="pick by index tuples; an index outside at run time takes the nearest",
     infer=infer,
     reference=reference,
     cost=no_cost,
