@@ -160,14 +160,20 @@ def embedding(dtype: str) -> bytes:
     return m.build(m.qdq(m.node("ReduceMean", [found], axes=[1], keepdims=0), "int8", 0.01, 0))
 
 
-@pytest.mark.parametrize("dtype", ["int32", "int64"])
-def test_tokens_look_up_a_table(dtype: str) -> None:
-    blob = embedding(dtype)
+def one_hot() -> bytes:
+    m = Model(8)
+    hot = m.node("OneHot", [m.input([2, 5], "int64"), i64(m, 11), m.const([-0.2, 0.7], np.float32)])
+    return m.build(m.qdq(hot, "uint8", 0.01, 40))
+
+
+@pytest.mark.parametrize("blob, low", [(embedding("int32"), 0), (embedding("int64"), 0), (one_hot(), -14)])
+def test_tokens_of_run_time(blob: bytes, low: int) -> None:
+    """low: OneHot takes any index, a table's end is an error in the runtime."""
     graph, ports = load(blob)
     assert graph.tensors[graph.inputs[0]].dtype.value == "int32"
     rng = np.random.default_rng(2)
     for _ in range(4):
-        sample = rng.integers(0, 11, (1, 5)).astype(np.int32)
+        sample = rng.integers(low, 11 - low, graph.tensors[graph.inputs[0]].shape).astype(np.int32)
         (answer,) = oracle.onnxruntime(blob, [[importer.to_file(ports.inputs[0], sample)]])[0]
         values = reference.run(graph, {graph.inputs[0]: sample})
         wanted = importer.from_file(ports.outputs[0], answer)
@@ -238,5 +244,5 @@ def test_size_of_a_value_is_known() -> None:
 
 def test_c_equals_the_reference_through_every_tiling(tmp_path: Path) -> None:
     blobs = [behind(tail) for tail in TAILS.values()] + [behind(tail, shape) for shape, tail in RANKS.values()]
-    graphs: list[Graph] = [load(blob)[0] for blob in [*blobs, embedding("int64")]]
+    graphs: list[Graph] = [load(blob)[0] for blob in [*blobs, embedding("int64"), one_hot()]]
     check_c(graphs, tmp_path, 3, optimize=True)

@@ -21,7 +21,6 @@ from mcuc.importers._onnx_state import (
     constant_of,
     need,
     not_quantized,
-    optional,
     quant_of,
     refuse,
     runtime,
@@ -92,11 +91,8 @@ def places_of(node: FileNode, x: Value) -> Array:
 
 
 def on_gather(state: State, node: FileNode) -> Result:
-    """By constants: a slice where they are evenly spaced. By run-time indices: int8 or int32 ones."""
+    """By constants: a slice where they are evenly spaced."""
     raw = int(node.attrs.get("axis", 0))
-    indices = optional(state, node, 1)
-    if indices is not None and indices.array is None:
-        return [_by_index(state, node, indices, raw)]
     x = runtime(state, node)
     found = constant_of(state, node, 1)
     axis, extent = normal_axis(raw, len(x.shape), node), x.shape[normal_axis(raw, len(x.shape), node)]
@@ -116,29 +112,6 @@ def on_gather(state: State, node: FileNode) -> Result:
     options = {"axis": perm.index(axis)}
     value = moved(state, node, x, "Gather", (tensor, chosen), options, flat, Layout(flat, perm))
     return [replace(value, shape=shape)]
-
-
-def _by_index(state: State, node: FileNode, indices: Value, raw: int) -> Value:
-    """Data in the file's order; constants (an embedding table) as they are stored, quantized per tensor."""
-    x = optional(state, node, 0)
-    if x is None or indices.real or indices.tensor is None:
-        raise broken(node, "lacks data or integer indices")
-    x = runtime(state, node)
-    if x.params is not None and len(x.params.scale) > 1:
-        raise refuse(
-            "unsupported-quantization",
-            f"{node.kind} of data quantized per channel",
-            node.where,
-            "quantize the table per tensor",
-        )
-    axis = normal_axis(raw, len(x.shape), node)
-    data = in_file_order(state, x, node.where)
-    if x.params is not None:
-        data = replace(data, quant=quant_of(x.params))
-    places = in_file_order(state, indices, node.where)
-    shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
-    value = moved(state, node, x, "Gather", (data, places), {"axis": axis}, shape, plain(shape))
-    return replace(value, array=None)
 
 
 def on_gather_elements(state: State, node: FileNode) -> Result:

@@ -18,6 +18,7 @@ import numpy as np
 from mcuc.errors import McucError
 from mcuc.importers import _onnx_axes as axes
 from mcuc.importers import _onnx_elementwise as elementwise
+from mcuc.importers import _onnx_indices as indices
 from mcuc.importers import _onnx_macs as macs
 from mcuc.importers import _onnx_moves as moves
 from mcuc.importers import _onnx_picks as picks
@@ -80,7 +81,7 @@ HANDLERS: dict[str, Handler] = {
     "Expand": picks.on_repeat,
     "EyeLike": moves.on_eye_like,
     "Flatten": moves.on_reshape,
-    "Gather": picks.on_gather,
+    "Gather": indices.on_gather,
     "GatherElements": picks.on_gather_elements,
     "GatherND": picks.on_gather_nd,
     "Gemm": macs.on_gemm,
@@ -93,6 +94,7 @@ HANDLERS: dict[str, Handler] = {
     "MatMul": macs.on_matmul,
     "MaxPool": axes.on_pool,
     "Mul": elementwise.on_binary,
+    "OneHot": indices.on_one_hot,
     "Pad": moves.on_pad,
     "QLinearConv": macs.on_qlinear_conv,
     "QLinearMatMul": macs.on_qlinear_matmul,

@@ -13,15 +13,18 @@ from mcuc.kernels._base import Call, Columns, Rows
 from mcuc.ops._base import Built, Exported, Imported, Operator, Shape, no_cost
 from mcuc.ops._move import INDEX_TYPES
 from mcuc.ops._tflite import beyond_micro
+from mcuc.ops.one_hot.onnx import KINDS, from_onnx, to_onnx
 
 
 @dataclass(frozen=True)
 class OneHotAttrs:
-    """depth: length of a row. on, off: its values, int8. An index outside the row names none."""
+    """depth: length of a row. on, off: its values, int8. An index outside the row names none. wrap: a negative one counts
+    from the row's end."""
 
     depth: int
     on: int
     off: int
+    wrap: bool = False
 
 
 def from_tflite(node: Imported) -> Built:
@@ -73,7 +76,10 @@ def reference(attrs: OneHotAttrs, arrays: Sequence[Array | None]) -> tuple[Array
     """Integer indices -> int8."""
     indices = arrays[0]
     assert indices is not None
-    hot = indices[..., None].astype(np.int64) == np.arange(attrs.depth)
+    wide = indices[..., None].astype(np.int64)
+    if attrs.wrap:
+        wide = np.where(wide < 0, wide + attrs.depth, wide)
+    hot = wide == np.arange(attrs.depth)
     return (np.where(hot, attrs.on, attrs.off).astype(np.int8),)
 
 
@@ -85,6 +91,7 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     rows = Rows(0, indices.bytes, 1, columns=Columns(width))
     load = f"mcuc_load_i{8 * width}"
     params = {"kind": "one_hot", "index_bytes": width, "load": load, "on": attrs.on, "off": attrs.off}
+    params |= {"depth": attrs.depth, "wrap": attrs.wrap}
     return (Call("move", params, (), (rows,), 1, count, attrs.depth, count * attrs.depth, attrs.depth),)
 
 
@@ -107,4 +114,7 @@ OPERATOR = Operator(
     tflite=("ONE_HOT",),
     from_tflite=from_tflite,
     to_tflite=to_tflite,
+    onnx=KINDS,
+    from_onnx=from_onnx,
+    to_onnx=to_onnx,
 )
