@@ -18,8 +18,8 @@ from mcuc.ops.one_hot.onnx import KINDS, from_onnx, to_onnx
 
 @dataclass(frozen=True)
 class OneHotAttrs:
-    """depth: length of a row. on, off: its values, int8. An index outside the row names none. wrap: a negative one counts
-    from the row's end."""
+    """depth: length of a row. on, off: its values, int8. An index outside the row names none. wrap: a negative one
+    counts from the row's end."""
 
     depth: int
     on: int
