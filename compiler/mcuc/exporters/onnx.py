@@ -134,8 +134,8 @@ def _node(w: Writer, node: Node) -> None:
         )
     form: OnnxNode = operator.to_onnx(node, w.graph)
     table = {t.name: t for t in form.constants}
-    linear = form.attrs.get("mode") == "linear"  # computed in float
-    if (form.kind in _MOVES and not linear) or (form.kind == "Concat" and not any(node.attrs.tables)):
+    in_float = form.attrs.get("mode") in ("linear", "cubic")
+    if (form.kind in _MOVES and not in_float) or (form.kind == "Concat" and not any(node.attrs.tables)):
         _move(w, node, form, table)
         return
     out = w.graph.tensors[node.outputs[0]]

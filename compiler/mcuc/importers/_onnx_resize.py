@@ -13,9 +13,11 @@ from mcuc.importers._onnx_quant import Goal
 from mcuc.importers._onnx_state import State, constant_of, not_quantized, refuse, runtime
 from mcuc.importers._onnx_values import Value, channels_last
 
+_IN_FLOAT = {"cubic": "ResizeCubic", "linear": "ResizeLinear"}
+
 
 def on_resize(state: State, node: FileNode) -> Result:
-    """Height and width; mode linear in float32 between its neighbours, mode nearest on the integers."""
+    """Height and width; modes linear and cubic in float32 between neighbours, mode nearest on the integers."""
     x = runtime(state, node)
     tensor = spatial(state, x, node)
     target, factors = _resize_target(state, node, x)
@@ -28,11 +30,12 @@ def on_resize(state: State, node: FileNode) -> Result:
         "nearest": node.attrs.get("nearest_mode", "round_prefer_floor"),
     }
     layout, types = channels_last(target), (dtype_of(x),)
-    if mode == "linear" and int(node.attrs.get("antialias", 0)) == 0:
+    if mode in _IN_FLOAT and int(node.attrs.get("antialias", 0)) == int(node.attrs.get("exclude_outside", 0)) == 0:
         if not x.real or x.params is None:
             raise not_quantized(node.inputs[0], node.where)
+        options["cubic_coeff_a"] = float(node.attrs.get("cubic_coeff_a", -0.75))
         goal = goal_of(state, node, x.params)
-        return [finish(state, node, "ResizeLinear", (tensor,), options, target, layout, goal, types, clamps=True)]
+        return [finish(state, node, _IN_FLOAT[mode], (tensor,), options, target, layout, goal, types, clamps=True)]
     goal = goal_of(state, node, x.params) if x.real else Goal(x.params or IDENTITY)
     out = finish(state, node, "Resize", (tensor,), options, target, layout, Goal(x.params or IDENTITY), types)
     if not x.real:

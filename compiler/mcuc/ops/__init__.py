@@ -40,6 +40,7 @@ NAMES = (
     "reduce_prod",
     "reshape",
     "resize_bilinear",
+    "resize_cubic",
     "resize_nearest",
     "scatter_nd",
     "shape",

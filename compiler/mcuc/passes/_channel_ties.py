@@ -130,6 +130,7 @@ _RULES: dict[str, Callable[[Node, Graph], Ties | None]] = {
     "quantize": _table,
     "reshape": _reshape,
     "resize_bilinear": _same,
+    "resize_cubic": _same,
     "resize_nearest": _same,
     "slice": _slice,
     "transpose": _transpose,

@@ -1,20 +1,21 @@
-"""Resize family: every output from two neighbouring pixels of two neighbouring rows."""
+"""Resize family: every output from two, or four, neighbouring pixels of as many neighbouring rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mcuc.kernels._base import Call, Family, Kernel, No, no_scratch
 from mcuc.targets import Chip
 
 
-def _integers(call: Call, chip: Chip | None) -> No | None:
-    return No("weights are float32") if call.params["float32"] else None
+def _only(kind: str) -> Callable[[Call, Chip | None], No | None]:
+    """Applies to calls of that kind."""
 
+    def applies(call: Call, chip: Chip | None) -> No | None:
+        return None if call.params["kind"] == kind else No(f"resizes by {call.params['kind']}, not by {kind}")
 
-def _float32(call: Call, chip: Chip | None) -> No | None:
-    return None if call.params["float32"] else No("weights are integers")
+    return applies
 
 
 def _units(call: Call) -> Mapping[str, Any]:
@@ -29,7 +30,8 @@ def _context(call: Call) -> Mapping[str, Any]:
 FAMILY = Family(
     "resize",
     (
-        Kernel("resize_integer", "resize/integer.c.j2", _integers, no_scratch, _units),
-        Kernel("resize_float32", "resize/float32.c.j2", _float32, no_scratch, _context),
+        Kernel("resize_integer", "resize/integer.c.j2", _only("integer"), no_scratch, _units),
+        Kernel("resize_float32", "resize/float32.c.j2", _only("float32"), no_scratch, _context),
+        Kernel("resize_cubic", "resize/cubic.c.j2", _only("cubic"), no_scratch, _context),
     ),
 )

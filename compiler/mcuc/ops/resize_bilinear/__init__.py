@@ -10,7 +10,7 @@ import numpy as np
 from mcuc.ir import Array, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Rows, Table
 from mcuc.ops._base import Cost, Operator, Shape, int8_runtime
-from mcuc.ops.qlinear_average_pool import bits as float_bits
+from mcuc.ops._resize import weight_table
 from mcuc.ops.resize_bilinear.attrs import BilinearAttrs, Place
 from mcuc.ops.resize_bilinear.onnx import KINDS, from_onnx, to_onnx
 from mcuc.ops.resize_bilinear.tflite import as_tflite, from_tflite, to_tflite
@@ -36,9 +36,7 @@ def reference(attrs: BilinearAttrs, arrays: Sequence[Array | None]) -> tuple[Arr
     kind: Any = np.int64 if real is None else np.float32
     above, below = (np.array([p.weights[i] for p in attrs.rows], kind)[:, None, None] for i in (0, 1))
     before, after = (np.array([p.weights[i] for p in attrs.columns], kind)[:, None] for i in (0, 1))
-    wide: Array = x.astype(kind)
-    if real is not None:
-        wide = (wide - kind(real.input_zero_point)) * kind(real.input_scale)
+    wide: Array = x.astype(kind) if real is None else real.reals(x)
     upper, lower = (wide[:, [end(p) for p in attrs.rows]] for end in (_first, _second))
     left, right = ([end(p) for p in attrs.columns] for end in (_first, _second))
     total: Array = before * above * upper[:, :, left]
@@ -48,8 +46,7 @@ def reference(attrs: BilinearAttrs, arrays: Sequence[Array | None]) -> tuple[Arr
     if real is None:
         half = np.where(total > 0, 1 << (2 * BITS - 1), -(1 << (2 * BITS - 1)))
         return ((np.sign(total) * (np.abs(total + half) >> (2 * BITS))).astype(np.int8),)
-    steps = np.rint(total / kind(real.output_scale)).astype(np.int64) + real.output_zero_point
-    return (np.clip(steps, *real.clamp).astype(np.int8),)
+    return (real.integers(total),)
 
 
 def _first(place: Place) -> int:
@@ -73,26 +70,12 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     rows = Rows(0, w * c, h, count=2, index=tuple(p.first for p in attrs.rows))
     pixels = np.array([(p.first, p.second) for p in attrs.columns], np.int16).reshape(-1)
     real = attrs.real
-    params: dict[str, Any] = {"float32": real is not None, "in_c": c, "bits": BITS}
-    if real is not None:
-        params |= {
-            "in_scale": float_bits(real.input_scale),
-            "in_zp": real.input_zero_point,
-            "out_scale": float_bits(real.output_scale),
-            "out_zp": real.output_zero_point,
-            "act_min": real.clamp[0],
-            "act_max": real.clamp[1],
-        }
-    tables = (Table("columns", "int16_t", pixels), _weights("weights", attrs.columns, real is not None))
-    above = _weights("row_weights", attrs.rows, real is not None)
-    return (Call("resize", params, tables, (rows,), oh, ow, c, ow * c, c, per_row=above),)
-
-
-def _weights(name: str, places: Sequence[Place], float32: bool) -> Table:
-    values = np.array([p.weights for p in places]).reshape(-1)
-    if float32:
-        return Table(name, "int32_t", values.astype(np.float32).view(np.int32))
-    return Table(name, "int16_t", values.astype(np.int16))
+    kind = "integer" if real is None else "float32"
+    params = {"kind": kind, "in_c": c, "bits": BITS, **({} if real is None else real.params())}
+    weights, above = ([p.weights for p in places] for places in (attrs.columns, attrs.rows))
+    tables = (Table("columns", "int16_t", pixels), weight_table("weights", weights, real is not None))
+    per_row = weight_table("row_weights", above, real is not None)
+    return (Call("resize", params, tables, (rows,), oh, ow, c, ow * c, c, per_row=per_row),)
 
 
 def one_image(node: Node, graph: Graph) -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mcuc.ops._resize import Real
+
 
 @dataclass(frozen=True)
 class Place:
@@ -13,18 +15,6 @@ class Place:
     first: int
     second: int
     weights: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Real:
-    """Weights and values are float32: (q - input_zero_point) * input_scale in, and out divided by output_scale, rounded
-    half to even, + output_zero_point, clamped."""
-
-    input_scale: float
-    input_zero_point: int
-    output_scale: float
-    output_zero_point: int
-    clamp: tuple[int, int]
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ import numpy as np
 
 from mcuc.errors import McucError
 from mcuc.ir import DType, Graph, Node, Tensor
-from mcuc.ops._base import Built, Imported, scale_of, zero_point_of
-from mcuc.ops._onnx import OnnxNode, activation, clamp_of, not_exportable
-from mcuc.ops.resize_bilinear.attrs import BilinearAttrs, Place, Real
+from mcuc.ops._base import Built, Imported
+from mcuc.ops._onnx import OnnxNode, activation, not_exportable
+from mcuc.ops._resize import real_of
+from mcuc.ops.resize_bilinear.attrs import BilinearAttrs, Place
 from mcuc.ops.resize_nearest.onnx import COORDINATES, coordinates
 
 KINDS = ("ResizeLinear",)  # the importer's name for Resize in this mode
@@ -28,7 +29,7 @@ def places(inputs: int, outputs: int, scale: float, coordinate: str) -> tuple[Pl
 
 def from_onnx(node: Imported) -> Built:
     """options: size and scales (height, width), coordinate. Raises McucError for other coordinates."""
-    o, x, out = node.options, activation(node, 0), node.outputs[0]
+    o, x = node.options, activation(node, 0)
     if o["coordinate"] not in COORDINATES:
         raise McucError(
             "unsupported-operator",
@@ -37,14 +38,7 @@ def from_onnx(node: Imported) -> Built:
             try_this="resize with half_pixel, align_corners or asymmetric coordinates",
         )
     rows, columns = (places(x.shape[1 + i], o["size"][i], o["scales"][i], o["coordinate"]) for i in (0, 1))
-    real = Real(
-        scale_of(x, node.where),
-        zero_point_of(x, node.where),
-        scale_of(out, node.where),
-        zero_point_of(out, node.where),
-        clamp_of(node),
-    )
-    return Built("resize_bilinear", (x.name,), BilinearAttrs(rows, columns, real))
+    return Built("resize_bilinear", (x.name,), BilinearAttrs(rows, columns, real_of(node)))
 
 
 def to_onnx(node: Node, graph: Graph) -> OnnxNode:
