@@ -19,8 +19,8 @@ Place = tuple[int, tuple[float, float, float, float]]  # the first of four neigh
 
 @dataclass(frozen=True)
 class CubicAttrs:
-    """rows, columns: where each output position comes from; neighbours outside are the nearest inside. real: in float32.
-    """
+    """rows, columns: where each output position comes from; neighbours outside are the nearest inside. real: the
+    float32 numbers on both sides."""
 
     rows: tuple[Place, ...]
     columns: tuple[Place, ...]
