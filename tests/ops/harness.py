@@ -25,7 +25,7 @@ from mcuc.exporters import tflite as exporter
 from mcuc.image import build_image
 from mcuc.importers import tflite as importer
 from mcuc.ir import Array, DType, Graph, Node, Quant, Tensor, check
-from mcuc.ops._base import Imported
+from mcuc.ops._base import Exported, Imported
 from mcuc.plan import plan
 from mcuc.request import Request
 from mcuc.schedule import Schedule, Segment, Tiling
@@ -99,11 +99,11 @@ def samples(graph: Graph, count: int = 6, seed: int = 0) -> list[list[Array]]:
         sample = []
         for name in graph.inputs:
             tensor = graph.tensors[name]
-            info = np.iinfo(tensor.dtype.value)
+            info = np.iinfo(tensor.dtype.value) if tensor.dtype is not DType.BOOL else SimpleNamespace(min=0, max=1)
             x = rng.integers(info.min, info.max + 1, tensor.shape)
             if n < 2:
                 x = np.full(tensor.shape, (info.min, info.max)[n])
-            elif n == 2:
+            elif n == 2 and tensor.dtype is not DType.BOOL:
                 x = np.clip(rng.integers(-1, 2, tensor.shape) + int(rng.integers(-120, 120)), info.min, info.max)
             sample.append(x.astype(tensor.dtype.value))
         chosen.append(sample)
@@ -140,15 +140,38 @@ def check_infer(graph: Graph) -> None:
             assert np.prod(shape) == declared.elements, f"{node.name}: {shape} != {declared.shape}"
 
 
-def check_tflite(graph: Graph, count: int = 6, seed: int = 0, inputs: list[list[Array]] | None = None) -> Graph:
-    """Export, import, compare attributes and the reference with TFLite Micro. Returns the graph read back."""
+def check_tflite(graph: Graph, count: int = 6, seed: int = 0, inputs: list[list[Array]] | None = None,
+                 run: Any = oracle.tflite_micro) -> Graph:
+    """Export, import, compare attributes and the reference with TFLite Micro or the oracle `run`. Returns what was read
+    back."""
     blob = exporter.export(graph)
     again = importer.parse(blob, "case.tflite", graph.name)
     assert [(n.op, n.attrs) for n in again.nodes] == [(n.op, n.attrs) for n in graph.nodes]
     check_infer(again)
     inputs = samples(again, count, seed) if inputs is None else inputs
-    assert_equal(oracle.tflite_micro(blob, inputs), run_reference(again, inputs), "reference against TFLite Micro")
+    assert_equal(run(blob, inputs), run_reference(again, inputs), f"reference against {run.__name__}")
     return again
+
+
+def tflite_file(kind: str, inputs: Sequence[Tensor | None], outputs: Tensor | Sequence[Tensor],
+                **fields: Any) -> bytes:
+    """A .tflite of one operator as a converter writes it. Inputs without data are the graph's inputs."""
+    outs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    table = type(options(kind, **fields)).__name__
+    form = Exported(kind, "" if table == "SimpleNamespace" else table.removesuffix("T"), fields)
+    runtime = list({t.name: t for t in inputs if t is not None and t.data is None}.values())
+    return exporter.write("case", runtime, outs, [exporter.Entry(form, inputs, outs)])
+
+
+def check_file(kind: str, inputs: Sequence[Tensor | None], outputs: Tensor | Sequence[Tensor], count: int = 4,
+               fed: list[list[Array]] | None = None, run: Any = oracle.tflite_micro, **fields: Any) -> Graph:
+    """The reference of a file of one operator equals TFLite Micro, or another oracle `run`. Returns the graph."""
+    blob = tflite_file(kind, inputs, outputs, **fields)
+    graph = importer.parse(blob, "case.tflite", "case")
+    check_infer(graph)
+    fed = samples(graph, count) if fed is None else fed
+    assert_equal(run(blob, fed), run_reference(graph, fed), f"reference against {run.__name__}")
+    return graph
 
 
 def as_uint8(blob: bytes) -> bytes:

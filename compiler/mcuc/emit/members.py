@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mcuc.emit import render
-from mcuc.emit.layers import KernelPool
+from mcuc.emit.layers import KernelPool, per_row
 from mcuc.emit.names import comment, layer_symbol
 from mcuc.emit.tables import TablePool
 from mcuc.ir import Graph
@@ -100,7 +100,8 @@ def member_function(j: int, member: Member, step: int, place: Place) -> tuple[st
         calls.append(
             {
                 "rows": rows,
-                "row_count": max(1, at),
+                "row_count": max(1, at + (call.per_row is not None)),
+                "per_row": per_row(call, at, place.tables, where),
                 **place.kernels.function(call, kernel, place.tables, spot),
                 "offset": f" + {call.out_offset}" if call.out_offset else "",
                 "out_stride": call.out_stride if member.sink or not grouped else grouped.group,

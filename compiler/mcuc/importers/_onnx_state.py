@@ -31,6 +31,15 @@ MOVES = (
     "MaxPool",
     "GlobalMaxPool",
     "Gather",
+    "GatherElements",
+    "GatherND",
+    "DepthToSpace",
+    "SpaceToDepth",
+    "Tile",
+    "Expand",
+    "ReverseSequence",
+    "Trilu",
+    "CenterCropPad",
 )
 CLIPS = ("Relu", "Clip")
 

@@ -18,9 +18,12 @@ import numpy as np
 from mcuc.errors import McucError
 from mcuc.importers import _onnx_axes as axes
 from mcuc.importers import _onnx_elementwise as elementwise
+from mcuc.importers import _onnx_indices as indices
 from mcuc.importers import _onnx_macs as macs
 from mcuc.importers import _onnx_moves as moves
+from mcuc.importers import _onnx_picks as picks
 from mcuc.importers import _onnx_proto as proto
+from mcuc.importers import _onnx_resize as resize
 from mcuc.importers._onnx_fold import can_fold, fold
 from mcuc.importers._onnx_nodes import PROBABILITY
 from mcuc.importers._onnx_ports import Interface, Port, from_file, input_port, output_port, to_file
@@ -67,14 +70,20 @@ HANDLERS: dict[str, Handler] = {
     "Add": elementwise.on_binary,
     "AveragePool": axes.on_pool,
     "Cast": moves.on_cast,
+    "CenterCropPad": picks.on_center_crop_pad,
     "Clip": elementwise.on_clip,
     "Concat": axes.on_concat,
     "Conv": macs.on_conv,
+    "DepthToSpace": picks.on_blocks,
     "DequantizeLinear": lambda s, n: [on_dequantize(s, n)],
     "Div": elementwise.on_binary,
     "Dropout": moves.on_identity,
+    "Expand": picks.on_repeat,
+    "EyeLike": moves.on_eye_like,
     "Flatten": moves.on_reshape,
-    "Gather": moves.on_slice,
+    "Gather": indices.on_gather,
+    "GatherElements": picks.on_gather_elements,
+    "GatherND": picks.on_gather_nd,
     "Gemm": macs.on_gemm,
     "GlobalAveragePool": axes.on_global_pool,
     "GlobalMaxPool": axes.on_global_pool,
@@ -85,6 +94,7 @@ HANDLERS: dict[str, Handler] = {
     "MatMul": macs.on_matmul,
     "MaxPool": axes.on_pool,
     "Mul": elementwise.on_binary,
+    "OneHot": indices.on_one_hot,
     "Pad": moves.on_pad,
     "QLinearConv": macs.on_qlinear_conv,
     "QLinearMatMul": macs.on_qlinear_matmul,
@@ -92,16 +102,23 @@ HANDLERS: dict[str, Handler] = {
     "ReduceMean": axes.on_reduce_mean,
     "Relu": elementwise.on_clip,
     "Reshape": moves.on_reshape,
-    "Resize": moves.on_resize,
+    "Resize": resize.on_resize,
+    "ReverseSequence": picks.on_reverse_sequence,
+    "ScatterElements": picks.on_scatter,
+    "ScatterND": picks.on_scatter,
     "Shape": moves.on_shape,
     "Sigmoid": elementwise.unary("Sigmoid", _nothing, PROBABILITY),
+    "Size": moves.on_size,
     "Slice": moves.on_slice,
     "Softmax": axes.on_softmax,
+    "SpaceToDepth": picks.on_blocks,
     "Split": moves.on_split,
     "Squeeze": moves.on_reshape,
     "Sub": elementwise.on_binary,
     "Tanh": elementwise.unary("Tanh", _nothing),
+    "Tile": picks.on_repeat,
     "Transpose": moves.on_transpose,
+    "Trilu": picks.on_trilu,
     "Unsqueeze": moves.on_reshape,
 }
 MICROSOFT: dict[str, Handler] = {

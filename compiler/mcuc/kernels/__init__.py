@@ -16,6 +16,7 @@ NAMES = (
     "mean",
     "move",
     "pool",
+    "resize",
     "softmax",
     "sum",
     "unary",

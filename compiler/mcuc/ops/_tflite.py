@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mcuc.errors import McucError
@@ -11,6 +13,12 @@ from mcuc.ops._base import Imported, scale_of, zero_point_of
 from mcuc.ops._spatial import Window, same_padding
 
 FULL = (-128, 127)
+BEYOND_MICRO = "beyond TFLite Micro"  # in the notes of a model whose answers are compared with LiteRT instead
+
+
+def beyond_micro(node: Imported, why: str) -> tuple[str, ...]:
+    """The note of a node that TFLite Micro lacks or computes otherwise."""
+    return (f"{node.where}: {why} ({BEYOND_MICRO}: computed as LiteRT does)",)
 
 
 def activation_range(fused: int, output: Tensor, where: str) -> tuple[int, int]:
@@ -42,6 +50,19 @@ def activation_range(fused: int, output: Tensor, where: str) -> tuple[int, int]:
         return max(-128, min(127, rounded + zero_point))
 
     return (-128 if low is None else quantized(low), 127 if high is None else quantized(high))
+
+
+def normal_axis(axis: Any, rank: int, node: Imported) -> int:
+    """The axis counted from the front. Raises McucError when the tensor has no such axis."""
+    value = int(axis)
+    if not -rank <= value < rank:
+        raise McucError(
+            "broken-model",
+            f"{node.kind} along axis {value} of a tensor of rank {rank}",
+            where=node.where,
+            try_this="check that the model file is complete",
+        )
+    return value % rank
 
 
 def conv_requant(node: Imported, weights: Tensor, float32_product: bool) -> Requant:

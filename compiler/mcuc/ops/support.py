@@ -35,7 +35,7 @@ def supported() -> tuple[Support, ...]:
                 tuple(sorted(operator.tflite)),
                 tuple(sorted({*operator.onnx} & {*HANDLERS, *MICROSOFT})),
                 limits,
-                operator.lower is None,
+                operator.lower is None and operator.expand is None,
             )
         )
     return tuple(rows)

@@ -13,14 +13,19 @@ from mcuc.passes.fold_zero_points import fold_zero_points
 from mcuc.passes.fuse_activation import fuse_activation
 from mcuc.passes.fuse_pad import fuse_pad
 from mcuc.passes.fuse_tables import fuse_tables
+from mcuc.passes.join_dilation import join_dilation
 from mcuc.passes.normalize_boundary import normalize_boundary
 from mcuc.passes.remove_dead import remove_dead
 from mcuc.passes.remove_dead_channels import remove_dead_channels
 from mcuc.passes.remove_identities import remove_identities
+from mcuc.passes.spell_out import spell_out as spell_out
 
 PASSES = (
     normalize_boundary,
     fold_constants,
+    join_dilation,
+    remove_dead,
+    spell_out,
     remove_dead,
     remove_identities,
     fuse_activation,
@@ -32,6 +37,7 @@ PASSES = (
     remove_dead_channels,
 )
 
+ENDS = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.BOOL)  # what the caller's buffers may hold
 _ONE_IMAGE = ("average_pool_2d", "conv_2d", "depthwise_conv_2d", "max_pool_2d")  # their shape rules assume batch 1
 
 
@@ -85,9 +91,9 @@ def _end_problems(graph: Graph, names: tuple[str, ...], side: str) -> list[str]:
     found = []
     for name in names:
         tensor = graph.tensors[name]
-        indices = side == "output" and any(name in n.outputs and n.op == "argmax" for n in graph.nodes)
-        if tensor.dtype not in (DType.INT8, DType.UINT8) and not indices:
-            found.append(f"{side} {name!r} is {tensor.dtype.value}, int8 or uint8 is needed")
+        if tensor.dtype not in ENDS:
+            kinds = ", ".join(d.value for d in ENDS)
+            found.append(f"{side} {name!r} is {tensor.dtype.value}, one of {kinds} is needed")
         if tensor.data is not None:
             found.append(f"{side} {name!r} is a constant")
         if side == "output" and name in graph.inputs:

@@ -41,7 +41,8 @@ def select(
         )
     calls: tuple[Call, ...] = ()
     if operator.alias and copy:
-        calls = (table_call(IDENTITY, graph.tensors[node.outputs[0]].shape),)
+        out = graph.tensors[node.outputs[0]]
+        calls = (table_call(IDENTITY, out.shape if out.dtype.bytes == 1 else (*out.shape, out.dtype.bytes)),)
     elif not operator.alias:
         calls = operator.lower(node, graph)
     chosen, refused = [], list[str]()

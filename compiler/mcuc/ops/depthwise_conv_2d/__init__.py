@@ -17,16 +17,18 @@ from mcuc.ops.depthwise_conv_2d.tflite import from_tflite, to_tflite
 
 
 def infer(attrs: ConvAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
-    """x [1, h, w, c], weights [1, kh, kw, oc] -> [1, oh, ow, oc]; output channel o reads channel o // (oc / c)."""
-    _, h, w, _ = inputs[0].shape
+    """x [n, h, w, c], weights [1, kh, kw, oc] -> [n, oh, ow, oc]; output channel o reads channel o // (oc / c)."""
+    n, h, w, _ = inputs[0].shape
     oh, ow = attrs.window.output(h, w)
-    return ((1, oh, ow, inputs[1].shape[3]),)
+    return ((n, oh, ow, inputs[1].shape[3]),)
 
 
 def reference(attrs: ConvAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     """Integer reference: x int8 [1, h, w, c], weights int8 [1, kh, kw, oc], bias int32 [oc] or None."""
     x, w = arrays[0], arrays[1]
     assert x is not None and w is not None
+    if x.shape[0] > 1:  # between space_batch nodes
+        return (np.concatenate([reference(attrs, (x[i : i + 1], *arrays[1:]))[0] for i in range(x.shape[0])]),)
     oc = w.shape[3]
     centred = w[0].astype(np.int64) - np.array(attrs.weight_zero_point, np.int64)
     oh, ow = attrs.window.output(*x.shape[1:3])
