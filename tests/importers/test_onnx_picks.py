@@ -143,6 +143,22 @@ def test_other_ranks(case: str) -> None:
     check_onnx(behind(tail, shape), transposes=None)
 
 
+@pytest.mark.parametrize("kind, attrs", [("Identity", {}), ("Transpose", {"perm": [0, 3, 1, 2]}), ("Dropout", {})])
+def test_an_output_that_is_the_input_is_a_copy(kind: str, attrs: dict[str, object], tmp_path: Path) -> None:
+    blob = behind(lambda m, v: m.node(kind, [v], **attrs))
+    graph = check_onnx(blob)
+    assert set(graph.inputs).isdisjoint(graph.outputs)
+    check_c([graph], tmp_path, 3, optimize=True)
+
+
+def test_a_value_that_is_two_outputs_is_copied() -> None:
+    m = Model(3)
+    x = m.qdq(m.input([1, 3, 4, 4]), "int8", 0.1, 5)
+    y = m.qdq(m.node("Add", [x, x]), "int8", 0.2, 5)
+    graph = check_onnx(m.build(m.node("Identity", [y]), m.node("Identity", [y])))
+    assert len(set(graph.outputs)) == 2
+
+
 def test_wrapped_padding_is_what_onnx_says() -> None:
     """The runtime knows the mode from opset 19 on."""
     m = Model(31, opset=19)
@@ -160,13 +176,15 @@ def embedding(dtype: str) -> bytes:
     return m.build(m.qdq(m.node("ReduceMean", [found], axes=[1], keepdims=0), "int8", 0.01, 0))
 
 
-def one_hot() -> bytes:
+def one_hot(axis: int = -1) -> bytes:
     m = Model(8)
-    hot = m.node("OneHot", [m.input([2, 5], "int64"), i64(m, 11), m.const([-0.2, 0.7], np.float32)])
+    hot = m.node("OneHot", [m.input([2, 5], "int64"), i64(m, 11), m.const([-0.2, 0.7], np.float32)], axis=axis)
     return m.build(m.qdq(hot, "uint8", 0.01, 40))
 
 
-@pytest.mark.parametrize("blob, low", [(embedding("int32"), 0), (embedding("int64"), 0), (one_hot(), -14)])
+@pytest.mark.parametrize(
+    "blob, low", [(embedding("int32"), 0), (embedding("int64"), 0), (one_hot(), -14), (one_hot(1), 0)]
+)
 def test_tokens_of_run_time(blob: bytes, low: int) -> None:
     """low: OneHot takes any index, a table's end is an error in the runtime."""
     graph, ports = load(blob)

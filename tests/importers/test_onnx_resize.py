@@ -71,6 +71,18 @@ def test_scales(scales: list[float], mode: str) -> None:
     check_onnx(scaled(scales, mode))
 
 
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("policy", ["not_larger", "not_smaller"])
+@pytest.mark.parametrize("size", [(7, 8), (2, 5), (9, 9)])
+def test_the_aspect_ratio_is_kept(size: tuple[int, int], policy: str, mode: str) -> None:
+    m = Model(5, opset=18)
+    x = m.qdq(m.input([1, 3, 4, 5]), "int8", 0.05, 3)
+    y = m.node(
+        "Resize", [x, "", "", m.const(size, np.int64)], mode=mode, axes=[2, 3], keep_aspect_ratio_policy=policy
+    )
+    check_onnx(m.build(m.qdq(y, "int8", 0.05, 3)))
+
+
 def test_axes_name_height_and_width() -> None:
     m = Model(5, opset=18)
     x = m.qdq(m.input([1, 3, 4, 5]), "int8", 0.05, 3)
@@ -85,7 +97,7 @@ def test_axes_name_height_and_width() -> None:
         {"mode": "cubic", "coordinate_transformation_mode": "tf_crop_and_resize"},
         {"mode": "linear", "coordinate_transformation_mode": "tf_crop_and_resize"},
         {"mode": "linear", "antialias": 1},
-        {"mode": "linear", "keep_aspect_ratio_policy": "not_larger"},
+        {"mode": "linear", "keep_aspect_ratio_policy": "as_you_like"},
     ],
 )
 def test_other_modes_are_refused(attrs: dict[str, object]) -> None:

@@ -11,7 +11,7 @@ from mcuc.importers._onnx_picks import in_file_order, moved
 from mcuc.importers._onnx_proto import MAX_ELEMENTS, FileNode
 from mcuc.importers._onnx_quant import quantize_one
 from mcuc.importers._onnx_state import State, constant_of, optional, quant_of, refuse, runtime
-from mcuc.importers._onnx_values import Value, plain
+from mcuc.importers._onnx_values import Layout, Value, plain
 
 
 def on_gather(state: State, node: FileNode) -> Result:
@@ -46,22 +46,24 @@ def _by_index(state: State, node: FileNode, indices: Value) -> Value:
 
 
 def on_one_hot(state: State, node: FileNode) -> Result:
-    """By indices of run time, along a new last axis; the two values become integers as what is behind them says."""
+    """By indices of run time; the two values become integers as what is behind them says."""
     indices = optional(state, node, 0)
     depth, values = constant_of(state, node, 1).reshape(-1), constant_of(state, node, 2).reshape(-1)
     if indices is None or indices.tensor is None or indices.real or depth.size != 1 or values.size != 2:
         raise broken(node, "lacks integer indices, one depth or two values")
     axis = normal_axis(int(node.attrs.get("axis", -1)), len(indices.shape) + 1, node)
-    shape = (*indices.shape, int(depth[0]))
-    if axis != len(indices.shape) or not shape[-1] >= 1 or prod(shape) > MAX_ELEMENTS or values.dtype.kind != "f":
+    count = int(depth[0])
+    shape = (*indices.shape[:axis], count, *indices.shape[axis:])
+    if count < 1 or prod(shape) > MAX_ELEMENTS or values.dtype.kind != "f":
         raise refuse(
             "unsupported-operator",
-            f"OneHot of {values.dtype} values along axis {axis}, {shape[-1]} deep, is not supported",
+            f"OneHot of {values.dtype} values, {count} deep, is not supported",
             node.where,
-            "one-hot along a new last axis, into float values that are quantized",
+            "one-hot into float values that are quantized",
         )
     goal = goal_of(state, node)
     off, on = (quantize_one(float(v), goal.params) for v in values)
     tensor = in_file_order(state, indices, node.where)
-    options = {"depth": shape[-1], "on": on, "off": off}
-    return [finish(state, node, "OneHot", (tensor,), options, shape, plain(shape), goal)]
+    options = {"depth": count, "on": on, "off": off}
+    layout = Layout(shape, (*(i for i in range(len(shape)) if i != axis), axis))  # a row lies in one piece
+    return [finish(state, node, "OneHot", (tensor,), options, shape, layout, goal)]

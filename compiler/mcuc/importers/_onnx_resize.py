@@ -54,14 +54,19 @@ def _resize_target(state: State, node: FileNode, x: Value) -> tuple[tuple[int, .
     given = scales if sizes is None else sizes
     axes = [normal_axis(int(a), 4, node) for a in node.attrs.get("axes", range(4))]
     policy = node.attrs.get("keep_aspect_ratio_policy", "stretch")
-    if given is None or (scales is not None and sizes is not None) or given.size != len(axes) or policy != "stretch":
+    known = policy in ("stretch", "not_larger", "not_smaller")
+    if given is None or (scales is not None and sizes is not None) or given.size != len(axes) or not known:
         raise refuse(
             "unsupported-operator",
-            "Resize needs a scale or a size for each axis, to stretch to",
+            f"Resize needs a scale or a size for each axis (policy {policy!r})",
             node.where,
             "give sizes for N, C, H and W",
         )
     values = dict(zip(axes, given.reshape(-1).tolist(), strict=True))
+    if sizes is not None and policy != "stretch" and values:  # one factor for all axes that are named
+        each = [np.float32(v) / np.float32(x.shape[axis]) for axis, v in values.items()]
+        factor = min(each) if policy == "not_larger" else max(each)
+        values, sizes = dict.fromkeys(values, float(factor)), None
     factors = []
     target = list(x.shape)
     for axis, extent in enumerate(x.shape):
@@ -73,7 +78,8 @@ def _resize_target(state: State, node: FileNode, x: Value) -> tuple[tuple[int, .
         else:
             factors.append(float(np.float32(values[axis])))
             product = np.float32(values[axis]) * np.float32(extent)
-            target[axis] = int(np.floor(product)) if np.isfinite(product) and abs(product) < 1e9 else -1
+            whole = np.floor(product) if policy == "stretch" else np.floor(product + np.float32(0.5))
+            target[axis] = int(whole) if np.isfinite(product) and abs(product) < 1e9 else -1
     fits = tuple(target[:2]) == x.shape[:2] and min(target) >= 1 and max(*target, *x.shape) < 1 << 15
     if not fits or not all(0 < f < 1e4 for f in factors):
         raise refuse(

@@ -236,6 +236,12 @@ def _transpose(state: State, tensor: Tensor, perm: Sequence[int], where: str) ->
     return build(state, "Transpose", (tensor,), {"perm": tuple(perm)}, out, where)
 
 
+def copied(state: State, tensor: Tensor, name: str) -> str:
+    """The name of a tensor with the same bytes, which is another one to the caller."""
+    out = replace(tensor, name=unique(state, f"{name}/copy"))
+    return build(state, "Reshape", (tensor,), {"shape": tensor.shape}, out, f"output {name!r}").name
+
+
 def runtime(state: State, node: FileNode, index: int = 0) -> Value:
     """The quantized run-time value at an input. Raises McucError for float and absent ones."""
     value = optional(state, node, index)

@@ -29,7 +29,7 @@ from mcuc.importers._onnx_nodes import PROBABILITY
 from mcuc.importers._onnx_ports import Interface, Port, from_file, input_port, output_port, to_file
 from mcuc.importers._onnx_proto import FileGraph, FileNode
 from mcuc.importers._onnx_quant import dequantize, on_dequantize, on_quantize
-from mcuc.importers._onnx_state import State, refuse
+from mcuc.importers._onnx_state import State, copied, refuse
 from mcuc.importers._onnx_values import Value
 from mcuc.ir import Graph, check
 
@@ -278,7 +278,7 @@ def _unsupported(node: FileNode) -> McucError:
 
 
 def _finished(state: State, inputs: list[Port], where: str, name: str) -> tuple[Graph, Interface]:
-    outputs = []
+    outputs: list[Port] = []
     for entry in state.file.outputs:
         value = state.values.get(entry.name)
         if value is None or value.tensor is None or value.layout is None:
@@ -288,15 +288,11 @@ def _finished(state: State, inputs: list[Port], where: str, name: str) -> tuple[
                 where,
                 "export the model again",
             )
-        outputs.append(output_port(state, entry, value))
+        port = output_port(state, entry, value)
+        if port.name in {p.name for p in (*inputs, *outputs)}:  # the caller's buffers are apart: a copy
+            port = replace(port, name=copied(state, state.tensors[port.name], entry.name))
+        outputs.append(port)
     names = [p.name for p in outputs]
-    if len(set(names)) < len(names) or set(names) & {p.name for p in inputs}:
-        raise refuse(
-            "unsupported-output",
-            "an output of the graph is an input or another output as well",
-            where,
-            "remove the duplicate output",
-        )
     for port in (*inputs, *outputs):
         if port.layout.perm != tuple(range(len(port.layout.perm))) and not port.layout.is_plain():
             side = "input" if port in inputs else "output"

@@ -20,12 +20,13 @@ def depth_to_space(shape: tuple[int, ...], block: int, column_row: bool = False)
     return tuple(collapse(axes)), (n, h * block, w * block, c)
 
 
-def space_to_depth(shape: tuple[int, ...], block: int) -> tuple[Axes, tuple[int, ...]]:
-    """x [n, h * block, w * block, c] -> [n, h, w, block * block * c]."""
+def space_to_depth(shape: tuple[int, ...], block: int, column_row: bool = False) -> tuple[Axes, tuple[int, ...]]:
+    """x [n, h * block, w * block, c] -> [n, h, w, block * block * c]; column_row: channels are [c, block, block]."""
     n, high, wide, c = shape
     sn, sh, sw, _ = strides(shape)
     h, w = high // block, wide // block
-    axes = [(n, sn), (h, block * sh), (w, block * sw), (block, sh), (block, sw), (c, 1)]
+    inside = [(c, 1), (block, sh), (block, sw)] if column_row else [(block, sh), (block, sw), (c, 1)]
+    axes = [(n, sn), (h, block * sh), (w, block * sw), *inside]
     return tuple(collapse(axes)), (n, h, w, block * block * c)
 
 

@@ -24,7 +24,7 @@ def from_onnx(node: Imported) -> Built:
         case "DepthToSpace":
             made = depth_to_space(x.shape, o["block"], o["column_row"])
         case "SpaceToDepth":
-            made = space_to_depth(x.shape, o["block"])
+            made = space_to_depth(x.shape, o["block"], o["column_row"])
         case "Tile":
             made = tile(x.shape, tuple(o["values"]))
         case _:
