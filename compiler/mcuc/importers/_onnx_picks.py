@@ -29,7 +29,7 @@ from mcuc.importers._onnx_state import (
 from mcuc.importers._onnx_values import Layout, Value, apply, plain
 from mcuc.ir import Array, Tensor
 
-MOST_PLACES = 1 << 22
+MOST_PLACES = 1 << 21
 
 
 def moved(
