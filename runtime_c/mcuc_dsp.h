@@ -72,6 +72,34 @@ static inline int32_t mcuc_halves(uint32_t v)
 #define MCUC_ODD(v) mcuc_halves((v) >> 8)
 #endif
 
+/* Two products of 16-bit halves added to a sum, and the word of two halves. */
+static inline int32_t mcuc_mac2(int32_t a, int32_t b, int32_t acc)
+{
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb__)
+    __asm__("smlad %0, %1, %2, %0" : "+r"(acc) : "r"(a), "r"(b)); /* in the same register: no move around it */
+    return acc;
+#elif MCUC_DSP
+    return mcuc_smlad(a, b, acc);
+#else
+    const int32_t low = (int32_t)(int16_t)((uint32_t)a & 0xFFFFu) * (int16_t)((uint32_t)b & 0xFFFFu);
+    return acc + low + (a >> 16) * (b >> 16);
+#endif
+}
+
+static inline int32_t mcuc_pair(int32_t low, int32_t high)
+{
+    return (int32_t)(((uint32_t)low & 0xFFFFu) | ((uint32_t)high << 16));
+}
+
+/* Two bytes of one row and the two under them in the next one, as even and odd halves: column by column. */
+static inline uint32_t mcuc_two_rows(const int8_t *upper, const int8_t *lower)
+{
+    uint16_t u, v;
+    __builtin_memcpy(&u, upper, 2);
+    __builtin_memcpy(&v, lower, 2);
+    return (uint32_t)u | ((uint32_t)v << 16);
+}
+
 static inline int32_t *mcuc_widen1(int32_t *to, const int8_t *a, int32_t n)
 {
     for (; n > 0; n -= 4) {

@@ -49,13 +49,17 @@ class Quant:
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """A named value. data is set for constants only; shape has batch 1 in front where the model has a batch."""
+    """A named value. data is set for constants only; shape has batch 1 in front where the model has a batch.
+
+    int4: the file holds the constant in four bits an element; data are int8, -8..7.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: DType
     quant: Quant | None = None
     data: Array | None = None
+    int4: bool = False
 
     @property
     def elements(self) -> int:

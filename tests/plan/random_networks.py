@@ -184,11 +184,46 @@ def pack(g: Growing, x: Tensor) -> None:
 def dense(g: Growing, x: Tensor) -> None:
     outs = g.pick(1, 9)
     w = weights(g.rng, (outs, x.shape[1]), per_channel=False)
-    add_step(g, "FULLY_CONNECTED", (x, w, bias(g.rng, x, w, outs)), fresh(g, (1, outs)))
+    add_step(g, "FULLY_CONNECTED", (x, w, bias(g.rng, x, w, outs)), fresh(g, (x.shape[0], outs)))
 
 
-IMAGE = (conv, conv, depthwise, pool, mean, pad, transpose, resize, rearrange)
-ANY = (element_wise, element_wise, binary, binary, reshape, reshape, concat, cut, gather)
+def transpose_conv(g: Growing, x: Tensor) -> None:
+    kernel, stride, padding = (g.pick(1, 3), g.pick(1, 3)), (g.pick(1, 2), g.pick(1, 2)), g.choose([SAME, VALID])
+    outs = g.pick(1, 5)
+    size = [n * s if padding == SAME else (n - 1) * s + k
+            for n, s, k in zip(x.shape[1:3], stride, kernel, strict=True)]
+    w = weights(g.rng, (outs, *kernel, x.shape[3]))
+    out = fresh(g, (1, *size, outs))
+    shape = constant("", np.array(out.shape, np.int32))
+    add_step(g, "TRANSPOSE_CONV", (shape, w, x, bias(g.rng, x, w, outs)), out, padding=padding, strideH=stride[0],
+             strideW=stride[1], fusedActivationFunction=g.pick(0, 1))
+
+
+def product(g: Growing, x: Tensor) -> None:
+    """Of x and another tensor, itself or a constant, either of them swapped or not, batches broadcast."""
+    if g.pick(0, 2) == 0:
+        shape = (*g.choose([(), x.shape[:-2]]), x.shape[-1], g.pick(1, 5))
+        others = [constant("", g.rng.integers(-128, 128, shape).astype(np.int8), (0.03,), (4,))]
+    else:
+        others = [t for t in g.values if len(t.shape) == len(x.shape)
+                  and all(a == b or 1 in (a, b) for a, b in zip(t.shape[:-2], x.shape[:-2], strict=True))]
+    ways = []
+    for other in others:
+        for adj_x, adj_y in ((False, False), (False, True), (True, False), (True, True)):
+            (m, k), (depth, n) = (t.shape[-2:][::-1] if adj else t.shape[-2:]
+                                  for t, adj in ((x, adj_x), (other, adj_y)))
+            batch = np.broadcast_shapes(x.shape[:-2], other.shape[:-2])
+            if k == depth and m * n * np.prod(batch) <= MOST:
+                ways.append((other, adj_x, adj_y, (*map(int, batch), m, n)))
+    if not ways:
+        return element_wise(g, x)
+    other, adj_x, adj_y, shape = g.choose(ways)
+    out = replace(fresh(g, shape), quant=activation("", shape, float(2.0 ** g.rng.uniform(-2, 1)), 5).quant)
+    return add_step(g, "BATCH_MATMUL", (x, other), out, adjX=adj_x, adjY=adj_y)
+
+
+IMAGE = (conv, conv, depthwise, pool, mean, pad, transpose, transpose_conv, resize, rearrange)
+ANY = (element_wise, element_wise, binary, binary, reshape, reshape, concat, cut, gather, product)
 
 
 @st.composite

@@ -10,7 +10,7 @@ import numpy as np
 
 from mcuc import ops
 from mcuc.errors import McucError
-from mcuc.ir import DType, Graph, Node, Tensor
+from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.ops._base import Exported, scale_of, zero_point_of
 
 _TYPES = {
@@ -22,6 +22,7 @@ _TYPES = {
     DType.INT16: 7,
     DType.INT8: 9,
 }
+_INT4 = 17
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,14 @@ def _signature(schema: Any, inputs: Sequence[str], outputs: Sequence[str], index
     return signature
 
 
+def _halves(data: Array) -> Array:
+    """Two elements of four bits a byte, the lower half first."""
+    flat = data.reshape(-1).view(np.uint8) & 0x0F
+    even = np.concatenate([flat, np.zeros(flat.size % 2, np.uint8)])
+    packed: Array = even[::2] | even[1::2] << 4
+    return packed
+
+
 def _version(kind: str) -> int:
     """The operator version in which TFLite introduced int8 (tensorflow/lite/tools/versioning)."""
     return {
@@ -184,6 +193,8 @@ def _version(kind: str) -> int:
         "MEAN": 2,
         "CONCATENATION": 2,
         "TRANSPOSE": 2,
+        "TRANSPOSE_CONV": 3,
+        "BATCH_MATMUL": 2,
         "STRIDED_SLICE": 2,
         "SLICE": 2,
         "RESIZE_NEAREST_NEIGHBOR": 3,
@@ -197,11 +208,12 @@ def _tensor(schema: Any, model: Any, tensor: Tensor) -> Any:
     entry = schema.TensorT()
     entry.name = tensor.name
     entry.shape = list(tensor.shape)
-    entry.type = _TYPES[tensor.dtype]
+    entry.type = _INT4 if tensor.int4 else _TYPES[tensor.dtype]
     entry.buffer = 0
     if tensor.data is not None:
         buffer = schema.BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(tensor.data).tobytes(), np.uint8)
+        data = _halves(tensor.data) if tensor.int4 else tensor.data
+        buffer.data = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
         entry.buffer = len(model.buffers)
         model.buffers.append(buffer)
     if tensor.quant is not None:

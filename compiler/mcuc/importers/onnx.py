@@ -22,8 +22,10 @@ from mcuc.importers import _onnx_indices as indices
 from mcuc.importers import _onnx_macs as macs
 from mcuc.importers import _onnx_moves as moves
 from mcuc.importers import _onnx_picks as picks
+from mcuc.importers import _onnx_products as products
 from mcuc.importers import _onnx_proto as proto
 from mcuc.importers import _onnx_resize as resize
+from mcuc.importers._onnx_conv_transpose import on_conv_transpose
 from mcuc.importers._onnx_fold import can_fold, fold
 from mcuc.importers._onnx_nodes import PROBABILITY
 from mcuc.importers._onnx_ports import Interface, Port, from_file, input_port, output_port, to_file
@@ -74,30 +76,32 @@ HANDLERS: dict[str, Handler] = {
     "Clip": elementwise.on_clip,
     "Concat": axes.on_concat,
     "Conv": macs.on_conv,
+    "ConvTranspose": on_conv_transpose,
     "DepthToSpace": picks.on_blocks,
     "DequantizeLinear": lambda s, n: [on_dequantize(s, n)],
     "Div": elementwise.on_binary,
     "Dropout": moves.on_identity,
+    "Einsum": products.on_einsum,
     "Expand": picks.on_repeat,
     "EyeLike": moves.on_eye_like,
     "Flatten": moves.on_reshape,
     "Gather": indices.on_gather,
     "GatherElements": picks.on_gather_elements,
     "GatherND": picks.on_gather_nd,
-    "Gemm": macs.on_gemm,
+    "Gemm": products.on_gemm,
     "GlobalAveragePool": axes.on_global_pool,
     "GlobalMaxPool": axes.on_global_pool,
     "HardSigmoid": elementwise.unary("HardSigmoid", _alpha(0.2, beta=0.5)),
     "HardSwish": elementwise.unary("HardSwish", _nothing),
     "Identity": moves.on_identity,
     "LeakyRelu": elementwise.unary("LeakyRelu", _alpha(0.01)),
-    "MatMul": macs.on_matmul,
+    "MatMul": products.on_matmul,
     "MaxPool": axes.on_pool,
     "Mul": elementwise.on_binary,
     "OneHot": indices.on_one_hot,
     "Pad": moves.on_pad,
     "QLinearConv": macs.on_qlinear_conv,
-    "QLinearMatMul": macs.on_qlinear_matmul,
+    "QLinearMatMul": products.on_qlinear_matmul,
     "QuantizeLinear": lambda s, n: [on_quantize(s, n)],
     "ReduceMean": axes.on_reduce_mean,
     "Relu": elementwise.on_clip,
@@ -124,7 +128,7 @@ HANDLERS: dict[str, Handler] = {
 MICROSOFT: dict[str, Handler] = {
     "DequantizeLinear": HANDLERS["DequantizeLinear"],
     "QuantizeLinear": HANDLERS["QuantizeLinear"],
-    "QGemm": macs.on_qgemm,
+    "QGemm": products.on_qgemm,
     "QLinearAdd": elementwise.on_qlinear_binary("Add"),
     "QLinearAveragePool": axes.on_qlinear_average_pool,
     "QLinearConcat": axes.on_qlinear_concat,

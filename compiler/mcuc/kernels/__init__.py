@@ -13,6 +13,7 @@ NAMES = (
     "binary",
     "depthwise",
     "dot",
+    "matmul",
     "mean",
     "move",
     "pool",

@@ -13,10 +13,12 @@ NAMES = (
     "add",
     "argmax",
     "average_pool_2d",
+    "batch_matmul",
     "cast",
     "clip",
     "concat",
     "conv_2d",
+    "conv_3d",
     "depthwise_conv_2d",
     "dequantize",
     "fill",
@@ -50,6 +52,7 @@ NAMES = (
     "split",
     "take",
     "transpose",
+    "transpose_conv",
     "update_slice",
 )
 

@@ -73,6 +73,15 @@ def conv_requant(node: Imported, weights: Tensor, float32_product: bool) -> Requ
     output of 100,000: those whose real value lies within 1e-8 of a tie.
     """
     x, out = node.input(0), node.outputs[0]
+    if float32_product and weights.quant is not None and len(weights.quant.scale) == 1:
+        product = float(np.float32(scale_of(x, node.where)) * np.float32(weights.quant.scale[0]))
+        m, s = quantize_multiplier(product / scale_of(out, node.where))
+        return Requant("tflite_double", (m,), (s,))
+    return weight_requant(node, x, weights)
+
+
+def weight_requant(node: Imported, x: Tensor, weights: Tensor) -> Requant:
+    """Multipliers of x times weights, per tensor or per channel, from products in double precision."""
     if weights.quant is None:
         raise McucError(
             "not-quantized",
@@ -80,17 +89,17 @@ def conv_requant(node: Imported, weights: Tensor, float32_product: bool) -> Requ
             where=node.where,
             try_this="quantize the model to full int8 before compiling",
         )
-    scales = weights.quant.scale
-    if float32_product and len(scales) == 1:
-        product = float(np.float32(scale_of(x, node.where)) * np.float32(scales[0]))
-        m, s = quantize_multiplier(product / scale_of(out, node.where))
-        return Requant("tflite_double", (m,), (s,))
-    return tflite_requant(scale_of(x, node.where), scales, scale_of(out, node.where))
+    return tflite_requant(scale_of(x, node.where), weights.quant.scale, scale_of(node.outputs[0], node.where))
 
 
 def weight_tensor(node: Imported, index: int, rank: int) -> Tensor:
     """A constant int8 weight tensor of the given rank. Raises McucError naming the float tensor otherwise."""
     node.constant(index)
+    return int8_weights(node, index, rank)
+
+
+def int8_weights(node: Imported, index: int, rank: int) -> Tensor:
+    """The same, which may be computed at run time."""
     weights = node.input(index)
     if weights.dtype.value != "int8":
         raise McucError(

@@ -33,7 +33,7 @@ def supported() -> tuple[Support, ...]:
                 name,
                 operator.summary,
                 tuple(sorted(operator.tflite)),
-                tuple(sorted({*operator.onnx} & {*HANDLERS, *MICROSOFT})),
+                tuple(sorted({k.removesuffix("3D") for k in operator.onnx} & {*HANDLERS, *MICROSOFT})),
                 limits,
                 operator.lower is None and operator.expand is None,
             )

@@ -189,7 +189,7 @@ def _thin(node: Node, graph: Graph, layer: Weighted, known: Mapping[str, Interva
         data = np.compress(~lost, data, data.ndim - 1)
     bias = wrap32(layer.bias + _contribution(layer, known[source], lost))[keep].astype(np.int32)
     kept = np.flatnonzero(keep)
-    w = Tensor(f"{out}/live_weights", data.shape, old.dtype, _picked_quant(old.quant, axis, kept), data)
+    w = Tensor(f"{out}/live_weights", data.shape, old.dtype, _picked_quant(old.quant, axis, kept), data, old.int4)
     b = Tensor(f"{out}/live_bias", bias.shape, DType.INT32, None, bias)
     attrs = replace(
         node.attrs,

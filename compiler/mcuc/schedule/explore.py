@@ -64,22 +64,28 @@ class Explored:
 
 
 def explore(
-    graph: Graph, chip: Chip | None, goal: str, pushed: str | None = None, tuned: Choice | None = None
+    graph: Graph,
+    chip: Chip | None,
+    goal: str,
+    pushed: str | None = None,
+    tuned: Choice | None = None,
+    wide: tuple[str, ...] = (),
 ) -> Explored:
     """Schedules of the graph on the front of SRAM and cost, in the order in which the goal wants them tried.
 
     latency, flash: the cheapest first (layer by layer has the least code), smaller arenas after it. balanced: the
     smallest arena that costs next to nothing, then smaller ones. sram: the smallest arena first. pushed: an input that
-    arrives row by row and is never held whole. tuned: another choice of kernels than the first that apply.
+    arrives row by row and is never held whole. tuned: another choice of kernels than the first that apply. wide: as for
+    select.
     Raises McucError("rows-in") when the layers that read it cannot run row by row.
     """
     ordered = order(graph)
     graph = ordered.graph
     alike = goal == "flash" and alike_is_smaller(graph, chip)
-    layers = layers_of(graph, chip, Tiling(), alike=alike)
+    layers = layers_of(graph, chip, Tiling(), alike=alike, wide=wide)
     layers = layers if tuned is None else tuple(map(tuned, layers))
     candidates = _candidates(layers, graph, pushed)
-    small = layers_of(graph, chip, Tiling(), small=True, alike=alike)
+    small = layers_of(graph, chip, Tiling(), small=True, alike=alike, wide=wide)
     if _kernels(small) != _kernels(layers):
         more = sum(_per_mac(b) * b.macs - _per_mac(a) * a.macs for a, b in zip(layers, small, strict=True))
         slower = [
@@ -142,11 +148,16 @@ def layer_by_layer(graph: Graph, chip: Chip | None, tiling: Tiling) -> Schedule:
 
 
 def layers_of(
-    graph: Graph, chip: Chip | None, tiling: Tiling, small: bool = False, alike: bool = False
+    graph: Graph,
+    chip: Chip | None,
+    tiling: Tiling,
+    small: bool = False,
+    alike: bool = False,
+    wide: tuple[str, ...] = (),
 ) -> tuple[Layer, ...]:
-    """The layers of the graph's nodes, in its order, with their kernels chosen. small, alike: see select."""
+    """The layers of the graph's nodes, in its order, with their kernels chosen. small, alike, wide: see select."""
     copies = _copied_aliases(graph)
-    return tuple(select(node, graph, chip, tiling, node.name in copies, small, alike) for node in graph.nodes)
+    return tuple(select(node, graph, chip, tiling, node.name in copies, small, alike, wide) for node in graph.nodes)
 
 
 def _not_by_rows(graph: Graph, layers: Sequence[Layer], pushed: str) -> McucError:

@@ -193,5 +193,5 @@ def _consistent(node: Node, inputs: list[Tensor], graph: Graph) -> None:
     constants = [t for t in inputs if t.data is not None]
     if node.op in ("add", "mul") and constants and constants[0].shape[-1] not in (1, inputs[0].shape[-1]):
         raise ValueError(f"{node.name} has a constant of {constants[0].shape}")
-    if node.op == "resize_nearest":
-        raise ValueError(f"{node.name} resizes to a fixed size")
+    if node.op in ("resize_nearest", "transpose_conv"):
+        raise ValueError(f"{node.name} has an output of a fixed size")

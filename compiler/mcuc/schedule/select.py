@@ -13,7 +13,15 @@ from mcuc.ops._unary import table_call
 from mcuc.schedule import Layer, Reduction, Tiling
 from mcuc.targets import Chip
 
+# By what --optimize asks for. A depthwise layer has few weights, and taking them apart doubles its time.
+WIDE: dict[str, tuple[str, ...]] = {"latency": ("depthwise", "dot"), "flash": ()}
+SELDOM_WIDE = ("depthwise",)
 IDENTITY = bytes(range(256))
+
+
+def wide_for(optimize: str) -> tuple[str, ...]:
+    """The families whose weights of four bits are spread to bytes where --optimize asks for that."""
+    return WIDE.get(optimize, SELDOM_WIDE)
 
 
 def select(
@@ -24,10 +32,12 @@ def select(
     copy: bool = False,
     small: bool = False,
     alike: bool = False,
+    wide: tuple[str, ...] = (),
 ) -> Layer:
     """The layer of a node. copy: an aliasing node that must move its bytes after all (from input to output). small:
     with kernels that compute a pixel at a time, for little scratch and short windows. alike: with inner loops that all
-    layers can share, for little code.
+    layers can share, for little code. wide: families whose weights of four bits are spread to bytes, which kernels read
+    faster.
 
     Raises McucError("unsupported") when the operator cannot be lowered.
     """
@@ -46,7 +56,10 @@ def select(
     elif not operator.alias:
         calls = operator.lower(node, graph)
     chosen, refused = [], list[str]()
-    for call in map(_own_shifts, calls) if alike else calls:
+    if alike:
+        calls = tuple(map(_own_shifts, calls))
+    calls = tuple(_spread(call) if call.family in wide else call for call in calls)
+    for call in calls:
         kernel, no = _first(call, chip, small)
         chosen.append((call, kernel))
         refused += no
@@ -60,6 +73,11 @@ def select(
 def _own_shifts(call: Call) -> Call:
     """The call with an output stage that reads its shifts, so that none stands in the code (kernels/_linear.py)."""
     return replace(call, params={**call.params, "own_shifts": True})
+
+
+def _spread(call: Call) -> Call:
+    """The call without the mark that its weights fit four bits."""
+    return replace(call, params={k: v for k, v in call.params.items() if k != "int4"})
 
 
 def _reduction(node: Node, graph: Graph, chip: Chip | None) -> Reduction | None:

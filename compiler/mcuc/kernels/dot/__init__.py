@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from mcuc.kernels._base import Call, Family, Kernel, always, no_scratch
-from mcuc.kernels.dot import _halves, _pairs
+from mcuc.kernels.dot import _halves, _nibbles, _pairs
 
 
 def _taps(call: Call) -> int:
@@ -47,6 +47,27 @@ def _pairs_kernel(
 FAMILY = Family(
     "dot",
     (
+        Kernel(
+            "dot_nibbles",
+            "dot/nibbles.c.j2",
+            _nibbles.applies,
+            _nibbles.scratch,
+            _nibbles.context,
+            tables=_nibbles.tables,
+            pixels=_nibbles.PIXELS,
+            outputs=2,
+            per_mac=1.6,
+        ),
+        Kernel(
+            "dot_nibbles_patch",
+            "dot/nibbles_patch.c.j2",
+            _nibbles.four_bits,
+            _scratch,
+            lambda call: {**_context(call), **_nibbles.words_of(call)},
+            tables=_nibbles.tables,
+            outputs=1,
+            per_mac=6.0,
+        ),
         _pairs_kernel("dot_pairs_dual", 2, 1.0, dual=True),
         _pairs_kernel("dot_pairs_dual_8", 2, 1.0, dual=True, unrolled=8),
         _pairs_kernel("dot_pairs", 2, 0.9),

@@ -55,7 +55,8 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     _, h, width, c = graph.tensors[node.inputs[0]].shape
     _, oh, ow, oc = graph.tensors[node.outputs[0]].shape
     bias = graph.const(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(oc, np.int32)
-    return (dot_call(node.attrs, (h, width, c), w, bias, (oh, ow, oc)),)
+    int4 = graph.tensors[node.inputs[1]].int4
+    return (dot_call(node.attrs, (h, width, c), w, bias, (oh, ow, oc), int4=int4),)
 
 
 def constant_weights(node: Node, graph: Graph) -> str | None:

@@ -51,12 +51,13 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     require_folded(node)
     attrs: ConvAttrs = node.attrs
     w = graph.const(node.inputs[1])
+    int4 = graph.tensors[node.inputs[1]].int4
     _, kh, kw, oc = w.shape
     _, h, width, c = graph.tensors[node.inputs[0]].shape
     _, oh, ow, _ = graph.tensors[node.outputs[0]].shape
     bias = graph.const(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(oc, np.int32)
     if c == 1:
-        return (dot_call(attrs, (h, width, 1), w.transpose(3, 1, 2, 0), bias, (oh, ow, oc)),)
+        return (dot_call(attrs, (h, width, 1), w.transpose(3, 1, 2, 0), bias, (oh, ow, oc), int4=int4),)
     centred = w[0].astype(np.int16) - np.array(attrs.weight_zero_point, np.int16)
     wide = any(z != 0 for z in attrs.weight_zero_point)
     params = {
@@ -72,6 +73,8 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
         "pad_value": attrs.pad_value,
         "wide": wide,
     }
+    if int4 and not wide:
+        params["int4"] = True
     tables = (
         Table("weights", "int16_t" if wide else "int8_t", centred.reshape(-1)),
         Table("bias", "int32_t", bias),
