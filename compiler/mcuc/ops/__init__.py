@@ -17,6 +17,7 @@ NAMES = (
     "clip",
     "concat",
     "conv_2d",
+    "conv_2d_add",
     "depthwise_conv_2d",
     "dequantize",
     "fill",

@@ -104,7 +104,10 @@ def require_folded(node: Node) -> None:
 
 
 def dot_call(attrs: ConvAttrs, x: tuple[int, int, int], w: Array, bias: Array, out: tuple[int, int, int]) -> Call:
-    """A call of the dot family. x: input h, w, c; w [oc, kh, kw, c / groups]; out: output h, w, c."""
+    """A call of the dot family. x: input h, w, c; w [oc, kh, kw, c / groups]; out: output h, w, c.
+
+    Its param `residual` is for ops/conv_2d_add: what is added to each result, None for nothing.
+    """
     oc, kh, kw, cg = w.shape
     h, width, c = x
     window = attrs.window
@@ -128,6 +131,7 @@ def dot_call(attrs: ConvAttrs, x: tuple[int, int, int], w: Array, bias: Array, o
         "pointwise": pointwise,
         "weight_zp": bool((wzp != 0).any()),
         "weight_zp_all": int(wzp[0]) if len(set(wzp.tolist())) == 1 else None,
+        "residual": None,
     }
     tables = [
         Table("weights", "int8_t", w.reshape(-1)),

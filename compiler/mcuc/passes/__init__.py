@@ -11,6 +11,7 @@ from mcuc.passes.answer_argmax import answer_argmax as answer_argmax
 from mcuc.passes.fold_constants import fold_constants
 from mcuc.passes.fold_zero_points import fold_zero_points
 from mcuc.passes.fuse_activation import fuse_activation
+from mcuc.passes.fuse_add import fuse_add
 from mcuc.passes.fuse_pad import fuse_pad
 from mcuc.passes.fuse_tables import fuse_tables
 from mcuc.passes.normalize_boundary import normalize_boundary
@@ -30,9 +31,10 @@ PASSES = (
     fold_zero_points,
     remove_dead,
     remove_dead_channels,
+    fuse_add,
 )
 
-_ONE_IMAGE = ("average_pool_2d", "conv_2d", "depthwise_conv_2d", "max_pool_2d")  # their shape rules assume batch 1
+_ONE_IMAGE = ("average_pool_2d", "conv_2d", "conv_2d_add", "depthwise_conv_2d", "max_pool_2d")  # their shapes assume it
 
 
 @dataclass(frozen=True)
