@@ -7,7 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import RNG, activation, assert_equal, bias, check_c, check_tflite, run_reference, samples, tflite_graph, weights
+from harness import (
+    RNG,
+    activation,
+    assert_equal,
+    bias,
+    check_c,
+    check_tflite,
+    run_reference,
+    samples,
+    tflite_graph,
+    weights,
+)
 
 from mcuc import ops, passes
 from mcuc.ir import Graph, Node, check

@@ -105,8 +105,8 @@ class Operator:
     None where absent. limits: each returns what was found when the node is outside it, and its docstring says
     the limit. lower(node, graph): calls of kernel families; None when the operator only exists to be folded
     into constants. from_tflite / from_onnx: from a file's node; to_tflite / to_onnx: for the exporters.
-    in_place: the output may lie over a dying input of the same size; over: the only one of its inputs, by index, None for
-    any of them. alias: the output is the input's bytes.
+    in_place: the output may lie over a dying input of the same size; over: the only one of its inputs, by index, None
+    for any of them. alias: the output is the input's bytes.
     reduction(node, graph): for an average over a whole image, the calls that add a row of it to sums and that finish;
     None where this node is none. as_tflite: the TFLite operator that computes the same real function as a node of
     profile onnx, with other rounding; to_tflite where that says it too.

@@ -2,8 +2,8 @@
 
 gemmlowp rescales both operands and then the sum, rounding three times at 20 bits beyond the result's steps. A sum with
 weights of up to 31 bits has the same results wherever no pair lies so close to a rounding threshold that the three
-roundings decide; all pairs are compared. Where 32 bits hold no such weights, the sum is taken in 64. A shift that nearly
-all additions can have is tried first, for kernels in whose code it stands.
+roundings decide; all pairs are compared. Where 32 bits hold no such weights, the sum is taken in 64. A shift that
+nearly all additions can have is tried first, for kernels in whose code it stands.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def weighted(
     close = _close(a, b, out, act_min, act_max)
     least = min(30, floor(31 - log2((abs(a) + abs(b)) * 512 + 512)))  # where any offset fits 32 bits
     most = min(40, floor(30.9 - log2(max(abs(a), abs(b)))))
-    narrow = [(False, shift) for shift in dict.fromkeys((*_NARROW, least)) if 128 * (abs(a) + abs(b)) * 2**shift < 2**31]
-    for wide, shift in (*narrow, (True, most)):
+    narrow = [s for s in dict.fromkeys((*_NARROW, least)) if 128 * (abs(a) + abs(b)) * 2**s < 2**31]
+    for wide, shift in (*((False, s) for s in narrow), (True, most)):
         for i in _NEAR if shift >= 1 else ():
             for j in _NEAR:
                 first, second = round(a * 2**shift) + i, round(b * 2**shift) + j

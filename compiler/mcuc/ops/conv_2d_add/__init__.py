@@ -1,6 +1,7 @@
 """A 2D convolution and the addition of another tensor to its result, as one node.
 
-Only the pass fuse_add makes it. The result is that of both nodes, byte for byte; what lies between them is never stored.
+Only the pass fuse_add makes it. The result is that of both nodes, byte for byte; what lies between them is never
+stored.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from mcuc.ops.add.attrs import AddAttrs
 class ConvAddAttrs:
     """out = add(conv_2d(x), residual), the convolution's result an int8 like any other.
 
-    first: the convolution is the addition's first operand. addition, between, quant: name of the addition's node, of the
-    tensor that lay between both, and what that tensor's integers meant, for whoever wants two nodes again.
+    first: the convolution is the addition's first operand. addition, between, quant: name of the addition's node, of
+    the tensor that lay between both, and what that tensor's integers meant, for whoever wants two nodes again.
     """
 
     conv: ConvAttrs
