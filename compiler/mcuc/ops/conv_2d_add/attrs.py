@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mcuc.ir import Quant
 from mcuc.ops._conv import ConvAttrs
@@ -20,6 +20,6 @@ class ConvAddAttrs:
     conv: ConvAttrs
     add: AddAttrs
     first: bool
-    addition: str
+    addition: str = field(repr=False)
     between: str
     quant: Quant | None
