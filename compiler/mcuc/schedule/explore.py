@@ -85,7 +85,7 @@ def explore(
     Raises McucError("rows-in") when the layers that read it cannot run row by row.
     """
     competing = [order(form) for form in forms(graph, goal)]
-    found = [_of_form(form.graph, chip, goal, pushed, tuned) for form in competing]
+    found = [_of_form(form.graph, chip, goal, pushed, tuned, k > 0) for k, form in enumerate(competing)]
     layers, candidates = found[0]
     if len(found) > 1:
         apart = [_dearer(c, _saved(competing[0].graph)) for c in found[1][1]]
@@ -105,15 +105,16 @@ def explore(
 
 
 def _of_form(
-    graph: Graph, chip: Chip | None, goal: str, pushed: str | None, tuned: Choice | None
+    graph: Graph, chip: Chip | None, goal: str, pushed: str | None, tuned: Choice | None, least: bool
 ) -> tuple[tuple[Layer, ...], tuple[Candidate, ...]]:
-    """The layers of a graph in this order, and their front."""
+    """The layers of a graph in this order, and their front. least: only with the kernels that take the least memory."""
     alike = goal == "flash" and alike_is_smaller(graph, chip)
     layers = layers_of(graph, chip, Tiling(), alike=alike)
     layers = layers if tuned is None else tuple(map(tuned, layers))
-    candidates = _candidates(layers, graph, pushed)
     small = layers_of(graph, chip, Tiling(), small=True, alike=alike)
-    if _kernels(small) != _kernels(layers):
+    others = _kernels(small) != _kernels(layers)
+    candidates = () if least and others else _candidates(layers, graph, pushed)
+    if others:
         more = sum(_per_mac(b) * b.macs - _per_mac(a) * a.macs for a, b in zip(layers, small, strict=True))
         candidates = _falling([*candidates, *(_dearer(c, more) for c in _candidates(small, graph, pushed))])
     return layers, candidates
