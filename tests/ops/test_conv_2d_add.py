@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 from harness import (
     RNG,
+    STRICT,
+    TILINGS,
     activation,
     assert_equal,
     bias,
     check_c,
+    check_emulated,
     check_tflite,
+    ranked,
     run_reference,
     samples,
     tflite_graph,
@@ -21,9 +25,13 @@ from harness import (
 )
 
 from mcuc import ops, passes
+from mcuc.emit.model import emit
+from mcuc.emulate import host
 from mcuc.ir import Graph, Node, check
 from mcuc.ops._spatial import Window, same_padding
 from mcuc.passes.fuse_add import split_add
+from mcuc.plan import plan
+from mcuc.schedule.select import in_place_inputs
 
 
 @dataclass(frozen=True)
@@ -129,3 +137,39 @@ def test_c_in_all_tilings(tmp_path: Path) -> None:
     for graph in (*graphs, *unsigned):
         fused(graph)
     check_c([*graphs, *unsigned], tmp_path, optimize=True)
+
+
+def between_others(case: Case, seed: int) -> Graph:
+    """Both inputs of the layer are made by layers of their own and die in it; another layer reads its output."""
+    graph = graph_of(case, seed)
+    tensors = {**graph.tensors}
+    nodes = list(graph.nodes)
+    for name in ("x", "r", "y"):
+        t = graph.tensors[name]
+        source, out = (f"{name}0", name) if name != "y" else (name, "y0")
+        tensors |= {n: replace(t, name=n, quant=replace(t.quant, zero_point=(5,))) for n in (f"{name}0",)}
+        one = tflite_graph("QUANTIZE", [tensors[source]], tensors[out]).nodes[0]
+        nodes.insert(len(nodes) if name == "y" else 0, replace(one, name=f"{name}:QUANTIZE"))
+    return check(Graph("case", "tflite", tensors, tuple(nodes), ("x0", "r0"), ("y0",)))
+
+
+@pytest.mark.parametrize("case", [Case(outputs=7), Case(kernel=(1, 1), channels=10, outputs=10)])
+@pytest.mark.parametrize("who", TILINGS)
+def test_its_output_lies_over_the_dying_residual(case: Case, who: str, tmp_path: Path) -> None:
+    """And over nothing else that it reads, though that has the same size too."""
+    graph = passes.optimize(between_others(case, 6))
+    assert [n.op for n in graph.nodes if n.op != "quantize"] == ["conv_2d_add"]
+    inputs = samples(graph)
+    expected = run_reference(graph, inputs)
+    for rank in (None, 0, 2):
+        schedule = ranked(graph, rank, TILINGS[who])
+        layer = next(layer for layer in schedule.layers if layer.node.op == "conv_2d_add")
+        assert in_place_inputs(layer, graph) == ("r",)
+        placed = plan(graph, schedule)
+        assert placed.storage["y"] == placed.storage["r"] and placed.tensors["y"] == placed.tensors["r"]
+        emitted = emit(graph, schedule, placed, "case", "test", 16, 1024)
+        model = host.build(emitted, graph, tmp_path / str(rank), sanitize=True, emulate_dsp=True, extra_flags=STRICT)
+        found = host.run(model, inputs).outputs
+        assert_equal(expected, [[out[n] for out in found] for n in range(len(inputs))], f"{who}, rank {rank}")
+        if rank is not None:
+            check_emulated(graph, schedule, inputs[-1], expected[-1], tmp_path / f"{rank}-m4", "mps2-an386")
