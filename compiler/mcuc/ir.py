@@ -236,7 +236,7 @@ def _attrs_text(attrs: Any) -> str:
     if not is_dataclass(attrs):
         return ""
     parts = []
-    for f in fields(attrs):
+    for f in (f for f in fields(attrs) if f.repr):
         value = getattr(attrs, f.name)
         if isinstance(value, bytes):
             value = f"<{len(value)} bytes>"

@@ -137,6 +137,7 @@ def member_function(j: int, member: Member, step: int, place: Place) -> tuple[st
         finish=None if grouped else finish,
         grouped=grouped,
         last=finish if grouped else None,
+        beside=_beside(member, place) if grouped and member.sink else "",
         out=place.pointers.get(member.output, ""),
         sums=f"base + {place.plan.scratch[layer.node.name]}u" if finish else "",
     )
@@ -157,6 +158,14 @@ def _finish(call: Call, kernel: Kernel, where: str, place: Place) -> dict[str, A
         "width": call.width,
         "channels": call.channels,
     }
+
+
+def _beside(member: Member, place: Place) -> str:
+    """What is added to the sums of row y, in C; "" for nothing."""
+    assert place.bottleneck is not None
+    residual = place.bottleneck.residual
+    row = grid(place.graph, member.output).row_bytes
+    return f"{place.pointers[residual]} + y * {row}" if residual else ""
 
 
 def _to(j: int, member: Member, place: Place, windowed: bool) -> str:

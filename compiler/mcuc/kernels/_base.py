@@ -116,8 +116,9 @@ class Kernel:
     """A variant of a family: a template with the reasons it may be used for and the scratch it needs.
 
     applies(call, chip): None when it applies, else No(reason). scratch(call): bytes, 4-aligned.
-    context(call): the values that the template names, computed from the call. in_place: the output may be the input.
-    in_order: columns are computed one after the other, each from its own inputs before it is written.
+    context(call): the values that the template names, computed from the call. in_place: the output may be the input, of
+    a convolution with a residual the residual. in_order: columns are computed one after the other, each from its own
+    inputs before it is written.
     tables(call): the constants as the kernel reads them. helpers(call): name -> (template, values) of functions that
     kernels share; the kernel's template finds each function's C name under that name. pixels: output columns that it
     computes at once; a column left over costs almost as much. outputs: output channels for which it goes through its

@@ -18,6 +18,7 @@ NAMES = (
     "clip",
     "concat",
     "conv_2d",
+    "conv_2d_add",
     "conv_3d",
     "depthwise_conv_2d",
     "dequantize",

@@ -113,7 +113,10 @@ def dot_call(
     int4: bool = False,
 ) -> Call:
     """A call of the dot family. x: input h, w, c; w [oc, kh, kw, c / groups]; out: output h, w, c. merged: a 1x1 layer
-    may be one long row (not where its output rows lie apart). int4: the weights may be kept in four bits."""
+    may be one long row (not where its output rows lie apart). int4: the weights may be kept in four bits.
+
+    Its param `residual` is for ops/conv_2d_add: what is added to each result, None for nothing.
+    """
     oc, kh, kw, cg = w.shape
     h, width, c = x
     window = attrs.window
@@ -137,6 +140,7 @@ def dot_call(
         "pointwise": pointwise,
         "weight_zp": bool((wzp != 0).any()),
         "weight_zp_all": int(wzp[0]) if len(set(wzp.tolist())) == 1 else None,
+        "residual": None,
     }
     if int4 and not params["weight_zp"]:
         params["int4"] = True

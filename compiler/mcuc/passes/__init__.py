@@ -11,6 +11,7 @@ from mcuc.passes.answer_argmax import answer_argmax as answer_argmax
 from mcuc.passes.fold_constants import fold_constants
 from mcuc.passes.fold_zero_points import fold_zero_points
 from mcuc.passes.fuse_activation import fuse_activation
+from mcuc.passes.fuse_add import fuse_add
 from mcuc.passes.fuse_pad import fuse_pad
 from mcuc.passes.fuse_tables import fuse_tables
 from mcuc.passes.join_dilation import join_dilation
@@ -35,11 +36,12 @@ PASSES = (
     fold_zero_points,
     remove_dead,
     remove_dead_channels,
+    fuse_add,
 )
 
 ENDS = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.BOOL)  # what the caller's buffers may hold
 # their shape rules assume batch 1
-_ONE_IMAGE = ("average_pool_2d", "conv_2d", "conv_3d", "depthwise_conv_2d", "max_pool_2d", "transpose_conv")
+_ONE_IMAGE = ("average_pool_2d", "conv_2d", "conv_2d_add", "conv_3d", "depthwise_conv_2d", "max_pool_2d", "transpose_conv")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from mcuc import kernels, ops
 from mcuc.errors import McucError
 from mcuc.ir import Graph, Node
 from mcuc.kernels._base import Call, Kernel, No, Rows
+from mcuc.ops._base import overlaid
 from mcuc.ops._unary import table_call
 from mcuc.schedule import Layer, Reduction, Tiling
 from mcuc.targets import Chip
@@ -116,15 +117,19 @@ def with_kernels(layer: Layer, chosen: Sequence[Kernel], why: str = "", refused:
 
 def in_place_inputs(layer: Layer, graph: Graph) -> tuple[str, ...]:
     """Inputs over which the layer's output may be laid, when they die in it: same size, every kernel in place."""
-    if not layer.calls or not ops.get(layer.node.op).in_place or not all(k.in_place for _, k in layer.calls):
+    operator = ops.get(layer.node.op)
+    if not layer.calls or not operator.in_place or not all(k.in_place for _, k in layer.calls):
         return ()
     if layer.into:  # its place is taken already
         return ()
     out = graph.tensors[layer.node.outputs[0]]
     names = graph.runtime_inputs(layer.node)
     whole = {rows.input for call, _ in layer.calls for rows in call.rows if _reads_itself(call, rows)}
+    may = overlaid(operator, layer.node)
     return tuple(
-        n for i, n in enumerate(names) if i in whole and graph.tensors[n].bytes == out.bytes and names.count(n) == 1
+        n
+        for i, n in enumerate(names)
+        if i in whole and n in may and graph.tensors[n].bytes == out.bytes and names.count(n) == 1
     )
 
 

@@ -38,6 +38,7 @@ def _pairs_kernel(
         partial(_pairs.context, pixels=pixels, dual=dual, unrolled=unrolled),
         tables=partial(_pairs.tables, ahead=dual),
         helpers=partial(_pairs.helpers, pixels=pixels, dual=dual, unrolled=unrolled),
+        in_place=True,
         pixels=pixels,
         outputs=_pairs.CHANNELS,
         per_mac=per_mac,
@@ -80,11 +81,12 @@ FAMILY = Family(
             _scratch,
             _halves.context,
             tables=_halves.tables,
+            in_place=True,
             helpers=_halves.helpers,
             outputs=_pairs.CHANNELS,
             per_mac=4.0,
         ),
-        Kernel("dot_patch", "dot/dot.c.j2", always, _scratch, _context, outputs=2, per_mac=2.4),
+        Kernel("dot_patch", "dot/dot.c.j2", always, _scratch, _context, in_place=True, outputs=2, per_mac=2.4),
     ),
 )
 
