@@ -71,18 +71,20 @@ CASES = {
 }
 
 
-def graph_of(case: Case, seed: int, weight_zero: int = 0) -> Graph:
-    """Both layers, of random weights, scales and zero points, as a file has them."""
+def graph_of(case: Case, seed: int, weight_zero: int = 0, int4: bool = False) -> Graph:
+    """Both layers, of random weights (int4: of four bits), scales and zero points, as a file has them."""
     rng = RNG(seed)
     zeros = [int(z) for z in rng.integers(-128, 128, 4)]
     x = activation("x", (1, *case.size, case.channels), float(2.0 ** rng.uniform(-8, -2)), zeros[0])
     w = weights(rng, (case.outputs, *case.kernel, case.channels), per_channel=not weight_zero)
     assert x.quant is not None and w.quant is not None
+    if int4:
+        w = replace(w, data=rng.integers(-8, 8, w.shape).astype(np.int8), int4=True)
     if weight_zero:
         w = replace(w, quant=replace(w.quant, zero_point=(weight_zero,)))
     pad = same_padding(case.size, case.kernel, case.stride, case.dilation)
     shape = (1, *Window(case.kernel, case.stride, case.dilation, pad).output(*case.size), case.outputs)
-    spread = x.quant.scale[0] * float(np.mean(w.quant.scale)) * 74 * 74 * np.sqrt(w.elements // case.outputs)
+    spread = x.quant.scale[0] * float(np.mean(w.quant.scale)) * 74 * (5 if int4 else 74) * np.sqrt(w.elements // case.outputs)
     scale = float(spread / 2.0 ** rng.uniform(4, 8))
     t = activation("t", shape, scale, zeros[1])
     r = activation("r", shape, scale * case.ratio, zeros[2])
@@ -137,6 +139,14 @@ def test_c_in_all_tilings(tmp_path: Path) -> None:
     for graph in (*graphs, *unsigned):
         fused(graph)
     check_c([*graphs, *unsigned], tmp_path, optimize=True)
+
+
+def test_c_of_weights_of_four_bits(tmp_path: Path) -> None:
+    names = ("plain", "subtracted", "1x1", "odd columns", "whole groups", "stride 2")
+    graphs = [graph_of(CASES[n], 7, int4=True) for n in names]
+    (call,) = ops.get("conv_2d_add").lower(fused(graphs[0]).nodes[0], fused(graphs[0]))  # type: ignore[misc]
+    assert call.params["int4"] and call.params["residual"]
+    check_c(graphs, tmp_path, optimize=True)
 
 
 def between_others(case: Case, seed: int) -> Graph:
