@@ -5,9 +5,9 @@
 DATA is the shared data folder. Mutants of all its .tflite and .onnx files and of exports of small networks, float ones
 included, go through `mcuc check` and the front half of `mcuc compile` (import, passes, what is supported, a plan); some
 of those of small float files also through quantization. Each in a child process that may take 1 GB above the
-interpreter's own and 10 seconds of CPU a step (tests/importers/isolated.py). A crash, a hang, memory or any exception but a
-McucError is a failure: it is printed, kept in FILE, and the exit status is 1. A case follows from its seed and number:
-`--only NUMBER` repeats one.
+interpreter's own and 10 seconds of CPU a step (tests/importers/isolated.py). A crash, a hang, memory or any exception
+but a McucError is a failure: it is printed, kept in FILE, and the exit status is 1. A case follows from its seed and
+number: `--only NUMBER` repeats one.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,7 @@ import numpy as np
 from mutations import Seed
 from onnx import TensorProto, helper, numpy_helper
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from mcuc.quantize.convert import convert
+from mcuc.quantize.network import convert
 from mcuc.quantize.quantizer import Options
 
 EXTERNAL = "weights.bin"  # beside every mutant, and link.bin, which leads outside its folder

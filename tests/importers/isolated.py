@@ -25,7 +25,7 @@ from mcuc import checking, passes
 from mcuc.errors import McucError
 from mcuc.importers import load
 from mcuc.plan import plan
-from mcuc.quantize.convert import convert, input_shapes, read_float
+from mcuc.quantize.network import convert, input_shapes, read_float
 from mcuc.quantize.quantizer import Options
 from mcuc.quantize.samples import load_samples
 from mcuc.schedule import Tiling
