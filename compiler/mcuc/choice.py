@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mcuc import ram, targets
+from mcuc import outside, ram, targets
 from mcuc.errors import McucError
 from mcuc.image import Image
 from mcuc.ir import Graph
@@ -18,7 +18,7 @@ from mcuc.schedule.explore import Candidate, Explored, explore
 from mcuc.schedule.fit import Fitted, Room, fit, inside, least, over_budget
 from mcuc.schedule.remedies import OTHER_STACK, SHOWN, larger, remedies
 from mcuc.schedule.staging import staged, staged_bytes
-from mcuc.targets import Board, list_boards
+from mcuc.targets import Board, weights_outside
 from mcuc.toolchain import Sizes, bytes_over
 
 WORTH_FLASH = 32768  # bytes of code that --optimize flash may save
@@ -92,7 +92,7 @@ def fit_or_refuse(explored: Explored, limits: Limits, tried: Mapping[Key, int]) 
 
     try:
         found = _wanted(explored.candidates, limits.request, room_of)
-        if copies_at_start(limits):
+        if copies_weights(limits):
             copied = fit([c for c in explored.candidates if weights_wait(c, limits)], room_with_weights)
             if copied is not None and (
                 found is None or copied.candidate.cost < _cost_from_flash(found.candidate, limits)
@@ -147,6 +147,12 @@ def copies_at_start(limits: Limits) -> bool:
     return request.optimize == "latency" and not request.regions and not request.least and waits
 
 
+def copies_weights(limits: Limits) -> bool:
+    """The same of weights. Those outside the chip cannot be read before the application has set up their flash, which
+    start-up code is too early for."""
+    return copies_at_start(limits) and not limits.board.chip.weights_in
+
+
 def weights_wait(candidate: Candidate, limits: Limits) -> bool:
     """Whether no data cache holds all of the weights."""
     return sum(layer.table_bytes for layer in candidate.layers) > limits.board.chip.caches.dcache_bytes
@@ -181,24 +187,22 @@ def _wanted(candidates: Sequence[Candidate], request: Request, room_of: Callable
     return least(candidates, room_of, once=True) if request.least else fit(candidates, room_of)
 
 
-def built_or_refused(build: Callable[[], Image], fitted: Fitted, limits: Limits) -> Image:
-    """What build returns. Raises its errors; of a flash that is too small with the SRAM that is missing too, and with a
-    board that has enough of both."""
+def built_or_refused(build: Callable[[], Image], fitted: Fitted, limits: Limits) -> Image | None:
+    """What build returns; None where weights and code are more than the chip's flash and the board has another, where
+    the weights are to go then. Raises the other errors of build; of a flash that is too small with the SRAM that is
+    missing too, and with a board that has enough of both."""
     try:
         return build()
     except McucError as error:
         over, board = bytes_over(error), limits.board
         if error.code != "over-flash" or over is None:
             raise
+        if weights_outside(board) is not None:
+            return None
         sram = f" Its smallest arena takes {fitted.plan.arena:,} bytes of SRAM, {limits.budget:,} are allowed."
         ways = [] if limits.request.optimize == "flash" or over > WORTH_FLASH else ["--optimize flash"]
-        enough = [
-            (b.flash_bytes, b.name)
-            for b in list_boards()
-            if b.flash_bytes >= board.flash_bytes + over and b.sram_bytes >= fitted.plan.arena + LINK_ROOM
-        ]
-        ways += [f"--board {name}, which has {size:,} bytes of flash" for size, name in sorted(enough)[:1]]
-        found = error.found + ("" if limits.hold(fitted, 0) else sram)
+        ways += outside.larger_boards(board, fitted.schedule, over, fitted.plan.arena + LINK_ROOM)
+        found = error.found + outside.refused(board, fitted.schedule) + ("" if limits.hold(fitted, 0) else sram)
         raise McucError(error.code, found, error.where, "; ".join([*ways, "a smaller model"])) from error
 
 

@@ -198,6 +198,8 @@ def check(graph: Graph) -> Graph:
     for name in graph.outputs:
         if name not in known:
             _broken(f"output {name!r} is never computed", name)
+        if graph.tensors[name].data is not None:
+            _broken(f"output {name!r} is a constant", name)
     return graph
 
 

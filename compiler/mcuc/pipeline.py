@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mcuc import passes, ram
+from mcuc import outside, passes, ram
 from mcuc.choice import (
     Key,
     Limits,
@@ -38,7 +38,7 @@ from mcuc.request import Request
 from mcuc.schedule import Schedule
 from mcuc.schedule.explore import explore
 from mcuc.schedule.select import wide_for
-from mcuc.targets import load_board
+from mcuc.targets import load_board, weights_outside
 from mcuc.toolchain import Firmware
 from mcuc.verify.answers import Answers, check_answers, host_samples
 
@@ -105,17 +105,18 @@ def compile_graph(
     check_ours(folder)
     board = load_board(request.board)
     small_code = request.optimize == "flash"
-    limits = Limits(board, ram.chosen(board, request.regions), request)
 
     progress("optimizing the graph")
     graph = passes.optimize(graph)
     graph = passes.check_supported(passes.answer_argmax(graph) if request.argmax else graph)
 
+    board = outside.settled(board, graph)
     tuned = tune(graph, board, request, progress)
 
     progress("planning memory")
     wide = wide_for(request.optimize)
     explored = explore(graph, board.chip, schedule_goal(request), pushed_input(graph, request), tuned.choose, wide)
+    limits = Limits(board, ram.chosen(board, request.regions), request)
     within = code_within(limits)
     tried: dict[Key, int] = {}  # bytes of static data and stack of each firmware that did not fit
 
@@ -137,6 +138,10 @@ def compile_graph(
                 program = pool.submit(host.build, emitted, graph, work / "host")
                 samples, wanted = host_samples(graph, schedule, request.seed)
                 image, program_built = built_or_refused(device.result, fitted, limits), program.result()
+            if image is None:
+                board = weights_outside(board) or board
+                limits, tried = replace(limits, board=board), {}
+                continue
             firmware = image.firmware
             if firmware is not None and limits.hold(fitted, image.beside):
                 break
@@ -175,7 +180,7 @@ def compile_graph(
             limits.budget,
             extra,
             accuracy,
-            (*stack_notes, *memory, *ram.notes(board, plan)),
+            (*stack_notes, *memory, *outside.notes(firmware.sizes, board), *ram.notes(board, plan)),
         )
         check_budgets(report, request.latency_ms)
         deliver(folder, emitted, firmware, report, schedule, extra.files)

@@ -30,13 +30,22 @@ _DSP: dict[Core, tuple[bool, ...]] = {
 }
 
 
+class ReadTiming(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What reads of a memory-mapped flash outside the chip cost: every `bytes`, a cache line say, so many cycles of
+    the core's clock beyond those of a memory without wait states."""
+
+    bytes: int
+    cycles: float
+    source: str
+
+
 class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One memory region. base, size in bytes; dma: whether DMA reaches it; source: datasheet and section.
 
     distance: what lies between the core and it, by which RAM is ranked: 0 tightly coupled, 1 the core's bus matrix,
     2 another domain's bus behind that one, 3 a memory outside the chip. data: whether an arena may lie in it.
     external: outside the chip, added by a board, and used only where it is named. code: whether the core fetches
-    instructions from it without waiting.
+    instructions from it without waiting. read: of flash outside the chip, which can hold weights.
     """
 
     name: str
@@ -49,6 +58,7 @@ class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: bool = True
     external: bool = False
     code: bool = False
+    read: ReadTiming | None = None
 
     @property
     def end(self) -> int:
@@ -135,7 +145,8 @@ class RegisterValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Chip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A microcontroller. The first flash region holds code and weights.
 
-    linked_ram: names of RAM regions, contiguous and ascending, that together hold data, arena and stack.
+    linked_ram: names of RAM regions, contiguous and ascending, that together hold data, arena and stack. weights_in:
+    the flash region outside the chip that holds the weights instead; no file sets it, `targets.weights_outside` does.
     """
 
     name: str
@@ -151,11 +162,28 @@ class Chip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clock_init: tuple[ClockStep, ...] = ()
     ready: tuple[ReadyRow, ...] = ()
     expected_final: tuple[RegisterValue, ...] = ()
+    weights_in: str = ""
 
     @property
     def flash_region(self) -> Region:
-        """The region that code and weights are linked to."""
-        return next(r for r in self.regions if r.kind == "flash")
+        """The chip's own flash, which code is linked to."""
+        return next(r for r in self.regions if r.kind == "flash" and not r.external)
+
+    @property
+    def external_flash(self) -> Region | None:
+        """The largest flash that the board adds, None where it adds none."""
+        found = [r for r in self.regions if r.kind == "flash" and r.external]
+        return max(found, key=lambda r: r.size, default=None)
+
+    @property
+    def weights_region(self) -> Region:
+        """The flash that weights are linked to."""
+        return self.region(self.weights_in) if self.weights_in else self.flash_region
+
+    @property
+    def weights_wait(self) -> bool:
+        """Whether reads of weights wait."""
+        return self.weights_region.external or self.flash.wait_states > 0
 
     @property
     def ram_base(self) -> int:
@@ -207,8 +235,20 @@ class Board(msgspec.Struct, frozen=True):
 
     @property
     def flash_bytes(self) -> int:
-        """Flash that code and weights may share, in bytes."""
+        """The chip's own flash, which code and weights may share, in bytes."""
         return self.chip.flash_region.size
+
+    @property
+    def all_flash_bytes(self) -> int:
+        """The same with the flash outside the chip, which may hold weights."""
+        outside = self.chip.external_flash
+        return self.flash_bytes + (outside.size if outside is not None else 0)
+
+    def holds(self, weights: int, code: int) -> bool:
+        """Whether so many bytes of weights and of code find room in its flash."""
+        outside = self.chip.external_flash
+        apart = outside is not None and weights <= outside.size and code <= self.flash_bytes
+        return apart or weights + code <= self.flash_bytes
 
     @property
     def data_regions(self) -> tuple[Region, ...]:
@@ -240,7 +280,8 @@ def check_chip(chip: Chip, where: str) -> None:
     require(chip.clock_hz > 0, where, f"clock_hz is {chip.clock_hz}, it must be positive")
     require(chip.fpu in _FPUS[chip.core], where, f"a {chip.core} has no {chip.fpu}")
     require(chip.dsp in _DSP[chip.core], where, f"dsp = {str(chip.dsp).lower()} is wrong for a {chip.core}")
-    require(any(r.kind == "flash" for r in chip.regions), where, "there is no region of kind flash")
+    inside = any(r.kind == "flash" and not r.external for r in chip.regions)
+    require(inside, where, "there is no region of kind flash")
     names = [r.name for r in chip.regions]
     require(len(set(names)) == len(names), where, "two regions have the same name")
     for region in chip.regions:  # the name goes into the linker script and the model's header
@@ -248,6 +289,7 @@ def check_chip(chip: Chip, where: str) -> None:
         require(plain, where, f"region {region.name[:80]!r} must be 1 to 32 letters, digits and _, the first a letter")
         require(region.name != "all", where, "no region can be named 'all', which stands for all of them")
         require(0 <= region.distance <= 3, where, f"region {region.name} has distance {region.distance}, not 0 to 3")
+        _check_read(region, where)
         inside = region.base >= 0 and region.size > 0 and region.end <= 1 << 32
         require(inside, where, f"region {region.name} is empty or outside the 32-bit address space")
         require(region.base % 32 == 0, where, f"region {region.name} does not start at a multiple of 32")
@@ -275,6 +317,19 @@ def check_chip(chip: Chip, where: str) -> None:
         plain = step.comment.isprintable() and "*/" not in step.comment and "/*" not in step.comment
         require(plain, where, f"comment {step.comment[:80]!r} has a line break, a control character, /* or */")
     _check_registers(chip, where)
+
+
+def _check_read(region: Region, where: str) -> None:
+    """Flash outside the chip says what its reads cost, no other region does."""
+    outside, name = region.kind == "flash" and region.external, region.name
+    if region.read is None:
+        require(not outside, where, f"external flash {name} has no read = {{ bytes, cycles, source }}")
+        return
+    require(outside, where, f"region {name} has read, which is for external flash alone")
+    count, cycles = region.read.bytes, region.read.cycles
+    require(0 < count <= 4096, where, f"read of region {name} is of {count} bytes, not 1 to 4096")
+    require(0 < cycles < 1e6, where, f"read of region {name} takes {cycles:g} cycles, not above 0 and below 1,000,000")
+    require(bool(region.read.source), where, f"read of region {name} has no source: every number carries its source")
 
 
 def _check_linked_ram(chip: Chip, where: str) -> None:

@@ -22,6 +22,7 @@ from mcuc.target_types import (
     Core,
     FlashTiming,
     Fpu,
+    ReadTiming,
     ReadyRow,
     Region,
     RegisterValue,
@@ -39,12 +40,14 @@ __all__ = [
     "Core",
     "FlashTiming",
     "Fpu",
+    "ReadTiming",
     "ReadyRow",
     "Region",
     "RegisterValue",
     "list_boards",
     "load_board",
     "load_chip",
+    "weights_outside",
 ]
 
 _T = TypeVar("_T")
@@ -71,6 +74,14 @@ def load_board(name: str) -> Board:
 def list_boards() -> tuple[Board, ...]:
     """All boards that come with mcuc, by name."""
     return tuple(_named_board(name) for name in _names("boards"))
+
+
+def weights_outside(board: Board) -> Board | None:
+    """The board with weights in the flash outside the chip; None where it has none, or they are there already."""
+    outside = board.chip.external_flash
+    if outside is None or board.chip.weights_in:
+        return None
+    return msgspec.structs.replace(board, chip=msgspec.structs.replace(board.chip, weights_in=outside.name))
 
 
 def load_chip(name: str) -> Chip:
@@ -145,7 +156,6 @@ def _board(file: Traversable, folder: Path | None) -> Board:
     )
     require(raw.reserved_sram % 8 == 0, where, "reserved_sram must be a multiple of 8: the stack starts there")
     if raw.external:
-        require(all(r.kind == "ram" for r in raw.external), where, "external regions must be of kind ram")
         outside = tuple(msgspec.structs.replace(r, external=True, distance=3) for r in raw.external)
         chip = msgspec.structs.replace(chip, regions=(*chip.regions, *outside))
         check_chip(chip, where)
@@ -155,6 +165,7 @@ def _board(file: Traversable, folder: Path | None) -> Board:
 def _chip(file: Traversable) -> Chip:
     chip = _read(file, Chip)
     check_chip(chip, str(file))
+    require(not chip.weights_in, str(file), "weights_in is no key of a chip's file")
     return chip
 
 

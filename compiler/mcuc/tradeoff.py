@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from mcuc import passes
-from mcuc.choice import Limits, code_within, copies_at_start, pushed_input, weights_wait, with_staging
+from mcuc import outside, passes
+from mcuc.choice import Limits, code_within, copies_weights, pushed_input, weights_wait, with_staging
 from mcuc.emit.deliver import os_errors
 from mcuc.emit.model import emit
 from mcuc.emit.names import identifier
@@ -27,7 +27,7 @@ from mcuc.schedule import Segment
 from mcuc.schedule.explore import Candidate, explore
 from mcuc.schedule.fit import Fitted, Room
 from mcuc.schedule.select import wide_for
-from mcuc.targets import Board, load_board
+from mcuc.targets import Board, load_board, weights_outside
 from mcuc.verify.compare import difference, emulated, expected
 from mcuc.verify.samples import random_samples
 
@@ -82,6 +82,7 @@ def tradeoff(model: Path, request: Request, progress: Progress = quiet) -> Trade
         graph = load(model, request.profile)
     board = load_board(request.board)
     graph = passes.check_supported(passes.optimize(graph))
+    board = outside.settled(board, graph)
     tuned = tune(graph, board, request, progress)
     progress("planning memory")
     goal = "flash" if request.optimize == "flash" else "latency"
@@ -91,7 +92,7 @@ def tradeoff(model: Path, request: Request, progress: Progress = quiet) -> Trade
     points, label, band = [], "", 0.0
     limits = Limits(board, (), request)
     copies = [Copies(w, c) for w in (False, True) for c in (False, True)]
-    copies = [c for c in copies if c.weights <= copies_at_start(limits) and c.code <= (code_within(limits) > 0)]
+    copies = [c for c in copies if c.weights <= copies_weights(limits) and c.code <= (code_within(limits) > 0)]
     with tempfile.TemporaryDirectory(prefix="mcuc-front-") as scratch:
         for i, (candidate, copied) in enumerate(product(chosen, copies)):
             progress(f"point {i + 1} of {len(chosen) * len(copies)}")
@@ -104,7 +105,8 @@ def tradeoff(model: Path, request: Request, progress: Progress = quiet) -> Trade
         raise McucError(
             "over-budget",
             f"no schedule fits: the smallest takes an arena of at least {smallest:,} bytes; {board.name} has "
-            f"{board.sram_bytes:,} bytes of SRAM for arena, static data and stack, and {board.flash_bytes:,} of flash",
+            f"{board.sram_bytes:,} bytes of SRAM for arena, static data and stack, and {board.all_flash_bytes:,} of "
+            "flash",
             where=model.name,
             try_this="compile it without --pareto for what would make it fit",
         )
@@ -159,7 +161,8 @@ def build_point(
     except McucError as error:
         if error.code not in ("over-sram", "over-flash"):
             raise
-        return None
+        moved = weights_outside(board) if error.code == "over-flash" and not copied.weights else None
+        return None if moved is None else build_point(candidate, moved, request, source, folder, copied)
     firmware = image.firmware
     if firmware is None:
         return None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 from firmwares import CORES, Build, chip_of
 
 from mcuc.emulate.cortex_m import CortexM, Dump, Poke
 from mcuc.errors import McucError
+from mcuc.targets import ReadTiming, Region
 
 BODY = "str r0, [r6]\n bl before\n bl faulty\n str r0, [r6, #4]\n"
 AFTER = """
@@ -60,6 +62,27 @@ def test_a_fault_names_layer_and_function(core: str, body: str, found: str, buil
     assert "layer faulty" in error.where
     if "blx" not in body:
         assert re.search(r"function faulty, pc 0x080\w+", error.where), error.where
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ("ldr r1, =0x90000010\n strb r2, [r1]", r"write of 1 bytes to flash, address 0x90000010"),
+        ("ldr r1, =0x90000011\n blx r1", r"jump to flash outside the chip, address 0x90000010"),
+        ("ldr r1, =0x90800000\n ldr r2, [r1]", r"read of 4 bytes where there is no memory, address 0x90800000"),
+    ],
+)
+def test_flash_outside_the_chip_is_read_only_and_for_data(body: str, found: str, build_asm: Build) -> None:
+    """What can be read there is there: the first load of each program does not fault."""
+    text = AFTER.format(body=f"ldr r1, =0x90000000\n ldr r2, [r1]\n {body}")
+    elf = build_asm("cortex-m7", BODY, text)
+    flash = Region("qspi", "flash", 0x90000000, 0x800000, True, "s", external=True, read=ReadTiming(32, 300, "s"))
+    chip = chip_of("cortex-m7")
+    emulator = CortexM(elf, msgspec.structs.replace(chip, regions=(*chip.regions, flash)), ("before", "faulty"))
+    with pytest.raises(McucError) as caught:
+        emulator.run(timeout_s=5)
+    assert caught.value.code == "emulated-fault" and re.fullmatch(found, caught.value.found), caught.value.found
+    assert "layer faulty" in caught.value.where
 
 
 def test_arm_state_is_a_fault(build_asm: Build) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mcuc.errors import McucError
-from mcuc.targets import list_boards, load_board, load_chip
+from mcuc.targets import list_boards, load_board, load_chip, weights_outside
 
 ROOT = Path(__file__).resolve().parents[2]
 KB = 1024
@@ -19,6 +19,7 @@ BOARDS = {
     "nucleo-f746zg": ("cortex-m7", "fpv5-sp-d16", 320, 1024, 216, 32),
     "stm32f746g-disco": ("cortex-m7", "fpv5-sp-d16", 320, 1024, 216, 32),
     "nucleo-h743zi": ("cortex-m7", "fpv5-sp-d16", 512, 2048, 480, 32),
+    "nucleo-h743zi-qspi": ("cortex-m7", "fpv5-sp-d16", 512, 2048, 480, 32),
     "nucleo-h7a3zi-q": ("cortex-m7", "fpv5-sp-d16", 1024, 2048, 280, 32),
     "nucleo-f446re": ("cortex-m4", "fpv4-sp-d16", 128, 512, 180, 16),
     "stm32f4-discovery": ("cortex-m4", "fpv4-sp-d16", 128, 1024, 168, 16),
@@ -140,6 +141,63 @@ def test_names_that_could_leave_a_comment_are_refused(name: str, tmp_path: Path)
         with pytest.raises(McucError, match="must be 1 to 64 letters") as caught:
             load(str(tmp_path / file))
         assert caught.value.code == "board-file" and str(tmp_path / file) in caught.value.where
+
+
+EXTERNAL = (
+    '{ name = "q", kind = "flash", base = 0x90000000, size = 0x100000, dma = true, source = "s", '
+    'read = { bytes = 32, cycles = 100.5, source = "s" } }'
+)
+# Of an external region: what is replaced, by what, a word of the message.
+WRONG_EXTERNAL = {
+    "no timing": (', read = { bytes = 32, cycles = 100.5, source = "s" }', "", "external flash q has no read"),
+    "timing of a RAM": ('kind = "flash"', 'kind = "ram"', "region q has read"),
+    "unknown kind": ('kind = "flash"', 'kind = "eeprom"', "eeprom"),
+    "no bytes": ("bytes = 32, ", "", "bytes"),
+    "bytes of zero": ("bytes = 32", "bytes = 0", "is of 0 bytes"),
+    "no cycles": ("cycles = 100.5", "cycles = 0", "takes 0 cycles"),
+    "cycles that are none": ("cycles = 100.5", "cycles = nan", "takes nan cycles"),
+    "timing without a source": ('source = "s" } }', 'source = "" } }', "read of region q has no source"),
+    "unknown key": ("bytes = 32", "bytes = 32, speed = 1", "speed"),
+    "overlap": ("base = 0x90000000", "base = 0x08000000", "overlap"),
+    "unaligned": ("base = 0x90000000", "base = 0x90000004", "multiple of 32"),
+}
+
+
+def test_external_flash_holds_weights_and_is_no_flash_for_code(tmp_path: Path) -> None:
+    head = 'name = "b"\ntitle = "t"\nchip = "stm32g0b1"\nsource = "s"\n'
+    (tmp_path / "b.toml").write_text(f"{head}external = [{EXTERNAL}]\n")
+    board, plain = load_board(str(tmp_path / "b.toml")), load_board("nucleo-g0b1re")
+    assert (board.chip.flash_region, board.flash_bytes) == (plain.chip.flash_region, 512 * KB)
+    assert board.all_flash_bytes == 512 * KB + (1 << 20) and board.data_regions == plain.data_regions
+    assert board.holds(1 << 20, 512 * KB) and not board.holds((1 << 20) + 1, 512 * KB)
+    assert board.holds(500 * KB, 12 * KB) and not board.holds(1, 512 * KB + 1) and not plain.holds(500 * KB, 13 * KB)
+    moved = weights_outside(board)
+    assert moved is not None and moved.chip.weights_region.name == "q" and moved.flash_bytes == board.flash_bytes
+    assert weights_outside(moved) is None and weights_outside(plain) is None
+    other = EXTERNAL.replace('"q"', '"large"').replace("0x90000000", "0xA0000000").replace("0x100000", "0x200000")
+    (tmp_path / "b.toml").write_text(f"{head}external = [{EXTERNAL}, {other}]\n")
+    largest = load_board(str(tmp_path / "b.toml")).chip.external_flash
+    assert largest is not None and largest.name == "large"
+
+
+@pytest.mark.parametrize("what", sorted(WRONG_EXTERNAL))
+def test_wrong_external_region_is_refused(what: str, tmp_path: Path) -> None:
+    old, new, word = WRONG_EXTERNAL[what]
+    assert EXTERNAL.count(old) == 1
+    path = tmp_path / "b.toml"
+    external = EXTERNAL.replace(old, new)
+    path.write_text(f'name = "b"\ntitle = "t"\nchip = "stm32g0b1"\nsource = "s"\nexternal = [{external}]\n')
+    with pytest.raises(McucError) as caught:
+        load_board(str(path))
+    assert caught.value.code == "board-file" and word in caught.value.found and str(path) in caught.value.where
+
+
+def test_where_weights_lie_is_no_key_of_a_chip_file(tmp_path: Path) -> None:
+    text = (ROOT / "targets/chips/stm32g0b1.toml").read_text()
+    (tmp_path / "chip.toml").write_text(text.replace("dsp = false", 'dsp = false\nweights_in = "flash"'))
+    with pytest.raises(McucError, match="weights_in is no key") as caught:
+        load_chip(str(tmp_path / "chip.toml"))
+    assert caught.value.code == "board-file"
 
 
 @pytest.mark.parametrize("reserve", [-8, 4, 1 << 20])

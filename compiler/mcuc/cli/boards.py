@@ -27,6 +27,7 @@ def command(as_json: Json = False) -> None:
                     "clock_hz": b.chip.clock_hz,
                     "sram_bytes": b.sram_bytes,
                     "flash_bytes": b.flash_bytes,
+                    "external_flash_bytes": b.all_flash_bytes - b.flash_bytes,
                 }
                 for b in boards
             ]
@@ -44,14 +45,14 @@ def command(as_json: Json = False) -> None:
             b.chip.core,
             f"{b.chip.clock_hz / 1e6:g} MHz",
             format_size(b.sram_bytes),
-            format_size(b.flash_bytes),
+            " + ".join(format_size(n) for n in (b.flash_bytes, b.all_flash_bytes - b.flash_bytes) if n),
             Text(b.title),
         )
     show(
         table,
         Text(
-            "1 KB is 1024 bytes. SRAM is what data, arena and stack share. A .toml file of your own works too: "
-            "docs/adding-a-board.md",
+            "1 KB is 1024 bytes. SRAM is what data, arena and stack share; flash + flash outside the chip for weights. "
+            "A .toml file of your own works too: docs/adding-a-board.md",
             style="dim",
         ),
     )

@@ -17,7 +17,7 @@ from mcuc.emulate.counted import CONSTANTS
 from mcuc.emulate.instructions import Instruction
 from mcuc.targets import Chip
 
-BAND = 0.25  # fraction, of cores and memories that no program of known silicon time was seen of
+BAND = 0.25  # fraction, of cores and memories (every flash outside a chip) that no program of known silicon time shows
 OWN_BAND = 0.10  # at least, behind flash: which lines of weights a cache holds is counted, not traced
 Cost = Callable[[Sequence[Instruction]], tuple[float, float]]
 
@@ -67,7 +67,7 @@ def cost_model(chip: Chip, in_flash: bool = True) -> Cost:
 
 def band(chip: Chip) -> float:
     """By which fraction an estimate for the chip may be off."""
-    fitted = CONSTANTS.get(chip.core) if chip.flash.fill_cycles else None
+    fitted = CONSTANTS.get(chip.core) if chip.flash.fill_cycles and not chip.weights_in else None
     return BAND if fitted is None else max(OWN_BAND, fitted.band)
 
 
@@ -78,8 +78,11 @@ def stream_cycles(chip: Chip, weight_bytes: int) -> float:
     data cache, for each 16 bytes of the accelerator's line. The rule is within a quarter of what was measured: with
     weights in flash and in RAM the same dense network differed by 0.234 cycles a byte on STM32F746, 0.293 on STM32H7A3,
     0.503 on STM32L4R5 and 0.432 on STM32U575 (MLPerf Tiny v1.2, Bosch HALE, anomaly detection). Weights that a kernel
-    reads again are charged again unless a cache holds them (latency/flash.py).
+    reads again are charged again unless a cache holds them (latency/flash.py). Of
+    weights outside the chip the board says what a read costs (Region.read).
     """
+    if chip.weights_region.read is not None:
+        return weight_bytes * chip.weights_region.read.cycles / chip.weights_region.read.bytes
     if not chip.flash.wait_states:
         return 0.0
     if chip.flash.fill_cycles:

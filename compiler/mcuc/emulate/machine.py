@@ -76,9 +76,11 @@ class Machine:
 
     def _map(self) -> None:
         for r in self._chip.regions:
-            rights = unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC
+            rights = unicorn.UC_PROT_READ
             if r.kind == "ram":
                 rights |= unicorn.UC_PROT_WRITE
+            if r.kind == "ram" or not r.external:  # code outside the chip would be a firmware linked wrongly
+                rights |= unicorn.UC_PROT_EXEC
             first, end = r.base & ~(PAGE - 1), (r.base + r.size + PAGE - 1) & ~(PAGE - 1)
             self._machine.mem_map(first, end - first, rights)
         start = PRIVATE_BUS[0]
@@ -323,6 +325,7 @@ class Machine:
             unicorn.UC_MEM_WRITE_UNMAPPED: "write of {} bytes where there is no memory",
             unicorn.UC_MEM_FETCH_UNMAPPED: "jump to where there is no memory",
             unicorn.UC_MEM_WRITE_PROT: "write of {} bytes to flash",
+            unicorn.UC_MEM_FETCH_PROT: "jump to flash outside the chip",
         }.get(access, f"access {access} of {{}} bytes refused")
         self._stop(self._error("emulated-fault", f"{kind.format(size)}, address {address:#010x}", pc))
         return False

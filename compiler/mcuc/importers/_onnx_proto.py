@@ -129,6 +129,9 @@ def read_float(raw: bytes, where: str, folder: Path | None) -> Any:
                 constant.CopyFrom(numpy_helper.from_array(data, constant.name))
     except _MISFITS as error:
         raise corrupt(where, f"the model's parts do not fit together ({error})") from error
+    constants = {constant.name for constant in model.graph.initializer}
+    if all(entry.name in constants for entry in model.graph.input) or not model.graph.output:
+        raise corrupt(where, "the graph has no inputs or no outputs")
     return model
 
 

@@ -145,6 +145,7 @@ def _measure(
         for i, ((network, layer), plan) in enumerate(zip(alone, plans, strict=True))
     ]
     arena = max(plan.arena for plan in plans)
+    chip = board.chip
     board = _with_room(board, arena + SPARE, sum(p.weight_bytes for p in probes) + BATCH * 16 * PAGE + SPARE)
     with tempfile.TemporaryDirectory(prefix="mcuc-probe-") as scratch:
         work = Path(scratch)
@@ -174,7 +175,7 @@ def _measure(
     for probe, (_, layer) in zip(probes, alone, strict=True):
         (symbol,) = probe.symbols
         count = counts[symbol]
-        stream = flash_cycles(layer, board.chip)
+        stream = flash_cycles(layer, chip)  # of the flash that the board has, however the probes are linked
         code = _code(size, probe.files[f"{probe.name}.c"], probe.name, symbol)
         found.append(LayerCost(count.instructions, count.cycles + stream, code))
     return found
@@ -188,7 +189,8 @@ def _with_room(board: Board, ram: int, flash: int) -> Board:
         replaced(found, size=max(found.size, pages[1])),
         Region("ram", "ram", 0x20000000, pages[0], dma=True, source="for measuring"),
     )
-    return replaced(board, chip=replaced(board.chip, regions=regions, linked_ram=("ram",)), reserved_sram=0)
+    chip = replaced(board.chip, regions=regions, linked_ram=("ram",), weights_in="")
+    return replaced(board, chip=chip, reserved_sram=0)
 
 
 def _main(names: Sequence[str], arena: int, align: int) -> str:

@@ -15,8 +15,9 @@ AGAIN = ("dot", "depthwise")  # families that read their tables for every pixel 
 
 
 def flash_bytes(layer: Layer, chip: Chip) -> int:
-    """Bytes of tables that one run of the layer reads from flash past the caches."""
-    held = chip.caches.dcache_bytes or chip.flash.accelerator.data_bytes
+    """Bytes of tables that one run of the layer reads from flash, the chip's own or outside it, past the caches."""
+    between = 0 if chip.weights_in else chip.flash.accelerator.data_bytes  # it serves the chip's own flash
+    held = chip.caches.dcache_bytes or between
     total = 0
     for call, kernel in layer.calls:
         sizes = [table.bytes for table in kernel.tables(call)]

@@ -148,8 +148,9 @@ def _variants(layer: Layer, board: Board, mode: Tune, flash: int | None) -> tupl
             no.append(f"{name}: not measured, expected to take {made.calls[0][1].per_mac / best:.1f} times as long")
         elif made.scratch > board.sram_bytes:
             no.append(f"{name}: {made.scratch:,} bytes of scratch, {board.name} has {board.sram_bytes:,} of SRAM")
-        elif made.table_bytes > (flash or board.flash_bytes):
-            no.append(f"{name}: {made.table_bytes:,} bytes of tables, {flash or board.flash_bytes:,} of flash allowed")
+        elif made.table_bytes > (flash or board.all_flash_bytes):
+            allowed = flash or board.all_flash_bytes
+            no.append(f"{name}: {made.table_bytes:,} bytes of tables, {allowed:,} of flash allowed")
         else:
             found.setdefault(_ids(made), made)
     return list(found.values()), list(dict.fromkeys(no))

@@ -20,10 +20,12 @@ def check_budgets(report: Report, latency_ms: float | None = None) -> None:
             try_this="a larger budget, a smaller input resolution, or fewer channels in the layers with the most live "
             "SRAM (mcuc profile)",
         )
+    outside = "".join(f" in {r.name}" for r in flash.regions if r.weights)
     if flash.total > flash.budget:
         raise McucError(
             "over-flash",
-            f"the model needs {flash.total:,} bytes of flash (weights {flash.weights:,}, code {flash.code:,}), the "
+            f"the model needs {flash.total:,} bytes of flash (weights {flash.weights:,}{outside}, code "
+            f"{flash.code:,}), the "
             f"budget is {flash.budget:,} ({flash.budget / 1024:.1f} KB): {flash.total - flash.budget:,} bytes over",
             where=f"{report.model} on {report.board}",
             try_this="a larger budget, --optimize flash, or a smaller model",

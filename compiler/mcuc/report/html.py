@@ -122,7 +122,9 @@ def _sram_bars(s: Sram) -> list[Bar]:
 
 def _flash_bars(f: Flash) -> list[Bar]:
     other = max(0, f.total - f.weights - f.code)
-    parts = [("weights", f.weights, "c0"), ("code", f.code, "c1"), ("other", other, "c2")]
+    where = {what: f" in {words.clean(r.name)}" for r in f.regions for what in ("weights", "code") if getattr(r, what)}
+    parts = [(what + where.get(what, ""), n, css) for what, n, css in (
+        ("weights", f.weights, "c0"), ("code", f.code, "c1"), ("other", other, "c2"))]
     return _shares([p for p in parts if p[1] or p[0] != "other"], f.total)
 
 

@@ -15,10 +15,19 @@ from mcuc.report.html import to_html
 from mcuc.report.json import to_json
 from mcuc.report.memory import memory_svg
 from mcuc.report.segments import memory_map, segment_reports
-from mcuc.report.types import Accuracy, Flash, LayerReport, PlanReport, RegionReport, Report, Sram
+from mcuc.report.types import (
+    Accuracy,
+    Flash,
+    FlashRegionReport,
+    LayerReport,
+    PlanReport,
+    RegionReport,
+    Report,
+    Sram,
+)
 from mcuc.schedule import Schedule, Segment
 from mcuc.targets import Board
-from mcuc.toolchain import Firmware, runtime_folder
+from mcuc.toolchain import Firmware, Sizes, runtime_folder
 from mcuc.verify.answers import Answers
 
 if TYPE_CHECKING:
@@ -73,7 +82,9 @@ def make_report(
             budget,
             _regions(plan, board, static + stack),
         ),
-        flash=Flash(sizes.weights, sizes.code, sizes.flash, request.flash or board.flash_bytes),
+        flash=Flash(
+            sizes.weights, sizes.code, sizes.flash, request.flash or board.all_flash_bytes, _flashes(sizes, board)
+        ),
         macs=sum(layer.macs for layer in schedule.layers),
         instructions=run.instructions,
         cycles=cycles,
@@ -113,6 +124,17 @@ def _regions(plan: Plan, board: Board, beside: int) -> tuple[RegionReport, ...]:
             size = board.usable_bytes(region)
             found.append(RegionReport(region.name, a.bytes, a.work, beside if at_home else 0, size))
     return tuple(found)
+
+
+def _flashes(sizes: Sizes, board: Board) -> tuple[FlashRegionReport, ...]:
+    """The chip's flash and the one outside it, where weights lie there."""
+    if not board.chip.weights_in:
+        return ()
+    inside, outside = board.chip.flash_region, board.chip.weights_region
+    return (
+        FlashRegionReport(inside.name, 0, sizes.code, inside.size),
+        FlashRegionReport(outside.name, sizes.weights, 0, outside.size),
+    )
 
 
 def _layers(

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mcuc.report import words
-from mcuc.report.types import Report, Sram
+from mcuc.report.types import Flash, Report, Sram
 
 _STYLES = {"pass": "bold green", "fail": "bold red", "none": "bold yellow"}
 
@@ -57,6 +57,7 @@ def figures(report: Report) -> list[tuple[str, str]]:
         *_streams(report),
         ("flash", f"{words.size(f.total)}{_of(f.total, f.budget)}; {words.evidence(report, 'flash')}"),
         ("", f"weights {words.size(f.weights)}, code {words.size(f.code)}"),
+        *_flashes(f),
         ("MACs", words.count(report.macs)),
         ("instructions", f"{words.count(report.instructions)} ({words.evidence(report, 'instructions')})"),
         ("cycles", f"{words.count(report.cycles)} ({cycles}), "
@@ -86,6 +87,17 @@ def _regions(sram: Sram) -> list[tuple[str, str]]:
         parts = [f"arena {words.size(r.arena)}"] if r.arena else []
         parts += [f"static data and stack {words.size(r.beside)}"] if r.beside else []
         used = f"{words.size(r.arena + r.beside)}{_of(r.arena + r.beside, r.size)}"
+        rows.append((f"in {words.clean(r.name)}", f"{used}: {', '.join(parts)}"))
+    return rows
+
+
+def _flashes(flash: Flash) -> list[tuple[str, str]]:
+    """A row a flash, where weights lie outside the chip."""
+    rows = []
+    for r in flash.regions:
+        parts = [f"weights {words.size(r.weights)}"] if r.weights else []
+        parts += [f"code {words.size(r.code)}"] if r.code else []
+        used = f"{words.size(r.weights + r.code)}{_of(r.weights + r.code, r.size)}"
         rows.append((f"in {words.clean(r.name)}", f"{used}: {', '.join(parts)}"))
     return rows
 

@@ -35,13 +35,25 @@ class Sram:
 
 
 @dataclass(frozen=True)
+class FlashRegionReport:
+    """Bytes of one flash. size: of all of it."""
+
+    name: str
+    weights: int
+    code: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Flash:
-    """Bytes of the linked ELF, the test harness excluded."""
+    """Bytes of the linked ELF, the test harness excluded. total = weights + code, wherever they lie; regions: where
+    weights lie outside the chip, what is in which flash."""
 
     weights: int
     code: int
     total: int
     budget: int
+    regions: tuple[FlashRegionReport, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def _other_board(graph: Graph, board: Board, total: int) -> Iterator[str]:
     sram = max(total + OTHER_STACK, board.sram_bytes + 1)
     weights = sum(t.bytes for t in graph.tensors.values() if t.data is not None)
     larger = sorted(
-        (b.sram_bytes, b.name) for b in list_boards() if b.sram_bytes >= sram and b.flash_bytes >= weights + CODE_ROOM
+        (b.sram_bytes, b.name) for b in list_boards() if b.sram_bytes >= sram and b.holds(weights, CODE_ROOM)
     )
     if larger:
         yield f"--board {larger[0][1]}, which has {larger[0][0]:,} bytes of SRAM"

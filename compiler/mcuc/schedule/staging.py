@@ -26,7 +26,7 @@ def staged(schedule: Schedule, found: Plan, chip: Chip, place: Callable[[Schedul
 
     place: plans a schedule of the same graph, or raises McucError where it fits nowhere.
     """
-    if not chip.flash.wait_states:
+    if not chip.weights_wait:
         return schedule, found
     live = live_bytes(found.buffers, found.ranges)
     for share in SHARES:

@@ -97,9 +97,12 @@ def _failure(command: Sequence[str], code: int, output: str, where: str) -> Mcuc
         ("RAM", "over-sram", "a board with more SRAM, or a smaller model"),
         ("FLASH", "over-flash", "a board with more flash, --optimize flash, or a smaller model"),
     ):
-        over = [int(n) for n in re.findall(rf"region [`']{region}\w*'[:,]? ?overflowed by (\d+) bytes", output)]
+        over = [
+            (int(n), name if region == "FLASH" else region)
+            for name, n in re.findall(rf"region [`']({region}\w*)'[:,]? ?overflowed by (\d+) bytes", output)
+        ]
         if over:
-            found = f"The firmware takes {max(over):,} bytes{_MORE_THAN} {region} has."
+            found = f"The firmware takes {max(over)[0]:,} bytes{_MORE_THAN} {max(over)[1]} has."
             return McucError(error, found, where, hint)
         if f"{region} is full" in output:
             return McucError(error, f"The firmware does not fit the board:\n{text}", where, hint)

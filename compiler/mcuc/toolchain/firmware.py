@@ -126,7 +126,7 @@ def render_linker_script(
     arenas: Mapping[str, str] | None = None,
     code_in_ram: bool = False,
 ) -> str:
-    """The linker script of a board: flash region, linked RAM less the reserve, stack at the end of RAM.
+    """The linker script of a board: flash regions, linked RAM less the reserve, stack at the end of RAM.
 
     arenas: section -> name of its RAM region. Then every region is a memory of its own, and static data and the stack
     share the last linked one. code_in_ram: the model's code runs from the chip's RAM for code. Raises KeyError for a
@@ -143,12 +143,15 @@ def render_linker_script(
         if place.name not in chip.linked_ram:
             code = _memory(place)  # no function at address 0, where ITCM begins
             memories.append((code, place.base + CODE_OFFSET, place.size - CODE_OFFSET))
+    outside = chip.region(chip.weights_in) if chip.weights_in else None
     return _template("link.ld.j2").render(
         board=board.name,
         chip=chip.name,
         core=chip.core,
         flash_base=f"0x{chip.flash_region.base:08X}",
         flash_bytes=board.flash_bytes,
+        outside=outside and {"base": f"0x{outside.base:08X}", "bytes": outside.size},
+        weights=f"FLASH_{outside.name.upper()}" if outside else "FLASH",
         memories=[(name, f"0x{base:08X}", length) for name, base, length in memories],
         home=home,
         code=code,
