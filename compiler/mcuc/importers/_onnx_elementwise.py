@@ -36,16 +36,28 @@ from mcuc.importers._onnx_state import (
     stored_order,
 )
 from mcuc.importers._onnx_values import Layout, Params, Value, apply, plain
+from mcuc.ops.unary.functions import DEFAULTS
+from mcuc.ops.unary.functions import FUNCTIONS as _KINDS
 
 
-def unary(
-    kind: str, options: Callable[[State, FileNode], Mapping[str, Any]], fallback: Params | None = None
-) -> Callable[..., Result]:
+def unary(kind: str, fallback: Params | None = None) -> Callable[..., Result]:
+    """A float function of one value; its attributes are the node's numbers."""
+
     def handle(state: State, node: FileNode) -> Result:
         x = real_input(state, node, 0)
-        return [_unary(state, node, kind, x, options(state, node), goal_of(state, node, fallback))]
+        options = {key: float(node.attrs.get(key, value)) for key, value in DEFAULTS.get(kind, {}).items()}
+        if kind == "Gelu":
+            options["tanh"] = float(_approximate(node))
+        return [_unary(state, node, kind, x, options, goal_of(state, node, fallback))]
 
     return handle
+
+
+def _approximate(node: FileNode) -> bool:
+    how = node.attrs.get("approximate", "none")
+    if how not in ("none", "tanh"):
+        raise broken(node, f"approximate is {how!r}, not none or tanh")
+    return bool(how == "tanh")
 
 
 def _unary(state: State, node: FileNode, kind: str, x: Value, options: Mapping[str, Any], goal: Goal) -> Value:
@@ -182,3 +194,6 @@ def on_qlinear_binary(kind: str) -> Callable[..., Result]:
         return [replace(_binary(state, node, kind, a, b, Goal(given(state, node, 6))), real=False)]
 
     return handle
+
+
+FUNCTIONS: dict[str, Callable[..., Result]] = {kind: unary(kind) for kind in _KINDS if kind != "QuickGelu"}

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -52,20 +51,6 @@ _QUANTIZE_STATIC = (
 )
 
 
-def _nothing(state: State, node: FileNode) -> dict[str, Any]:
-    return {}
-
-
-def _alpha(default: float, **more: float) -> Callable[[State, FileNode], dict[str, Any]]:
-    def options(state: State, node: FileNode) -> dict[str, Any]:
-        return {
-            "alpha": float(node.attrs.get("alpha", default)),
-            **{k: float(node.attrs.get(k, v)) for k, v in more.items()},
-        }
-
-    return options
-
-
 HANDLERS: dict[str, Handler] = {
     "Add": elementwise.on_binary,
     "AveragePool": axes.on_pool,
@@ -87,10 +72,7 @@ HANDLERS: dict[str, Handler] = {
     "Gemm": macs.on_gemm,
     "GlobalAveragePool": axes.on_global_pool,
     "GlobalMaxPool": axes.on_global_pool,
-    "HardSigmoid": elementwise.unary("HardSigmoid", _alpha(0.2, beta=0.5)),
-    "HardSwish": elementwise.unary("HardSwish", _nothing),
     "Identity": moves.on_identity,
-    "LeakyRelu": elementwise.unary("LeakyRelu", _alpha(0.01)),
     "MatMul": macs.on_matmul,
     "MaxPool": axes.on_pool,
     "Mul": elementwise.on_binary,
@@ -109,6 +91,7 @@ HANDLERS: dict[str, Handler] = {
     "Shape": moves.on_shape,
     "Sigmoid": elementwise.unary("Sigmoid", _nothing, PROBABILITY),
     "Size": moves.on_size,
+    "Sigmoid": elementwise.unary("Sigmoid", PROBABILITY),
     "Slice": moves.on_slice,
     "Softmax": axes.on_softmax,
     "SpaceToDepth": picks.on_blocks,
@@ -120,10 +103,13 @@ HANDLERS: dict[str, Handler] = {
     "Transpose": moves.on_transpose,
     "Trilu": picks.on_trilu,
     "Unsqueeze": moves.on_reshape,
+    **elementwise.FUNCTIONS,
 }
 MICROSOFT: dict[str, Handler] = {
     "DequantizeLinear": HANDLERS["DequantizeLinear"],
     "QuantizeLinear": HANDLERS["QuantizeLinear"],
+    "Gelu": HANDLERS["Gelu"],
+    "QuickGelu": elementwise.unary("QuickGelu"),
     "QGemm": macs.on_qgemm,
     "QLinearAdd": elementwise.on_qlinear_binary("Add"),
     "QLinearAveragePool": axes.on_qlinear_average_pool,

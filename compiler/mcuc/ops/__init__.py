@@ -51,6 +51,7 @@ NAMES = (
     "take",
     "transpose",
     "update_slice",
+    "unary",
 )
 
 

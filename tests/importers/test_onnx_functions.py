@@ -1,0 +1,76 @@
+"""Float functions of one value between DequantizeLinear and QuantizeLinear equal ONNX Runtime for all 256 inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx_models import Model, load
+
+from mcuc.errors import McucError
+from mcuc.importers import onnx as importer
+from mcuc.ops.unary.functions import FUNCTIONS
+from mcuc.verify import oracle, reference
+
+EVERY = np.arange(-128, 128).astype(np.int8).reshape(1, 256)
+ATTRS: dict[str, dict[str, Any]] = {
+    "Celu": {"alpha": 0.7},
+    "Elu": {"alpha": 1.3},
+    "HardSigmoid": {"alpha": 0.3, "beta": 0.4},
+    "LeakyRelu": {"alpha": 0.2},
+    "Selu": {"alpha": 1.5, "gamma": 1.1},
+    "ThresholdedRelu": {"alpha": 0.5},
+    "Swish": {"alpha": 1.2},
+}
+OPSETS = {"Gelu": 20, "Mish": 18, "Swish": 24}
+
+
+def _differing(blob: bytes) -> int:
+    graph, interface = load(blob)
+    fed = [[importer.to_file(interface.inputs[0], EVERY)]]
+    ((raw,),) = oracle.onnxruntime(blob, fed)
+    wanted = importer.from_file(interface.outputs[0], raw)
+    got = reference.run(graph, {graph.inputs[0]: EVERY})[graph.outputs[0]]
+    assert [n.op for n in graph.nodes] == ["unary"]
+    difference = np.abs(wanted.astype(int) - got.astype(int))
+    assert difference.max() <= 1, (EVERY[difference > 1], wanted[difference > 1], got[difference > 1])
+    return int(difference.sum())
+
+
+def _model(kind: str, seed: int, dtype: str, domain: str = "", **attrs: Any) -> bytes:
+    m = Model(seed, opset=OPSETS.get(kind, 17))
+    v = m.qdq(m.input([1, 256]), dtype, scale=float(2.0 ** m.rng.uniform(-8, -2)))
+    return m.build(m.qdq(m.node(kind, [v], domain, **attrs), dtype, float(2.0 ** m.rng.uniform(-8, -3))))
+
+
+@pytest.mark.parametrize("kind", sorted(set(FUNCTIONS) - {"QuickGelu"}))
+def test_function(kind: str) -> None:
+    """None of 20 tables of 256 differs; float32 results of the runtime that lie on a tie may, by a step."""
+    total = sum(
+        _differing(_model(kind, seed, ("int8", "uint8")[seed % 2], **(ATTRS.get(kind, {}) if seed % 3 else {})))
+        for seed in range(20)
+    )
+    assert total == 0
+
+
+def test_approximate_gelu_and_those_of_the_runtimes_own_domain() -> None:
+    for seed in range(10):
+        assert _differing(_model("Gelu", seed, "int8", approximate="tanh")) == 0
+        assert _differing(_model("Gelu", seed, "int8", "com.microsoft")) == 0
+        assert _differing(_model("QuickGelu", seed, "uint8", "com.microsoft", alpha=1.5)) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "attrs", "found"),
+    [
+        ("Gelu", {"approximate": "sigmoid"}, "approximate"),
+        ("Elu", {"alpha": float("nan")}, "alpha"),
+        ("Celu", {"alpha": 0.0}, "alpha"),
+        ("Selu", {"gamma": float("inf")}, "gamma"),
+    ],
+)
+def test_attributes_that_mean_nothing_are_refused(kind: str, attrs: dict[str, Any], found: str) -> None:
+    with pytest.raises(McucError) as caught:
+        load(_model(kind, 0, "int8", **attrs))
+    assert caught.value.code == "broken-model" and found in caught.value.found
