@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx_models import Model, load
+from onnx_models import Model, check_onnx, load
 
 from mcuc.errors import McucError
 from mcuc.importers import onnx as importer
@@ -74,3 +74,28 @@ def test_attributes_that_mean_nothing_are_refused(kind: str, attrs: dict[str, An
     with pytest.raises(McucError) as caught:
         load(_model(kind, 0, "int8", **attrs))
     assert caught.value.code == "broken-model" and found in caught.value.found
+
+
+@pytest.mark.parametrize("slopes", [(6, 1, 1), (1,), (1, 6, 5, 7), (5, 1)])
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_prelu_with_quantized_slopes(slopes: tuple[int, ...], dtype: str) -> None:
+    m = Model(3)
+    v = m.qdq(m.input([1, 6, 5, 7]), dtype)
+    y = m.node("PRelu", [v, m.weights(slopes, dtype, axis=None)])
+    graph = check_onnx(m.build(m.qdq(y, dtype)), count=20, steps=1, share=0.005)
+    assert [n.op for n in graph.nodes] == ["prelu"]
+
+
+def test_prelu_with_one_slope_in_float_is_a_table() -> None:
+    m = Model(4)
+    y = m.node("PRelu", [m.qdq(m.input([1, 256])), m.const([0.3], np.float32)])
+    graph = check_onnx(m.build(m.qdq(y)), count=20)
+    assert [n.op for n in graph.nodes] == ["unary"]
+
+
+def test_prelu_with_float_slopes_is_refused() -> None:
+    m = Model(4)
+    y = m.node("PRelu", [m.qdq(m.input([1, 6])), m.const(np.ones(6), np.float32)])
+    with pytest.raises(McucError) as caught:
+        load(m.build(m.qdq(y)))
+    assert caught.value.code == "not-quantized"

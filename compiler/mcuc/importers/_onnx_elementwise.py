@@ -108,6 +108,19 @@ def on_binary(state: State, node: FileNode) -> Result:
     return [_binary(state, node, node.kind, _either(state, node, 0), _either(state, node, 1), goal_of(state, node))]
 
 
+def on_prelu(state: State, node: FileNode) -> Result:
+    """PRelu with quantized slopes; one slope in float makes a table."""
+    slope = optional(state, node, 1)
+    if slope is not None and slope.array is not None and slope.params is None and slope.elements == 1:
+        x = real_input(state, node, 0)
+        options = {"alpha": float(slope.array.reshape(-1)[0])}
+        return [_unary(state, node, "LeakyRelu", x, options, goal_of(state, node))]
+    x, slope = _either(state, node, 0), _either(state, node, 1)
+    if tuple(np.broadcast_shapes(x.shape, slope.shape)) != x.shape:
+        raise broken(node, f"slopes of shape {slope.shape} for a value of shape {x.shape}")
+    return [_binary(state, node, node.kind, x, slope, goal_of(state, node))]
+
+
 def _either(state: State, node: FileNode, index: int) -> Value:
     value = optional(state, node, index)
     if value is None or value.params is None or not value.real:

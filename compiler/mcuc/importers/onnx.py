@@ -77,6 +77,7 @@ HANDLERS: dict[str, Handler] = {
     "MaxPool": axes.on_pool,
     "Mul": elementwise.on_binary,
     "OneHot": indices.on_one_hot,
+    "PRelu": elementwise.on_prelu,
     "Pad": moves.on_pad,
     "QLinearConv": macs.on_qlinear_conv,
     "QLinearMatMul": macs.on_qlinear_matmul,

@@ -31,6 +31,7 @@ NAMES = (
     "one_hot",
     "pack",
     "pad",
+    "prelu",
     "qlinear_add",
     "qlinear_average_pool",
     "qlinear_mul",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mcuc.ops._base import Operator, int8_runtime, no_cost
 from mcuc.ops._unary import infer, lower, reference
 from mcuc.ops.unary.onnx import KINDS, from_onnx, to_onnx
-from mcuc.ops.unary.tflite import TABLES, from_tflite, to_tflite
+from mcuc.ops.unary.tflite import TABLES, as_tflite, from_tflite, to_tflite
 
 OPERATOR = Operator(
     name="unary",
@@ -18,6 +18,7 @@ OPERATOR = Operator(
     tflite=tuple(TABLES),
     from_tflite=from_tflite,
     to_tflite=to_tflite,
+    as_tflite=as_tflite,
     in_place=True,
     onnx=KINDS,
     from_onnx=from_onnx,

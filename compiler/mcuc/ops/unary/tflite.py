@@ -244,6 +244,23 @@ def to_tflite(node: Node, graph: Graph) -> Exported:
             where=node.name,
             try_this="export to ONNX instead",
         )
+    return _exported(attrs)
+
+
+def as_tflite(node: Node, graph: Graph) -> Exported:
+    """As the TFLite operator of the same function, in its own rounding. Raises McucError where there is none."""
+    if node.attrs.kind.upper() not in TABLES:
+        raise McucError(
+            "not-exportable",
+            f"TFLite has no int8 operator for {node.attrs.kind}",
+            where=node.name,
+            try_this="compile with --profile onnx",
+        )
+    return _exported(node.attrs)
+
+
+def _exported(attrs: UnaryAttrs) -> Exported:
+    kind = attrs.kind.upper()
     fields: dict[str, Any] = {}
     if kind == "LEAKY_RELU":
         fields = {"alpha": attrs.parameters[0]}
