@@ -87,6 +87,46 @@ static inline int8_t mcuc_share_of(mcuc_share_t share, int32_t exponential)
     return mcuc_clamp(v - 128, -128, 127);
 }
 
+/* Of a value: the product with multiplier and 2^(shift - 31) is over its square root. */
+typedef struct {
+    int32_t multiplier, shift;
+} mcuc_root_t;
+
+static inline int32_t mcuc_saturating_shift(int32_t v, int32_t bits)
+{
+    const int32_t most = INT32_MAX >> bits;
+    return v > most ? INT32_MAX : (v < -most - 1 ? INT32_MIN : (int32_t)((uint32_t)v << bits));
+}
+
+/* The heart of fixed_point.inverse_sqrt: value in [2^27, 2^29) -> 2^42 / sqrt(value), off by less than 2^-19 of it. */
+static inline int32_t mcuc_newton_root(int32_t value)
+{
+    const int32_t q3 = value >> 1, half = (q3 + 1) >> 1;
+    int32_t x = 1 << 28;
+    for (int32_t step = 0; step < 5; step++) {
+        const int32_t cube = mcuc_saturating_shift(mcuc_srdhm(mcuc_srdhm(x, x), x), 6);
+        x = mcuc_saturating_shift(mcuc_srdhm(x, (1 << 28) + (1 << 27)) - mcuc_srdhm(half, cube), 3);
+    }
+    return mcuc_srdhm(x, 1518500250); /* sqrt(1/2) with 31 fractional bits */
+}
+
+/* fixed_point.normalize: the inverse root of a value below 2^62, 0 counting as 1: multiplier and half the even number of
+   bits by which the value goes up to [2^27, 2^29). */
+static inline mcuc_root_t mcuc_inverse_root(uint64_t value)
+{
+    mcuc_root_t root;
+    root.shift = 0;
+    value = value == 0u ? 1u : value;
+    for (; value >= (uint64_t)1 << 29; value >>= 2) {
+        root.shift--;
+    }
+    for (; value < (uint64_t)1 << 27; value <<= 2) {
+        root.shift++;
+    }
+    root.multiplier = mcuc_newton_root((int32_t)value);
+    return root;
+}
+
 /* numerics.round24: v rounded to the 24 significant bits that float32 keeps, half to even. */
 static inline int64_t mcuc_round24(int64_t v)
 {

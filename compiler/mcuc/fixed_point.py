@@ -1,4 +1,4 @@
-"""Functions of fixed-point numbers as gemmlowp and TensorFlow Lite compute them; runtime_c/mcuc_fixed.h mirrors those
+"""Functions of fixed-point numbers as gemmlowp and TensorFlow Lite compute them; runtime_c/mcuc_math.h mirrors those
 that the device needs.
 
 Sources: gemmlowp fixedpoint.h (tanh, one_minus_x_over_one_plus_x), TensorFlow Lite common.h
@@ -7,9 +7,13 @@ Sources: gemmlowp fixedpoint.h (tanh, one_minus_x_over_one_plus_x), TensorFlow L
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
 
-from mcuc.numerics import I64, INT32_MAX, INT32_MIN, fixed_exp_on_negative, srdhm
+import numpy as np
+import numpy.typing as npt
+
+from mcuc.ir import Array
+from mcuc.numerics import I64, INT32_MAX, INT32_MIN, bit_length, fixed_exp_on_negative, srdhm, wrap32
 
 _HALF_SQRT_2 = 1518500250  # sqrt(1/2) in Q0
 
@@ -41,24 +45,63 @@ def tanh(a: I64, integer_bits: int) -> I64:
     return np.where(a == 0, 0, np.sign(a) * positive)
 
 
-def inverse_sqrt(value: int) -> tuple[int, int]:
-    """value (int32, >= 0) -> (Q31 multiplier, left shift <= 0) of 1 / sqrt(value); 0 counts as 1."""
-    if value <= 1:
-        return INT32_MAX, 0
-    shift = 11
-    while value >= 1 << 29:
-        value //= 4
-        shift += 1
-    pairs = (32 - value.bit_length() - 1) // 2 - 1
-    shift -= pairs
-    value <<= 2 * pairs
-    v = np.array(value >> 1, np.int64)  # Q3
-    half = (v + 1) >> 1
-    x = np.array(1 << 28, np.int64)
+def inverse_sqrt(values: Array) -> tuple[I64, I64]:
+    """int32 values >= 0 -> (Q31 multiplier, left shift <= 0) of 1 / sqrt(value); 0 counts as 1.
+
+    Newton's method from 1, five steps: off by less than 2^-19 of the result.
+    """
+    v = np.asarray(values, np.int64)
+    small = v <= 1
+    v = np.where(small, 4, v)
+    down = np.maximum(bit_length(v) - 28, 0) // 2  # to below 2^29
+    v = v >> (2 * down)
+    pairs = (31 - bit_length(v)) // 2 - 1
+    right = 11 + down - pairs
+    q3 = (v << (2 * pairs)) >> 1
+    half = (q3 + 1) >> 1
+    x = np.full_like(q3, 1 << 28)
     for _ in range(5):
         cube = saturating_left_shift(srdhm(srdhm(x, x), x), 6)
         x = saturating_left_shift(srdhm(x, (1 << 28) + (1 << 27)) - srdhm(half, cube), 3)
     x = srdhm(x, _HALF_SQRT_2)
-    if shift < 0:
-        return int(x) << -shift, 0
-    return int(x), -shift
+    multiplier = np.where(small, INT32_MAX, x << np.maximum(-right, 0))
+    return multiplier, np.where(small, 0, -np.maximum(right, 0))
+
+
+@dataclass(frozen=True)
+class Norm:
+    """How a row of bytes is divided by its root mean square, or by its standard deviation around its mean.
+
+    count: elements of a row. zero_point: what is taken from each byte, None for the row's mean. Squares have `fraction`
+    bits behind the point and epsilon is in their units; base is the shift of a row whose squares lie in [2^27, 2^29).
+    A result is (offset + normalised * gain) >> shift, of the upper 32 bits.
+    """
+
+    count: int
+    zero_point: int | None
+    fraction: int
+    epsilon: int
+    base: int
+    shift: int
+
+
+def normalize(x: Array, norm: Norm, gain: Array, offset: Array) -> npt.NDArray[np.int8]:
+    """x int8 [rows, count], gain and offset int32 [count] -> int8 [rows, count]."""
+    q = np.asarray(x, np.int64)
+    total, squares = q.sum(axis=-1), (q * q).sum(axis=-1)
+    if norm.zero_point is None:
+        factor, center, spread = norm.count, total, norm.count * squares - total * total
+    else:
+        z = norm.zero_point
+        factor, center, spread = 1, np.full_like(total, z), squares - z * (2 * total - norm.count * z)
+    spread = np.maximum((spread << norm.fraction) + norm.epsilon, 1)
+    # an even number of bits, up or down to [2^27, 2^29)
+    up = np.maximum(28 - bit_length(spread) + 1, 0) // 2
+    down = np.maximum(bit_length(spread) - 28, 0) // 2
+    multiplier, _ = inverse_sqrt((spread << (2 * up)) >> (2 * down))
+    bits = np.minimum(norm.base + up - down, 31)
+    scaled = wrap32((q * factor - center[:, None]) << bits[:, None])
+    normalised = (scaled * multiplier[:, None]) >> 32
+    high = ((np.asarray(offset, np.int64) << 32) + normalised * np.asarray(gain, np.int64)) >> 32
+    out: npt.NDArray[np.int8] = np.clip(high >> norm.shift, -128, 127).astype(np.int8)
+    return out

@@ -80,7 +80,7 @@ def round24(v: Array) -> I64:
     """Integers rounded to 24 significant bits, half to even: what float32 keeps of v * 2^e for any e."""
     v64 = np.asarray(v, np.int64)
     magnitude = np.abs(v64)
-    drop = np.maximum(_bit_length(magnitude) - 24, 0)
+    drop = np.maximum(bit_length(magnitude) - 24, 0)
     return np.asarray(np.where(v64 < 0, -1, 1) * (_half_even(magnitude, drop) << drop), np.int64)
 
 
@@ -96,7 +96,7 @@ def _half_even(magnitude: I64, shift: I64) -> I64:
     return (magnitude + nudge) >> shift
 
 
-def _bit_length(v: I64) -> I64:
+def bit_length(v: I64) -> I64:
     """Bits of non-negative integers below 2^62; 0 for 0."""
     high = np.asarray(v, np.int64) >> 31
     low = np.asarray(v, np.int64) & 0x7FFFFFFF  # both parts are exact in float64

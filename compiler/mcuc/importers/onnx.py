@@ -21,6 +21,7 @@ from mcuc.importers import _onnx_indices as indices
 from mcuc.importers import _onnx_macs as macs
 from mcuc.importers import _onnx_moves as moves
 from mcuc.importers import _onnx_picks as picks
+from mcuc.importers import _onnx_norms as norms
 from mcuc.importers import _onnx_proto as proto
 from mcuc.importers import _onnx_resize as resize
 from mcuc.importers._onnx_fold import can_fold, fold
@@ -73,6 +74,8 @@ HANDLERS: dict[str, Handler] = {
     "GlobalAveragePool": axes.on_global_pool,
     "GlobalMaxPool": axes.on_global_pool,
     "Identity": moves.on_identity,
+    "LayerNormalization": norms.on_layer_norm,
+    "LpNormalization": norms.on_lp_normalization,
     "MatMul": macs.on_matmul,
     "MaxPool": axes.on_pool,
     "Mul": elementwise.on_binary,
@@ -82,6 +85,7 @@ HANDLERS: dict[str, Handler] = {
     "QLinearConv": macs.on_qlinear_conv,
     "QLinearMatMul": macs.on_qlinear_matmul,
     "QuantizeLinear": lambda s, n: [on_quantize(s, n)],
+    "RMSNormalization": norms.on_layer_norm,
     "ReduceMean": axes.on_reduce_mean,
     "Relu": elementwise.on_clip,
     "Reshape": moves.on_reshape,
@@ -93,6 +97,7 @@ HANDLERS: dict[str, Handler] = {
     "Sigmoid": elementwise.unary("Sigmoid", _nothing, PROBABILITY),
     "Size": moves.on_size,
     "Sigmoid": elementwise.unary("Sigmoid", PROBABILITY),
+    "SimplifiedLayerNormalization": norms.on_layer_norm,
     "Slice": moves.on_slice,
     "Softmax": axes.on_softmax,
     "SpaceToDepth": picks.on_blocks,

@@ -15,6 +15,7 @@ NAMES = (
     "dot",
     "mean",
     "move",
+    "norm",
     "pool",
     "resize",
     "softmax",

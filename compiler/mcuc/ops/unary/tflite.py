@@ -144,12 +144,9 @@ def _rsqrt(e: Ends) -> Array:
     if e.x_zero != -128:
         raise e.refuse(f"has input zero point {e.x_zero}: values below zero have no root, it must be -128")
     m, s = e.multiplier(1.0 / float(np.sqrt(f32(e.x_scale)) * f32(e.y_scale)))
-    out = np.full(256, 127, np.int64)  # of zero: the largest
-    for i in range(1, 256):
-        multiplier, shift = fixed_point.inverse_sqrt(i)
-        root = multiply_by_quantized_multiplier(np.array(1), multiplier, shift + 20)
-        out[i] = int(multiply_by_quantized_multiplier(root, m, s - 20)) + e.y_zero
-    return out
+    multiplier, shift = fixed_point.inverse_sqrt(np.maximum(e.steps, 1))
+    root = multiply_by_quantized_multiplier(np.ones(256, np.int64), multiplier, shift + 20)
+    return np.where(e.steps == 0, 127, multiply_by_quantized_multiplier(root, m, s - 20) + e.y_zero)
 
 
 def _sqrt(e: Ends) -> Array:

@@ -1,0 +1,20 @@
+"""Norm family: each pixel's channels over a measure of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mcuc.kernels._base import Call, Family, Kernel, No, no_scratch
+from mcuc.targets import Chip
+
+
+def _affine(call: Call, chip: Chip | None) -> No | None:
+    return None if call.params["kind"] == "affine" else No("no gain and offset")
+
+
+def _context(call: Call) -> Mapping[str, Any]:
+    return {}
+
+
+FAMILY = Family("norm", (Kernel("norm_affine", "norm/affine.c.j2", _affine, no_scratch, _context, in_place=True),))
