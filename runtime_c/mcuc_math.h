@@ -46,6 +46,18 @@ static inline int64_t mcuc_smlal(int64_t acc, int32_t a, int32_t b)
 #endif
 }
 
+/* acc + the upper half of a * b, rounded down; compilers that lose sight of a factor's sign make five instructions. */
+static inline int32_t mcuc_high_mla(int32_t acc, int32_t a, int32_t b)
+{
+#if MCUC_DSP && !defined(MCUC_EMULATE_DSP)
+    int32_t r;
+    __asm__("smmla %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(acc));
+    return r;
+#else
+    return (int32_t)((uint32_t)acc + (uint32_t)(((int64_t)a * b) >> 32));
+#endif
+}
+
 static inline int8_t mcuc_clamp(int32_t v, int32_t low, int32_t high)
 {
     return (int8_t)(v < low ? low : (v > high ? high : v));

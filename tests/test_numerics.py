@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcuc import numerics
+from mcuc import fixed_point, numerics
 from mcuc.ir import Array, Requant
 from mcuc.toolchain import build_host_executable, runtime_folder
 
@@ -164,6 +164,8 @@ int main(int argc, char **argv)
         case 5: r = mcuc_one_over_one_plus(v[0]); break;
         case 6: r = mcuc_share_of(mcuc_share(v[0]), v[1]); break;
         case 7: r = mcuc_float_to_int(mcuc_float_of(v[0])); break;
+        case 8: r = mcuc_newton_root(v[0]); break;
+        case 9: r = mcuc_high_mla(v[0], v[1], v[2]); break;
         default: return 2;
         }
         fwrite(&r, 4, 1, stdout);
@@ -247,6 +249,20 @@ def test_c_reciprocal(mirror: Mirror) -> None:
     random = np.random.default_rng(8).integers(0, 2**31, 200_000)
     a = np.concatenate([np.arange(4096), 2**31 - 1 - np.arange(4096), random])
     assert np.array_equal(numerics.one_over_one_plus_x(a), mirror(5, a))
+
+
+def test_c_inverse_root(mirror: Mirror) -> None:
+    """All values for which TFLite's function shifts nothing, in steps; the result is within 2^-19 of the real one."""
+    a = np.concatenate([np.arange(2**27, 2**29, 1999), np.arange(2**27, 2**27 + 4096), np.arange(2**29 - 4096, 2**29)])
+    multiplier, shift = fixed_point.inverse_sqrt(a)
+    assert (shift == -11).all() and np.array_equal(multiplier, mirror(8, a))
+    assert np.abs(multiplier * 2.0**-42 * np.sqrt(a) - 1).max() < 2.0**-19
+
+
+def test_c_upper_half_of_a_product(mirror: Mirror) -> None:
+    a, b = pairs(11, -(2**31), 2**31 - 1)
+    acc = np.random.default_rng(12).integers(-(2**30), 2**30, a.size)
+    assert np.array_equal(acc + ((a * b) >> 32), mirror(9, acc, a, b))
 
 
 @pytest.mark.parametrize("scale", [0.001, 0.05, 0.3, 2.0])

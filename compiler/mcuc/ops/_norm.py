@@ -64,7 +64,8 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
         "base": norm.base,
         "shift": norm.shift,
     }
-    tables = tuple(Table(name, "int32_t", graph.const(node.inputs[i])) for i, name in ((1, "gain"), (2, "offset")))
+    pairs = np.stack([graph.const(name) for name in node.inputs[1:3]], axis=-1)
+    tables = (Table("constants", "int32_t", pairs.reshape(-1)),)
     rows = Rows(0, width * n, 1, columns=Columns(n))
     return (Call("norm", params, tables, (rows,), 1, width, n, width * n, n, whole_channels=True),)
 

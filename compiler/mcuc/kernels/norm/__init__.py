@@ -14,7 +14,9 @@ def _affine(call: Call, chip: Chip | None) -> No | None:
 
 
 def _context(call: Call) -> Mapping[str, Any]:
-    return {}
+    """unroll: elements a round, a divisor of the row."""
+    count = call.params["count"]
+    return {"unroll": next(n for n in (4, 3, 2, 1) if count % n == 0)}
 
 
 FAMILY = Family("norm", (Kernel("norm_affine", "norm/affine.c.j2", _affine, no_scratch, _context, in_place=True),))
