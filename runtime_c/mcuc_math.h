@@ -139,6 +139,49 @@ static inline mcuc_root_t mcuc_inverse_root(uint64_t value)
     return root;
 }
 
+/* fixed_point.inverse_sqrt: 1 / sqrt(value) for value >= 0, 0 counting as 1; shift <= 0 goes to the left. */
+static inline mcuc_root_t mcuc_inverse_sqrt(int32_t value)
+{
+    mcuc_root_t root = {INT32_MAX, 0};
+    if (value > 1) {
+        root = mcuc_inverse_root((uint64_t)value);
+        root.shift -= 11;
+        if (root.shift > 0) {
+            root.multiplier = (int32_t)((uint32_t)root.multiplier << root.shift);
+            root.shift = 0;
+        }
+    }
+    return root;
+}
+
+/* Zeros above the highest bit of v > 0. */
+static inline int32_t mcuc_free_bits(int32_t v)
+{
+    int32_t bits = 0;
+    for (uint32_t u = (uint32_t)v; u < 0x80000000u; u <<= 1) {
+        bits++;
+    }
+    return bits;
+}
+
+/* fixed_point.log_from_one: the logarithm of a >= 1 with 12 integer bits, in 5 of them. */
+static inline int32_t mcuc_log_from_one(int32_t a)
+{
+    const int32_t root_of_half = 1518500250, fourth_root = 1805811301, quarter = 1 << 23;
+    const int32_t free_a = mcuc_free_bits(a), free_b = mcuc_free_bits(mcuc_srdhm(a, root_of_half)) - 1;
+    const int32_t r_a = mcuc_saturating_shift(mcuc_srdhm(a * (1 << (free_a - 1)), root_of_half), 1);
+    const int32_t r_b = mcuc_saturating_shift(a, free_b);
+    const int32_t power_a = (12 - free_a) * (1 << 25) + quarter, power_b = (12 - free_b) * (1 << 25) - quarter;
+    const int32_t r = r_a < r_b ? r_a : r_b;
+    const int32_t p = (int32_t)(((int64_t)r + fourth_root + 1) >> 1), q = 2 * (r - fourth_root);
+    const int32_t square = mcuc_srdhm(q, q);
+    const int32_t top = mcuc_srdhm(q, r) + mcuc_srdhm(mcuc_srdhm(q, square), 117049297);
+    const int32_t inner = 1057819769 + q + mcuc_srdhm(square, 127690142);
+    const int32_t bottom = mcuc_srdhm(p, inner) + mcuc_srdhm(q, 638450708);
+    const int32_t fraction = mcuc_srdhm(mcuc_round_shift(top, 6), mcuc_one_over_one_plus(bottom));
+    return mcuc_saturating_shift(mcuc_srdhm(power_a > power_b ? power_a : power_b, 1488522236) + fraction, 1);
+}
+
 /* numerics.round24: v rounded to the 24 significant bits that float32 keeps, half to even. */
 static inline int64_t mcuc_round24(int64_t v)
 {

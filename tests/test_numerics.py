@@ -166,6 +166,9 @@ int main(int argc, char **argv)
         case 7: r = mcuc_float_to_int(mcuc_float_of(v[0])); break;
         case 8: r = mcuc_newton_root(v[0]); break;
         case 9: r = mcuc_high_mla(v[0], v[1], v[2]); break;
+        case 10: r = mcuc_log_from_one(v[0]); break;
+        case 11: r = mcuc_inverse_sqrt(v[0]).multiplier; break;
+        case 12: r = mcuc_inverse_sqrt(v[0]).shift; break;
         default: return 2;
         }
         fwrite(&r, 4, 1, stdout);
@@ -257,6 +260,19 @@ def test_c_inverse_root(mirror: Mirror) -> None:
     multiplier, shift = fixed_point.inverse_sqrt(a)
     assert (shift == -11).all() and np.array_equal(multiplier, mirror(8, a))
     assert np.abs(multiplier * 2.0**-42 * np.sqrt(a) - 1).max() < 2.0**-19
+
+
+def test_c_inverse_root_of_any_integer(mirror: Mirror) -> None:
+    a = np.concatenate([np.arange(4096), np.abs(pairs(13, 0, 1)[0][20:]).clip(max=2**31 - 1)])
+    multiplier, shift = fixed_point.inverse_sqrt(a)
+    assert np.array_equal(multiplier, mirror(11, a)) and np.array_equal(shift, mirror(12, a))
+
+
+def test_c_logarithm(mirror: Mirror) -> None:
+    """From 1 to the largest sum of exponentials, 12 integer bits."""
+    random = np.random.default_rng(14).integers(2**19, 2**31, 200_000)
+    a = np.concatenate([np.arange(2**19, 2**19 + 4096), 2**31 - 1 - np.arange(4096), 2 ** np.arange(19, 31), random])
+    assert np.array_equal(fixed_point.log_from_one(a), mirror(10, a))
 
 
 def test_c_upper_half_of_a_product(mirror: Mirror) -> None:

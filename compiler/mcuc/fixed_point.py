@@ -13,9 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from mcuc.ir import Array
-from mcuc.numerics import I64, INT32_MAX, INT32_MIN, bit_length, fixed_exp_on_negative, srdhm, wrap32
+from mcuc.numerics import (
+    I64,
+    INT32_MAX,
+    INT32_MIN,
+    bit_length,
+    fixed_exp_on_negative,
+    one_over_one_plus_x,
+    rounding_shift_right,
+    srdhm,
+    wrap32,
+)
 
 _HALF_SQRT_2 = 1518500250  # sqrt(1/2) in Q0
+_FOURTH_ROOT_OF_HALF = 1805811301
 
 
 def rounding_half_sum(a: I64, b: I64 | int) -> I64:
@@ -66,6 +77,52 @@ def inverse_sqrt(values: Array) -> tuple[I64, I64]:
     x = srdhm(x, _HALF_SQRT_2)
     multiplier = np.where(small, INT32_MAX, x << np.maximum(-right, 0))
     return multiplier, np.where(small, 0, -np.maximum(right, 0))
+
+
+def log_from_one(a: I64) -> I64:
+    """The natural logarithm of a >= 1 in Q12 (its sum of exponentials), in Q5.
+
+    TensorFlow Lite's log_x_for_x_greater_than_or_equal_to_1_impl: a power of two and a half taken out, then a rational
+    function around the fourth root of 1/2.
+    """
+    quarter = np.int64(1) << 23  # Q6
+    free_a = 32 - bit_length(a)
+    r_a = saturating_left_shift(srdhm(a << (free_a - 1), _HALF_SQRT_2), 1)
+    z_b = srdhm(a, _HALF_SQRT_2)
+    free_b = 31 - bit_length(z_b)
+    r_b = np.minimum(a << free_b, INT32_MAX)
+    power = np.maximum(((12 - free_a) << 25) + quarter, ((12 - free_b) << 25) - quarter)
+    r = np.minimum(r_a, r_b)
+    p = rounding_half_sum(r, _FOURTH_ROOT_OF_HALF)
+    q = 2 * (r - _FOURTH_ROOT_OF_HALF)
+    square = srdhm(q, q)
+    top = srdhm(q, r) + srdhm(srdhm(q, square), 117049297)  # 11/240 * 2^(1/4)
+    inner = 1057819769 + q + srdhm(square, 127690142)  # 2^(3/4) - 2^(1/4), 1/20 * 2^(1/4)
+    bottom = srdhm(p, inner) + srdhm(q, 638450708)  # 1/4 * 2^(1/4)
+    fraction = srdhm(rounding_shift_right(top, 6), one_over_one_plus_x(bottom))
+    return saturating_left_shift(srdhm(power, 1488522236) + fraction, 1)  # log(2)
+
+
+@dataclass(frozen=True)
+class LogSoftmax:
+    """exps: exp(-d * scale) for d = 0..255 in Q0; diffs: the logarithms of these, 2^shift a step of the output.
+    factor: what turns a logarithm in Q5 into such, in Q5 itself."""
+
+    exps: tuple[int, ...]
+    diffs: tuple[int, ...]
+    factor: int
+    shift: int
+    zero_point: int
+
+
+def log_softmax(x: Array, o: LogSoftmax) -> npt.NDArray[np.int8]:
+    """x int8 [..., n] -> int8, each less the logarithm of the sum of all exponentials along the last axis."""
+    down = x.max(axis=-1, keepdims=True).astype(np.int64) - x
+    total = rounding_shift_right(np.array(o.exps, np.int64)[down], 12).sum(axis=-1, keepdims=True)
+    log = (log_from_one(total) * o.factor) >> 26
+    steps = rounding_shift_right(np.array(o.diffs, np.int64)[down] - log, o.shift)
+    out: npt.NDArray[np.int8] = np.clip(steps + o.zero_point, -128, 127).astype(np.int8)
+    return out
 
 
 @dataclass(frozen=True)

@@ -95,3 +95,15 @@ def test_an_rms_norm_is_not_exported_below_its_opset() -> None:
     graph, _ = load(_model("RMSNormalization", (1, 17, 48)))
     with pytest.raises(McucError, match="opset 23"):
         exporter.export(graph)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((1, 10), -1), ((1, 7, 33), -1), ((1, 9, 12), 1), ((1, 12, 4, 5), 1)])
+@pytest.mark.parametrize("kind", ["LogSoftmax", "Softmax"])
+def test_softmax_over_any_axis(kind: str, shape: tuple[int, ...], axis: int) -> None:
+    for seed in range(4):
+        m = Model(seed)
+        y = m.node(kind, [m.qdq(m.input(shape), scale=float(2.0 ** m.rng.uniform(-7, -2)))], axis=axis)
+        out = {"scale": 1 / 256, "zero": -128} if kind == "Softmax" else {"scale": (1 / 16, 0.1)[seed % 2], "zero": 127}
+        check_onnx(
+            m.build(m.qdq(y, **out)), count=20, steps=1, share=0.005, transposes=int(axis == 1 and len(shape) == 3)
+        )

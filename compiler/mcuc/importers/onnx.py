@@ -75,6 +75,7 @@ HANDLERS: dict[str, Handler] = {
     "GlobalMaxPool": axes.on_global_pool,
     "Identity": moves.on_identity,
     "LayerNormalization": norms.on_layer_norm,
+    "LogSoftmax": axes.on_softmax,
     "LpNormalization": norms.on_lp_normalization,
     "MatMul": macs.on_matmul,
     "MaxPool": axes.on_pool,

@@ -25,6 +25,7 @@ NAMES = (
     "gather_nd",
     "integer_math",
     "layer_norm",
+    "log_softmax",
     "logistic",
     "max_pool_2d",
     "mean",
