@@ -24,6 +24,7 @@ NAMES = (
     "gather",
     "gather_nd",
     "integer_math",
+    "l2_normalization",
     "layer_norm",
     "log_softmax",
     "logistic",

@@ -19,4 +19,18 @@ def _context(call: Call) -> Mapping[str, Any]:
     return {"unroll": next(n for n in (4, 3, 2, 1) if count % n == 0)}
 
 
-FAMILY = Family("norm", (Kernel("norm_affine", "norm/affine.c.j2", _affine, no_scratch, _context, in_place=True),))
+def _l2(call: Call, chip: Chip | None) -> No | None:
+    return None if call.params["kind"] == "l2" else No("no division by the length")
+
+
+def _no_context(call: Call) -> Mapping[str, Any]:
+    return {}
+
+
+FAMILY = Family(
+    "norm",
+    (
+        Kernel("norm_affine", "norm/affine.c.j2", _affine, no_scratch, _context, in_place=True),
+        Kernel("norm_l2", "norm/l2.c.j2", _l2, no_scratch, _no_context, in_place=True),
+    ),
+)
