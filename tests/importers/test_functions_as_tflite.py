@@ -1,4 +1,4 @@
-"""Functions and normalisations of ONNX networks under TFLite's rounding: the same function, a file that TFLite reads."""
+"""Functions and norms of ONNX networks under TFLite's rounding: the same function, a file that TFLite reads."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx_models import Model, check_onnx, load
+from onnx_models import Model, both, check_onnx, load
 
 from mcuc.errors import McucError
 from mcuc.exporters import onnx as exporter
@@ -107,3 +107,42 @@ def test_softmax_over_any_axis(kind: str, shape: tuple[int, ...], axis: int) -> 
         check_onnx(
             m.build(m.qdq(y, **out)), count=20, steps=1, share=0.005, transposes=int(axis == 1 and len(shape) == 3)
         )
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 5, 7), (1, 8, 33), (1, 4, 16, 16)])
+def test_instance_norm(shape: tuple[int, ...]) -> None:
+    for seed in range(3):
+        m = Model(seed)
+        v = m.qdq(m.input(shape))
+        c = shape[1]
+        factors = [m.const(m.rng.normal(mean, 0.3, c), np.float32) for mean in (1, 0)]
+        blob = m.build(m.qdq(m.node("InstanceNormalization", [v, *factors]), scale=0.03))
+        graph = _close(blob, transposes=int(len(shape) == 4))
+        if len(shape) == 3:
+            _close(exporter.export(graph))
+
+
+@pytest.mark.parametrize("opset", [18, 21])
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_group_norm(groups: int, opset: int) -> None:
+    m = Model(groups, opset=opset)
+    v = m.qdq(m.input([1, 8, 5, 6]))
+    factors = [m.const(m.rng.normal(mean, 0.3, groups if opset == 18 else 8), np.float32) for mean in (1, 0)]
+    blob = m.build(m.qdq(m.node("GroupNormalization", [v, *factors], num_groups=groups), scale=0.03))
+    graph, wanted, got = both(blob, 20)
+    for (a,), (b,) in list(zip(wanted, got, strict=True))[
+        2:
+    ]:  # where all inputs are equal the runtime's variance is not 0
+        difference = np.abs(a.astype(int) - b.astype(int))
+        assert difference.max() <= 1 and difference.sum() <= 0.005 * a.size
+    if groups == 2:
+        with pytest.raises(McucError, match="opset 18"):
+            exporter.export(graph)
+
+
+def test_groups_that_do_not_divide_the_channels_are_refused() -> None:
+    m = Model(1, opset=21)
+    v = m.qdq(m.input([1, 8, 5, 6]))
+    y = m.node("GroupNormalization", [v, *(m.const(np.ones(8), np.float32) for _ in range(2))], num_groups=3)
+    with pytest.raises(McucError, match="3 groups of 8 channels"):
+        load(m.build(m.qdq(y)))

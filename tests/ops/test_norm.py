@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import RNG, activation, check_c, run_reference
+from harness import RNG, TILINGS, activation, check_c, run_reference
 
 from mcuc.errors import McucError
 from mcuc.ir import Array, Graph, Node, Tensor, check
 from mcuc.ops._base import Imported
 from mcuc.ops._norm import built
 from mcuc.ops.layer_norm import OPERATOR as LAYER
+from mcuc.ops.quantize import QuantizeAttrs
 from mcuc.ops.rms_norm import OPERATOR as RMS
+from mcuc.plan import plan
+from mcuc.schedule.explore import layer_by_layer
 
 OPERATORS = {"layer_norm": LAYER, "rms_norm": RMS}
 BOUND = 0.51
@@ -89,6 +93,19 @@ def test_c_in_all_tilings(tmp_path: Path) -> None:
     check_c([_case(i, op, *shape) for i, shape in enumerate(shapes) for op in OPERATORS], tmp_path)
 
 
+def test_c_of_groups_of_channels(tmp_path: Path) -> None:
+    graphs = []
+    for groups in (1, 3, 6):
+        rng, shape = RNG(groups), (1, 6, 4, 5)
+        x, y = activation("x", shape, 0.05, 7), activation("y", shape, 0.03, -4)
+        options = {"groups": groups, "epsilon": 1e-5, "gamma": rng.normal(1, 0.3, 6), "beta": rng.normal(0, 0.3, 6)}
+        made = built("layer_norm", Imported("InstanceNormalization", options, (x,), (y,), "case"), True)
+        tensors = {t.name: t for t in (x, y, *made.constants)}
+        node = Node("0", made.op, made.inputs, (y.name,), made.attrs)
+        graphs.append(check(Graph("case", "onnx", tensors, (node,), (x.name,), (y.name,))))
+    check_c(graphs, tmp_path)
+
+
 REFUSED = {
     "factors that are no numbers": {"gamma": np.array([1.0, np.nan])},
     "factors of another row": {"gamma": np.ones(3)},
@@ -112,3 +129,20 @@ def test_longer_rows_are_refused() -> None:
         assert operator.limits[1](graph.nodes[0], graph) is None
         graph = _case(0, op, (1, 16385))
         assert operator.limits[1](graph.nodes[0], graph) == "16385 elements"
+
+
+@pytest.mark.parametrize("op", OPERATORS)
+def test_in_place(op: str, tmp_path: Path) -> None:
+    """Between two tables, so that input and output of the norm may share a place."""
+    shape = (1, 6, 24)
+    rng = RNG(3)
+    graph = _graph(op, activation("b", shape, 0.05, 3), activation("c", shape, 0.03, -4), rng.normal(1, 0.4, 24), None)
+    table = np.roll(np.arange(-128, 128), 128).astype(np.int8)[::-1].tobytes()
+    nodes = (Node("1", "quantize", ("a",), ("b",), QuantizeAttrs(table)), *graph.nodes,
+             Node("2", "quantize", ("c",), ("d",), QuantizeAttrs(table)))
+    tensors = {**graph.tensors, "a": activation("a", shape), "d": activation("d", shape)}
+    chain = check(replace(graph, nodes=nodes, tensors=tensors, inputs=("a",), outputs=("d",)))
+    schedule = layer_by_layer(chain, None, TILINGS["1-row"])
+    placed = plan(chain, schedule)
+    assert placed.tensors["b"] == placed.tensors["c"], "the norm lies over its input"
+    check_c([chain], tmp_path)

@@ -44,6 +44,28 @@ def on_lp_normalization(state: State, node: FileNode) -> Result:
     return [_normalised(state, node, "RMSNormalization", x, axis, 0.0, gamma, None, last=axis)]
 
 
+def on_group_norm(state: State, node: FileNode) -> Result:
+    """InstanceNormalization and GroupNormalization: channels first, each group of them with all positions a row."""
+    x = real_input(state, node, 0)
+    if len(x.shape) < 3 or x.shape[0] != 1:
+        raise refuse(
+            "unsupported-operator",
+            f"{node.kind} of a value of shape {x.shape}; a batch of 1, channels and positions are supported",
+            node.where,
+            "export the model with batch 1",
+        )
+    channels = x.shape[1]
+    groups = channels if node.kind == "InstanceNormalization" else int(node.attrs.get("num_groups", 0))
+    if groups < 1 or channels % groups:
+        raise broken(node, f"{groups} groups of {channels} channels")
+    single = node.kind == "GroupNormalization" and state.opset < 21  # factors were those of a group
+    each = groups if single else channels
+    gamma, beta = (np.repeat(_real(state, node, i, (each,)), channels // each) for i in (1, 2))
+    options = {"groups": groups, "epsilon": float(node.attrs.get("epsilon", 1e-5)), "gamma": gamma, "beta": beta}
+    perm = tuple(range(len(x.shape)))
+    return [_finished(state, node, "LayerNormalization", x, perm, options)]
+
+
 def _normalised(
     state: State,
     node: FileNode,
@@ -59,6 +81,12 @@ def _normalised(
     taken = list(range(first, len(x.shape) if last is None else last + 1))
     perm = [p for p in stored_order(x) if p not in taken] + taken
     options = {"axes": len(taken), "epsilon": epsilon, "gamma": gamma, "beta": beta}
+    return _finished(state, node, kind, x, tuple(perm), options)
+
+
+def _finished(
+    state: State, node: FileNode, kind: str, x: Value, perm: tuple[int, ...], options: dict[str, object]
+) -> Value:
     return finish(
         state,
         node,
@@ -66,7 +94,7 @@ def _normalised(
         (need(state, x, perm, node.where),),
         options,
         x.shape,
-        Layout(x.shape, tuple(perm)),
+        Layout(x.shape, perm),
         goal_of(state, node),
         (dtype_of(x),),
     )

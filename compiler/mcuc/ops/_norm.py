@@ -19,18 +19,22 @@ from mcuc.fixed_point import Norm, normalize
 from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Columns, Rows, Table
 from mcuc.ops._base import Built, Cost, Imported, Shape, scale_of, zero_point_of
-from mcuc.ops._onnx import OnnxNode, activation
+from mcuc.ops._onnx import OnnxNode, activation, not_exportable
 
 MOST = 16384  # elements of a row: the shift of the smallest inverse deviation stays above 0
 
 
 @dataclass(frozen=True)
 class NormAttrs:
-    """norm: all integers that the node computes with, besides gain and offset (inputs 1 and 2, int32, one an element).
-    axes: how many of the last axes one row takes."""
+    """norm: all integers that the node computes with, besides gain and offset (inputs 1 and 2, int32).
+
+    run: 0 where gain and offset have an element for each of a row; else so many elements in a row have one in common,
+    and the next row has others. axes: how many of the last axes one row takes, where run is 0.
+    """
 
     norm: Norm
     axes: int
+    run: int = 0
 
 
 def infer(attrs: NormAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
@@ -42,7 +46,10 @@ def reference(attrs: NormAttrs, arrays: Sequence[Array | None]) -> tuple[Array, 
     """Integer reference: x int8 of any shape, gain and offset int32."""
     x, gain, offset = arrays
     assert x is not None and gain is not None and offset is not None
-    return (normalize(x.reshape(-1, attrs.norm.count), attrs.norm, gain, offset).reshape(x.shape),)
+    rows = x.reshape(-1, attrs.norm.count)
+    if attrs.run:
+        gain, offset = (np.repeat(v, attrs.run).reshape(rows.shape) for v in (gain, offset))
+    return (normalize(rows, attrs.norm, gain, offset).reshape(x.shape),)
 
 
 def cost(node: Node, graph: Graph) -> Cost:
@@ -58,6 +65,7 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     params = {
         "kind": "affine",
         "count": n,
+        "run": node.attrs.run,
         "zero_point": norm.zero_point,
         "fraction": norm.fraction,
         "epsilon": norm.epsilon,
@@ -77,17 +85,19 @@ def short_rows(node: Node, graph: Graph) -> str | None:
 
 
 def built(op: str, node: Imported, centred: bool) -> Built:
-    """options: axes (how many of the last), epsilon, gamma and beta (float32 of the row's size; beta may be None).
+    """options: axes (how many of the last), epsilon, gamma and beta (float32 of the row's size; beta may be None);
+    or groups (how many rows, of whole channels, channels first) instead of axes, with gamma and beta for each channel.
 
     Raises McucError for scales or factors beyond what 32 bits hold.
     """
     x, out, o = activation(node, 0), node.outputs[0], node.options
-    axes = int(o["axes"])
-    count = prod(x.shape[len(x.shape) - axes :])
+    groups, axes = int(o.get("groups", 0)), int(o.get("axes", 0))
     gamma = np.asarray(o["gamma"], np.float64).reshape(-1)
-    beta = np.zeros(count) if o["beta"] is None else np.asarray(o["beta"], np.float64).reshape(-1)
+    count = x.elements // groups if groups else prod(x.shape[len(x.shape) - axes :])
+    channels = x.shape[1] if groups else count
+    beta = np.zeros(channels) if o["beta"] is None else np.asarray(o["beta"], np.float64).reshape(-1)
     epsilon, step, out_step = float(o["epsilon"]), scale_of(x, node.where), scale_of(out, node.where)
-    if gamma.size != count or beta.size != count or not count:
+    if gamma.size != channels or beta.size != channels or not count:
         raise _refused(node, f"has {gamma.size} factors and {beta.size} offsets for rows of {count} elements")
     if not (np.isfinite(gamma).all() and np.isfinite(beta).all() and 0 <= epsilon < 1e30):
         raise _refused(node, f"has factors or offsets that are no numbers, or epsilon {epsilon:g}")
@@ -100,10 +110,15 @@ def built(op: str, node: Imported, centred: bool) -> Built:
         beta / out_step + zero_point_of(out, node.where) + 0.5,
     )
     constants = tuple(
-        Tensor(f"{out.name}/{name}", (count,), DType.INT32, None, np.round(values).astype(np.int32))
+        Tensor(f"{out.name}/{name}", (channels,), DType.INT32, None, np.round(values).astype(np.int32))
         for name, values in (("gain", gain), ("offset", offset))
     )
-    return Built(op, (x.name, *(t.name for t in constants)), NormAttrs(norm, axes), constants)
+    return Built(
+        op,
+        (x.name, *(t.name for t in constants)),
+        NormAttrs(norm, axes, x.elements // channels if groups else 0),
+        constants,
+    )
 
 
 def _constants(
@@ -140,8 +155,11 @@ def _refused(node: Imported, found: str) -> McucError:
 
 
 def exported(node: Node, graph: Graph) -> OnnxNode:
-    """A layer norm over the last axes, factors, offsets and epsilon as real numbers again."""
+    """A layer norm over the last axes, factors, offsets and epsilon as real numbers again; an instance norm where each
+    row has its own. Raises McucError for groups of channels."""
     norm: Norm = node.attrs.norm
+    if node.attrs.run not in (0, norm.count):
+        raise not_exportable(node, "GroupNormalization came with opset 18, the exporter writes 17")
     x, out = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
     step, out_step = scale_of(x, node.name), scale_of(out, node.name)
     gain, offset = (graph.const(n).astype(np.float64) for n in node.inputs[1:3])
@@ -149,12 +167,11 @@ def exported(node: Node, graph: Graph) -> OnnxNode:
     gamma, epsilon = gain * 2.0 ** (bits - 32 - norm.shift) * out_step, norm.epsilon * 2.0**-norm.fraction * step**2
     beta = (offset * 2.0**-norm.shift - 0.5 - zero_point_of(out, node.name)) * out_step
     epsilon /= norm.count**2
-    shape = x.shape[len(x.shape) - node.attrs.axes :]
+    shape = gain.shape if node.attrs.run else x.shape[len(x.shape) - node.attrs.axes :]
     constants = tuple(
         Tensor(f"{out.name}/{name}", shape, DType.FLOAT32, None, v.astype(np.float32).reshape(shape))
         for name, v in (("gamma", gamma), ("beta", beta))
     )
-    fields: Mapping[str, Any] = {"axis": -node.attrs.axes, "epsilon": epsilon}
-    return OnnxNode(
-        "LayerNormalization", (x.name, *(t.name for t in constants)), fields, constants, channels_first=False
-    )
+    kind = "InstanceNormalization" if node.attrs.run else "LayerNormalization"
+    fields: Mapping[str, Any] = {"epsilon": epsilon, **({} if node.attrs.run else {"axis": -node.attrs.axes})}
+    return OnnxNode(kind, (x.name, *(t.name for t in constants)), fields, constants, channels_first=False)
