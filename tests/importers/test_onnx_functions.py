@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from onnx_models import Model, check_onnx, load
 
 from mcuc.errors import McucError
+from mcuc.exporters import onnx as exporter
 from mcuc.importers import onnx as importer
 from mcuc.ops.unary.functions import FUNCTIONS
 from mcuc.verify import oracle, reference
@@ -58,6 +60,7 @@ def test_approximate_gelu_and_those_of_the_runtimes_own_domain() -> None:
     for seed in range(10):
         assert _differing(_model("Gelu", seed, "int8", approximate="tanh")) == 0
         assert _differing(_model("Gelu", seed, "int8", "com.microsoft")) == 0
+        assert _differing(_model("FastGelu", seed, "int8", "com.microsoft")) == 0
         assert _differing(_model("QuickGelu", seed, "uint8", "com.microsoft", alpha=1.5)) == 0
 
 
@@ -99,3 +102,28 @@ def test_prelu_with_float_slopes_is_refused() -> None:
     with pytest.raises(McucError) as caught:
         load(m.build(m.qdq(y)))
     assert caught.value.code == "not-quantized"
+
+
+@pytest.mark.parametrize("kind", ["Tanh", "HardSwish", "LeakyRelu", "Selu", "Exp", "Softplus"])
+def test_an_exported_function_is_the_same(kind: str) -> None:
+    graph, _ = load(_model(kind, 1, "int8", **ATTRS.get(kind, {})))
+    again, _ = load(exporter.export(graph))
+    assert [n.attrs for n in again.nodes] == [n.attrs for n in graph.nodes]
+
+
+def test_fast_gelu_with_a_bias_is_refused() -> None:
+    m = Model(1)
+    y = m.node("FastGelu", [m.qdq(m.input([1, 8])), m.const(np.ones(8), np.float32)], "com.microsoft")
+    with pytest.raises(McucError, match="with a bias"):
+        load(m.build(m.qdq(y)))
+
+
+def test_what_the_exporters_opset_lacks_and_joined_tables_are_not_exported() -> None:
+    graph, _ = load(_model("Mish", 1, "int8"))
+    with pytest.raises(McucError, match="opset 17"):
+        exporter.export(graph)
+    graph, _ = load(_model("Tanh", 1, "int8"))
+    (node,) = graph.nodes
+    joined = replace(node, attrs=replace(node.attrs, table=node.attrs.table[::-1]))
+    with pytest.raises(McucError, match="not that of Tanh"):
+        exporter.export(replace(graph, nodes=(joined,)))

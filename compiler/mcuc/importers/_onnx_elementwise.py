@@ -53,6 +53,18 @@ def unary(kind: str, fallback: Params | None = None) -> Callable[..., Result]:
     return handle
 
 
+def on_fast_gelu(state: State, node: FileNode) -> Result:
+    """FastGelu: Gelu by its tanh approximation. Raises McucError where a bias comes with it."""
+    if len([n for n in node.inputs if n]) > 1:
+        raise refuse(
+            "unsupported-operator",
+            f"{node.kind} with a bias is not supported",
+            node.where,
+            "export with the bias as an Add in front of Gelu (onnxruntime's graph optimizations off)",
+        )
+    return unary("Gelu")(state, replace(node, attrs={"approximate": "tanh"}))
+
+
 def _approximate(node: FileNode) -> bool:
     how = node.attrs.get("approximate", "none")
     if how not in ("none", "tanh"):

@@ -117,6 +117,7 @@ HANDLERS: dict[str, Handler] = {
 MICROSOFT: dict[str, Handler] = {
     "DequantizeLinear": HANDLERS["DequantizeLinear"],
     "QuantizeLinear": HANDLERS["QuantizeLinear"],
+    "FastGelu": elementwise.on_fast_gelu,
     "Gelu": HANDLERS["Gelu"],
     "QuickGelu": elementwise.unary("QuickGelu"),
     "QGemm": macs.on_qgemm,
