@@ -46,6 +46,14 @@ static inline int64_t mcuc_smlal(int64_t acc, int32_t a, int32_t b)
 #endif
 }
 
+/* The upper half of a * b in multiplications of 32 bits, for cores that have no longer ones. */
+static inline int32_t mcuc_high_by_halves(int32_t a, int32_t b)
+{
+    const int32_t ah = a >> 16, bh = b >> 16, al = a & 0xFFFF, bl = b & 0xFFFF;
+    const int32_t middle = ah * bl + (int32_t)(((uint32_t)al * (uint32_t)bl) >> 16);
+    return ah * bh + (middle >> 16) + ((al * bh + (middle & 0xFFFF)) >> 16);
+}
+
 /* acc + the upper half of a * b, rounded down; compilers that lose sight of a factor's sign make five instructions. */
 static inline int32_t mcuc_high_mla(int32_t acc, int32_t a, int32_t b)
 {
@@ -53,8 +61,10 @@ static inline int32_t mcuc_high_mla(int32_t acc, int32_t a, int32_t b)
     int32_t r;
     __asm__("smmla %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(acc));
     return r;
+#elif defined(__thumb__) && !defined(__thumb2__)
+    return acc + mcuc_high_by_halves(a, b);
 #else
-    return (int32_t)((uint32_t)acc + (uint32_t)(((int64_t)a * b) >> 32));
+    return acc + (int32_t)(((int64_t)a * b) >> 32);
 #endif
 }
 

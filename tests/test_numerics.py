@@ -169,6 +169,7 @@ int main(int argc, char **argv)
         case 10: r = mcuc_log_from_one(v[0]); break;
         case 11: r = mcuc_inverse_sqrt(v[0]).multiplier; break;
         case 12: r = mcuc_inverse_sqrt(v[0]).shift; break;
+        case 13: r = mcuc_high_by_halves(v[0], v[1]); break;
         default: return 2;
         }
         fwrite(&r, 4, 1, stdout);
@@ -279,6 +280,7 @@ def test_c_upper_half_of_a_product(mirror: Mirror) -> None:
     a, b = pairs(11, -(2**31), 2**31 - 1)
     acc = np.random.default_rng(12).integers(-(2**30), 2**30, a.size)
     assert np.array_equal(acc + ((a * b) >> 32), mirror(9, acc, a, b))
+    assert np.array_equal((a * b) >> 32, mirror(13, a, b))
 
 
 @pytest.mark.parametrize("scale", [0.001, 0.05, 0.3, 2.0])

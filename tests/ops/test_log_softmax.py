@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import RNG, activation, as_uint8, check_c, check_tflite, tflite_graph
+from harness import RNG, activation, check_c, check_tflite, check_uint8, tflite_graph
 
 from mcuc import fixed_point
 from mcuc.errors import McucError
-from mcuc.exporters import tflite as exporter
-from mcuc.importers import tflite as importer
 from mcuc.ir import Graph
 
 SHAPES = [(1, 10), (1, 1), (1, 2), (1, 3, 5), (1, 2, 3, 7), (1, 300), (4, 6), (1, 4095)]
@@ -50,8 +48,15 @@ def test_refused() -> None:
     for scale, zero_point in ((1 / 16, 0), (1 / 8, 127)):
         with pytest.raises(McucError, match="1/16"):
             tflite_graph("LOG_SOFTMAX", [activation("x", (1, 4))], activation("y", (1, 4), scale, zero_point))
-    with pytest.raises(McucError, match="uint8"):
-        importer.parse(as_uint8(exporter.export(_case((1, 4), 0.1))), "case.tflite", "case")
+    with pytest.raises(McucError, match="scalar"):
+        tflite_graph("LOG_SOFTMAX", [activation("x", ())], activation("y", (), 1 / 16, 127))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_uint8(seed: int) -> None:
+    rng = RNG(seed)
+    shape = (1, 8, int(rng.integers(1, 60)))
+    check_uint8(_case(shape, float(2.0 ** rng.uniform(-12, 4)), int(rng.integers(-128, 128))), seed=seed, count=12)
 
 
 def test_c_in_all_tilings(tmp_path: Path) -> None:

@@ -36,14 +36,14 @@ def _attrs(x: Tensor, out: Tensor, where: str) -> LogSoftmax:
 
 
 def from_tflite(node: Imported) -> Built:
-    """Any rank above 0. Raises McucError on float and uint8 tensors and for another output quantization."""
+    """Any rank above 0. Raises McucError on float tensors and for another output quantization."""
     x = checked_activation(node, 0)
-    if node.unsigned or not x.shape:
+    if not x.shape:
         raise McucError(
             "unsupported-operator",
-            f"{node.kind} of uint8 tensors or of scalars is not supported",
+            f"{node.kind} of a scalar is not supported",
             where=node.where,
-            try_this="convert the model again with int8 activations",
+            try_this="give the tensor an axis of classes",
         )
     return Built("log_softmax", (x.name,), _attrs(x, node.outputs[0], node.where))
 
