@@ -7,7 +7,7 @@ Micro on the file and compares the NumPy reference byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -144,18 +144,12 @@ def check_tflite(graph: Graph, count: int = 6, seed: int = 0, inputs: list[list[
                  run: Any = oracle.tflite_micro) -> Graph:
     """Export, import, compare attributes and the reference with TFLite Micro or the oracle `run`. Returns what was read
     back."""
-                 runtime: Callable[..., list[list[Array]]] = oracle.tflite_micro) -> Graph:
-    """Export, import, compare attributes and the reference with TFLite Micro. Returns the graph read back.
-
-    runtime: oracle.litert_reference for what TFLite Micro lacks.
-    """
     blob = exporter.export(graph)
     again = importer.parse(blob, "case.tflite", graph.name)
     assert [(n.op, n.attrs) for n in again.nodes] == [(n.op, n.attrs) for n in graph.nodes]
     check_infer(again)
     inputs = samples(again, count, seed) if inputs is None else inputs
     assert_equal(run(blob, inputs), run_reference(again, inputs), f"reference against {run.__name__}")
-    assert_equal(runtime(blob, inputs), run_reference(again, inputs), f"reference against {runtime.__name__}")
     return again
 
 

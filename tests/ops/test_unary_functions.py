@@ -55,7 +55,7 @@ def test_tflite_micro(kind: str, seed: int) -> None:
 @pytest.mark.parametrize("kind", LITERT)
 @pytest.mark.parametrize("seed", range(30))
 def test_litert_where_tflite_micro_has_none(kind: str, seed: int) -> None:
-    check_tflite(_case(kind, seed), inputs=[[EVERY]], runtime=oracle.litert_reference)
+    check_tflite(_case(kind, seed), inputs=[[EVERY]], run=oracle.litert_reference)
 
 
 @pytest.mark.parametrize("kind", UNSIGNED)

@@ -20,8 +20,8 @@ from mcuc.importers import _onnx_elementwise as elementwise
 from mcuc.importers import _onnx_indices as indices
 from mcuc.importers import _onnx_macs as macs
 from mcuc.importers import _onnx_moves as moves
-from mcuc.importers import _onnx_picks as picks
 from mcuc.importers import _onnx_norms as norms
+from mcuc.importers import _onnx_picks as picks
 from mcuc.importers import _onnx_proto as proto
 from mcuc.importers import _onnx_resize as resize
 from mcuc.importers._onnx_fold import can_fold, fold
@@ -97,17 +97,15 @@ HANDLERS: dict[str, Handler] = {
     "ScatterElements": picks.on_scatter,
     "ScatterND": picks.on_scatter,
     "Shape": moves.on_shape,
-    "Sigmoid": elementwise.unary("Sigmoid", _nothing, PROBABILITY),
-    "Size": moves.on_size,
     "Sigmoid": elementwise.unary("Sigmoid", PROBABILITY),
     "SimplifiedLayerNormalization": norms.on_layer_norm,
+    "Size": moves.on_size,
     "Slice": moves.on_slice,
     "Softmax": axes.on_softmax,
     "SpaceToDepth": picks.on_blocks,
     "Split": moves.on_split,
     "Squeeze": moves.on_reshape,
     "Sub": elementwise.on_binary,
-    "Tanh": elementwise.unary("Tanh", _nothing),
     "Tile": picks.on_repeat,
     "Transpose": moves.on_transpose,
     "Trilu": picks.on_trilu,

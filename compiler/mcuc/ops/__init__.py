@@ -46,8 +46,8 @@ NAMES = (
     "resize_bilinear",
     "resize_cubic",
     "resize_nearest",
-    "scatter_nd",
     "rms_norm",
+    "scatter_nd",
     "shape",
     "slice",
     "softmax",
@@ -55,8 +55,8 @@ NAMES = (
     "split",
     "take",
     "transpose",
-    "update_slice",
     "unary",
+    "update_slice",
 )
 
 

@@ -1,12 +1,9 @@
 """Absolute value, element by element: the skeleton of an operator. Copy the folder and replace, top to bottom.
 
-It works and is tested, but no list names it: an operator exists once its folder's name stands in mcuc.ops.NAMES.
-Keep the order of this file: attributes, infer, reference, cost, lower, limits, reduction, expand, OPERATOR. What only a
-file format knows stands in tflite.py and onnx.py; leave a file out where the format has no such operator.
 It works and is tested, but no list names it: an operator exists once its folder's name stands in mcuc.ops.NAMES (what
 reads absolute values from files is ops/unary).
-Keep the order of this file: attributes, infer, reference, cost, lower, limits, reduction, OPERATOR. What only a file
-format knows stands in tflite.py and onnx.py; leave a file out where the format has no such operator.
+Keep the order of this file: attributes, infer, reference, cost, lower, limits, reduction, expand, OPERATOR. What only a
+file format knows stands in tflite.py and onnx.py; leave a file out where the format has no such operator.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ from mcuc.numerics import requantize
 from mcuc.ops._base import Cost, Operator, Shape, int8_runtime
 from mcuc.ops._template.attrs import AbsoluteAttrs
 from mcuc.ops._template.onnx import KINDS, from_onnx, to_onnx
-from mcuc.ops._template.tflite import as_tflite, from_tflite, to_tflite
+from mcuc.ops._template.tflite import from_tflite, to_tflite
 from mcuc.ops._unary import make_table, table_call
 
 
@@ -86,7 +83,6 @@ OPERATOR = Operator(
     tflite=("ABS",),  # the builtin operators that from_tflite reads
     from_tflite=from_tflite,
     to_tflite=to_tflite,
-    as_tflite=as_tflite,
     onnx=KINDS,
     from_onnx=from_onnx,
     to_onnx=to_onnx,

@@ -44,8 +44,3 @@ def to_tflite(node: Node, graph: Graph) -> Exported:
             try_this="export to ONNX instead",
         )
     return Exported("ABS", "AbsOptions")
-
-
-def as_tflite(node: Node, graph: Graph) -> Exported:
-    """As ABS, whatever rounding the node has: what a network of profile onnx becomes under TFLite's."""
-    return Exported("ABS", "AbsOptions")
