@@ -64,6 +64,13 @@ def test_second_norm(shape: tuple[int, ...], axis: int) -> None:
     _close(m.build(m.qdq(y, scale=1 / 128, zero=0)))
 
 
+def test_a_mean_that_nobody_reads_is_left_out() -> None:
+    m = Model(7)
+    v = m.qdq(m.input([1, 9, 32]))
+    y, _ = m.node("LayerNormalization", [v, m.const(np.ones(32), np.float32)], outputs=2)
+    _close(m.build(m.qdq(y)))
+
+
 def test_refused() -> None:
     def code(blob: bytes) -> str:
         with pytest.raises(McucError) as caught:
@@ -109,7 +116,7 @@ def test_softmax_over_any_axis(kind: str, shape: tuple[int, ...], axis: int) -> 
         )
 
 
-@pytest.mark.parametrize("shape", [(1, 6, 5, 7), (1, 8, 33), (1, 4, 16, 16)])
+@pytest.mark.parametrize("shape", [(1, 6, 5, 7), (1, 8, 33), (1, 4, 16, 16), (2, 3, 14, 15)])
 def test_instance_norm(shape: tuple[int, ...]) -> None:
     for seed in range(3):
         m = Model(seed)

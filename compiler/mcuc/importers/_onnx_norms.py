@@ -16,7 +16,8 @@ from mcuc.ir import Array
 
 def on_layer_norm(state: State, node: FileNode) -> Result:
     """Over all axes from `axis` on, with a factor and an offset for each element."""
-    if any(node.outputs[1:]):
+    outside = {entry.name for entry in state.file.outputs}
+    if any(name and (state.consumers.get(name) or name in outside) for name in node.outputs[1:]):
         raise refuse(
             "unsupported-operator",
             f"{node.kind} with its mean or deviation as an output is not supported",
@@ -47,21 +48,21 @@ def on_lp_normalization(state: State, node: FileNode) -> Result:
 def on_group_norm(state: State, node: FileNode) -> Result:
     """InstanceNormalization and GroupNormalization: channels first, each group of them with all positions a row."""
     x = real_input(state, node, 0)
-    if len(x.shape) < 3 or x.shape[0] != 1:
-        raise refuse(
-            "unsupported-operator",
-            f"{node.kind} of a value of shape {x.shape}; a batch of 1, channels and positions are supported",
-            node.where,
-            "export the model with batch 1",
-        )
-    channels = x.shape[1]
+    if len(x.shape) < 3:
+        raise broken(node, f"a value of shape {x.shape}: batch, channels and positions are needed")
+    batch, channels = x.shape[:2]
     groups = channels if node.kind == "InstanceNormalization" else int(node.attrs.get("num_groups", 0))
     if groups < 1 or channels % groups:
         raise broken(node, f"{groups} groups of {channels} channels")
     single = node.kind == "GroupNormalization" and state.opset < 21  # factors were those of a group
     each = groups if single else channels
-    gamma, beta = (np.repeat(_real(state, node, i, (each,)), channels // each) for i in (1, 2))
-    options = {"groups": groups, "epsilon": float(node.attrs.get("epsilon", 1e-5)), "gamma": gamma, "beta": beta}
+    gamma, beta = (np.tile(np.repeat(_real(state, node, i, (each,)), channels // each), batch) for i in (1, 2))
+    options = {
+        "groups": batch * groups,
+        "epsilon": float(node.attrs.get("epsilon", 1e-5)),
+        "gamma": gamma,
+        "beta": beta,
+    }
     perm = tuple(range(len(x.shape)))
     return [_finished(state, node, "LayerNormalization", x, perm, options)]
 

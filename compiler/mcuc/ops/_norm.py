@@ -86,7 +86,8 @@ def short_rows(node: Node, graph: Graph) -> str | None:
 
 def built(op: str, node: Imported, centred: bool) -> Built:
     """options: axes (how many of the last), epsilon, gamma and beta (float32 of the row's size; beta may be None);
-    or groups (how many rows, of whole channels, channels first) instead of axes, with gamma and beta for each channel.
+    or groups (how many rows, of whole channels, channels first) instead of axes, with gamma and beta for each channel
+    of each image.
 
     Raises McucError for scales or factors beyond what 32 bits hold.
     """
@@ -94,7 +95,7 @@ def built(op: str, node: Imported, centred: bool) -> Built:
     groups, axes = int(o.get("groups", 0)), int(o.get("axes", 0))
     gamma = np.asarray(o["gamma"], np.float64).reshape(-1)
     count = x.elements // groups if groups else prod(x.shape[len(x.shape) - axes :])
-    channels = x.shape[1] if groups else count
+    channels = x.shape[0] * x.shape[1] if groups else count
     beta = np.zeros(channels) if o["beta"] is None else np.asarray(o["beta"], np.float64).reshape(-1)
     epsilon, step, out_step = float(o["epsilon"]), scale_of(x, node.where), scale_of(out, node.where)
     if gamma.size != channels or beta.size != channels or not count:
@@ -158,9 +159,11 @@ def exported(node: Node, graph: Graph) -> OnnxNode:
     """A layer norm over the last axes, factors, offsets and epsilon as real numbers again; an instance norm where each
     row has its own. Raises McucError for groups of channels."""
     norm: Norm = node.attrs.norm
+    x, out = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
     if node.attrs.run not in (0, norm.count):
         raise not_exportable(node, "GroupNormalization came with opset 18, the exporter writes 17")
-    x, out = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
+    if node.attrs.run and x.shape[0] != 1:
+        raise not_exportable(node, f"its factors are those of {x.shape[0]} images")
     step, out_step = scale_of(x, node.name), scale_of(out, node.name)
     gain, offset = (graph.const(n).astype(np.float64) for n in node.inputs[1:3])
     bits = norm.base + 10 - norm.fraction // 2
