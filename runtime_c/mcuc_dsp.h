@@ -121,6 +121,31 @@ static inline uint32_t mcuc_two_rows(const int8_t *upper, const int8_t *lower)
     return (uint32_t)u | ((uint32_t)v << 16);
 }
 
+/* Sum and sum of squares of up to 2^17 bytes. */
+typedef struct {
+    int32_t sum, squares;
+} mcuc_moments_t;
+
+static inline mcuc_moments_t mcuc_moments(const int8_t *x, int32_t n)
+{
+    mcuc_moments_t row = {0, 0};
+#if MCUC_DSP
+    for (; n >= 4; n -= 4) {
+        const uint32_t v = mcuc_load32(x);
+        const int32_t even = mcuc_sxtb16(v), odd = mcuc_sxtb16_ror8(v);
+        row.squares = mcuc_smlad(odd, odd, mcuc_smlad(even, even, row.squares));
+        row.sum = mcuc_smlad(odd, 0x00010001, mcuc_smlad(even, 0x00010001, row.sum));
+        x += 4;
+    }
+#endif
+    for (; n > 0; n--) {
+        row.sum += *x;
+        row.squares += *x * *x;
+        x++;
+    }
+    return row;
+}
+
 static inline int32_t *mcuc_widen1(int32_t *to, const int8_t *a, int32_t n)
 {
     for (; n > 0; n -= 4) {

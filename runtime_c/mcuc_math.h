@@ -46,6 +46,28 @@ static inline int64_t mcuc_smlal(int64_t acc, int32_t a, int32_t b)
 #endif
 }
 
+/* The upper half of a * b in multiplications of 32 bits, for cores that have no longer ones. */
+static inline int32_t mcuc_high_by_halves(int32_t a, int32_t b)
+{
+    const int32_t ah = a >> 16, bh = b >> 16, al = a & 0xFFFF, bl = b & 0xFFFF;
+    const int32_t middle = ah * bl + (int32_t)(((uint32_t)al * (uint32_t)bl) >> 16);
+    return ah * bh + (middle >> 16) + ((al * bh + (middle & 0xFFFF)) >> 16);
+}
+
+/* acc + the upper half of a * b, rounded down; compilers that lose sight of a factor's sign make five instructions. */
+static inline int32_t mcuc_high_mla(int32_t acc, int32_t a, int32_t b)
+{
+#if MCUC_DSP && !defined(MCUC_EMULATE_DSP)
+    int32_t r;
+    __asm__("smmla %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(acc));
+    return r;
+#elif defined(__thumb__) && !defined(__thumb2__)
+    return acc + mcuc_high_by_halves(a, b);
+#else
+    return acc + (int32_t)(((int64_t)a * b) >> 32);
+#endif
+}
+
 static inline int8_t mcuc_clamp(int32_t v, int32_t low, int32_t high)
 {
     return (int8_t)(v < low ? low : (v > high ? high : v));
@@ -85,6 +107,89 @@ static inline int8_t mcuc_share_of(mcuc_share_t share, int32_t exponential)
     /* beyond 31 bits every share rounds to nothing */
     const int32_t v = share.shift > 31 ? 0 : mcuc_round_shift(mcuc_srdhm(share.scale, exponential), share.shift);
     return mcuc_clamp(v - 128, -128, 127);
+}
+
+/* Of a value: the product with multiplier and 2^(shift - 31) is over its square root. */
+typedef struct {
+    int32_t multiplier, shift;
+} mcuc_root_t;
+
+static inline int32_t mcuc_saturating_shift(int32_t v, int32_t bits)
+{
+    const int32_t most = INT32_MAX >> bits;
+    return v > most ? INT32_MAX : (v < -most - 1 ? INT32_MIN : (int32_t)((uint32_t)v << bits));
+}
+
+/* The heart of fixed_point.inverse_sqrt: value in [2^27, 2^29) -> 2^42 / sqrt(value), off by less than 2^-19 of it. */
+static inline int32_t mcuc_newton_root(int32_t value)
+{
+    const int32_t q3 = value >> 1, half = (q3 + 1) >> 1;
+    int32_t x = 1 << 28;
+    for (int32_t step = 0; step < 5; step++) {
+        const int32_t cube = mcuc_saturating_shift(mcuc_srdhm(mcuc_srdhm(x, x), x), 6);
+        x = mcuc_saturating_shift(mcuc_srdhm(x, (1 << 28) + (1 << 27)) - mcuc_srdhm(half, cube), 3);
+    }
+    return mcuc_srdhm(x, 1518500250); /* sqrt(1/2) with 31 fractional bits */
+}
+
+/* fixed_point.normalize: the inverse root of a value below 2^62, 0 counting as 1: multiplier and half the even number of
+   bits by which the value goes up to [2^27, 2^29). */
+static inline mcuc_root_t mcuc_inverse_root(uint64_t value)
+{
+    mcuc_root_t root;
+    root.shift = 0;
+    value = value == 0u ? 1u : value;
+    for (; value >= (uint64_t)1 << 29; value >>= 2) {
+        root.shift--;
+    }
+    for (; value < (uint64_t)1 << 27; value <<= 2) {
+        root.shift++;
+    }
+    root.multiplier = mcuc_newton_root((int32_t)value);
+    return root;
+}
+
+/* fixed_point.inverse_sqrt: 1 / sqrt(value) for value >= 0, 0 counting as 1; shift <= 0 goes to the left. */
+static inline mcuc_root_t mcuc_inverse_sqrt(int32_t value)
+{
+    mcuc_root_t root = {INT32_MAX, 0};
+    if (value > 1) {
+        root = mcuc_inverse_root((uint64_t)value);
+        root.shift -= 11;
+        if (root.shift > 0) {
+            root.multiplier = (int32_t)((uint32_t)root.multiplier << root.shift);
+            root.shift = 0;
+        }
+    }
+    return root;
+}
+
+/* Zeros above the highest bit of v > 0. */
+static inline int32_t mcuc_free_bits(int32_t v)
+{
+    int32_t bits = 0;
+    for (uint32_t u = (uint32_t)v; u < 0x80000000u; u <<= 1) {
+        bits++;
+    }
+    return bits;
+}
+
+/* fixed_point.log_from_one: the logarithm of a >= 1 with 12 integer bits, in 5 of them. */
+static inline int32_t mcuc_log_from_one(int32_t a)
+{
+    const int32_t root_of_half = 1518500250, fourth_root = 1805811301, quarter = 1 << 23;
+    const int32_t free_a = mcuc_free_bits(a), free_b = mcuc_free_bits(mcuc_srdhm(a, root_of_half)) - 1;
+    const int32_t r_a = mcuc_saturating_shift(mcuc_srdhm(a * (1 << (free_a - 1)), root_of_half), 1);
+    const int32_t r_b = mcuc_saturating_shift(a, free_b);
+    const int32_t power_a = (12 - free_a) * (1 << 25) + quarter, power_b = (12 - free_b) * (1 << 25) - quarter;
+    const int32_t r = r_a < r_b ? r_a : r_b;
+    const int32_t p = (int32_t)(((int64_t)r + fourth_root + 1) >> 1), q = 2 * (r - fourth_root);
+    const int32_t square = mcuc_srdhm(q, q);
+    const int32_t top = mcuc_srdhm(q, r) + mcuc_srdhm(mcuc_srdhm(q, square), 117049297);
+    const int32_t inner = 1057819769 + q + mcuc_srdhm(square, 127690142);
+    const int32_t bottom = mcuc_srdhm(p, inner) + mcuc_srdhm(q, 638450708);
+    const int32_t fraction = mcuc_srdhm(mcuc_round_shift(top, 6), mcuc_one_over_one_plus(bottom));
+    return mcuc_saturating_shift(mcuc_srdhm(power_a > power_b ? power_a : power_b, 1488522236) + fraction, 1);
 }
 
 /* numerics.round24: v rounded to the 24 significant bits that float32 keeps, half to even. */

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcuc import numerics
+from mcuc import fixed_point, numerics
 from mcuc.ir import Array, Requant
 from mcuc.toolchain import build_host_executable, runtime_folder
 
@@ -164,6 +164,12 @@ int main(int argc, char **argv)
         case 5: r = mcuc_one_over_one_plus(v[0]); break;
         case 6: r = mcuc_share_of(mcuc_share(v[0]), v[1]); break;
         case 7: r = mcuc_float_to_int(mcuc_float_of(v[0])); break;
+        case 8: r = mcuc_newton_root(v[0]); break;
+        case 9: r = mcuc_high_mla(v[0], v[1], v[2]); break;
+        case 10: r = mcuc_log_from_one(v[0]); break;
+        case 11: r = mcuc_inverse_sqrt(v[0]).multiplier; break;
+        case 12: r = mcuc_inverse_sqrt(v[0]).shift; break;
+        case 13: r = mcuc_high_by_halves(v[0], v[1]); break;
         default: return 2;
         }
         fwrite(&r, 4, 1, stdout);
@@ -247,6 +253,34 @@ def test_c_reciprocal(mirror: Mirror) -> None:
     random = np.random.default_rng(8).integers(0, 2**31, 200_000)
     a = np.concatenate([np.arange(4096), 2**31 - 1 - np.arange(4096), random])
     assert np.array_equal(numerics.one_over_one_plus_x(a), mirror(5, a))
+
+
+def test_c_inverse_root(mirror: Mirror) -> None:
+    """All values for which TFLite's function shifts nothing, in steps; the result is within 2^-19 of the real one."""
+    a = np.concatenate([np.arange(2**27, 2**29, 1999), np.arange(2**27, 2**27 + 4096), np.arange(2**29 - 4096, 2**29)])
+    multiplier, shift = fixed_point.inverse_sqrt(a)
+    assert (shift == -11).all() and np.array_equal(multiplier, mirror(8, a))
+    assert np.abs(multiplier * 2.0**-42 * np.sqrt(a) - 1).max() < 2.0**-19
+
+
+def test_c_inverse_root_of_any_integer(mirror: Mirror) -> None:
+    a = np.concatenate([np.arange(4096), np.abs(pairs(13, 0, 1)[0][20:]).clip(max=2**31 - 1)])
+    multiplier, shift = fixed_point.inverse_sqrt(a)
+    assert np.array_equal(multiplier, mirror(11, a)) and np.array_equal(shift, mirror(12, a))
+
+
+def test_c_logarithm(mirror: Mirror) -> None:
+    """From 1 to the largest sum of exponentials, 12 integer bits."""
+    random = np.random.default_rng(14).integers(2**19, 2**31, 200_000)
+    a = np.concatenate([np.arange(2**19, 2**19 + 4096), 2**31 - 1 - np.arange(4096), 2 ** np.arange(19, 31), random])
+    assert np.array_equal(fixed_point.log_from_one(a), mirror(10, a))
+
+
+def test_c_upper_half_of_a_product(mirror: Mirror) -> None:
+    a, b = pairs(11, -(2**31), 2**31 - 1)
+    acc = np.random.default_rng(12).integers(-(2**30), 2**30, a.size)
+    assert np.array_equal(acc + ((a * b) >> 32), mirror(9, acc, a, b))
+    assert np.array_equal((a * b) >> 32, mirror(13, a, b))
 
 
 @pytest.mark.parametrize("scale", [0.001, 0.05, 0.3, 2.0])

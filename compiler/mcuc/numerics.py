@@ -80,7 +80,7 @@ def round24(v: Array) -> I64:
     """Integers rounded to 24 significant bits, half to even: what float32 keeps of v * 2^e for any e."""
     v64 = np.asarray(v, np.int64)
     magnitude = np.abs(v64)
-    drop = np.maximum(_bit_length(magnitude) - 24, 0)
+    drop = np.maximum(bit_length(magnitude) - 24, 0)
     return np.asarray(np.where(v64 < 0, -1, 1) * (_half_even(magnitude, drop) << drop), np.int64)
 
 
@@ -96,7 +96,7 @@ def _half_even(magnitude: I64, shift: I64) -> I64:
     return (magnitude + nudge) >> shift
 
 
-def _bit_length(v: I64) -> I64:
+def bit_length(v: I64) -> I64:
     """Bits of non-negative integers below 2^62; 0 for 0."""
     high = np.asarray(v, np.int64) >> 31
     low = np.asarray(v, np.int64) & 0x7FFFFFFF  # both parts are exact in float64
@@ -155,7 +155,7 @@ def tflite_quantize_float(x: Array, scale: float, zero_point: int, low: int = -1
     return steps
 
 
-def _fixed_exp_on_negative(a: I64, integer_bits: int) -> I64:
+def fixed_exp_on_negative(a: I64, integer_bits: int) -> I64:
     """gemmlowp exp_on_negative_values: a <= 0 in Q(integer_bits), result in Q0 (31 fractional bits)."""
     fraction = 31 - integer_bits
     one_quarter = np.int64(1) << (fraction - 2)
@@ -218,7 +218,7 @@ def logistic_table(input_scale: float, input_zero_point: int) -> bytes:
     centred = np.arange(-128, 128, dtype=np.int64) - input_zero_point
     scaled = multiply_by_quantized_multiplier(centred, multiplier, shift)
     negative_abs = -np.abs(scaled)
-    exp = _fixed_exp_on_negative(negative_abs, 4)
+    exp = fixed_exp_on_negative(negative_abs, 4)
     positive = one_over_one_plus_x(exp)
     value = np.where(scaled > 0, positive, INT32_MAX - positive)
     value = np.where(scaled == 0, 1 << 30, value)
@@ -238,7 +238,7 @@ def softmax_exp_table(input_scale: float, beta: float) -> tuple[int, ...]:
     diff_min = -math.floor(((1 << 5) - 1) * 2.0 ** (31 - 5) / 2.0**shift)
     diff = -np.arange(256, dtype=np.int64)
     rescaled = srdhm(wrap32(diff << max(shift, 0)), multiplier)
-    exp = _fixed_exp_on_negative(rescaled, 5)
+    exp = fixed_exp_on_negative(rescaled, 5)
     return tuple(int(v) for v in np.where(diff >= diff_min, exp, 0))
 
 

@@ -142,7 +142,7 @@ def _output_types(model: Any) -> dict[str, int]:
             kind = constants[node.input[2]]
         elif node.op_type == "QLinearConcat":
             kind = constants[node.input[1]]
-        elif node.op_type.startswith("Q"):
+        elif node.op_type.startswith(("QLinear", "QGemm")):
             kind = (
                 constants[[n for n in node.input if n][-1]]
                 if node.op_type not in ("QLinearConv",)

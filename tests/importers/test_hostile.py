@@ -241,7 +241,7 @@ EDITS: dict[str, Edit] = {
     "variable tensor": setting(named("a"), isVariable=True),
     "sparse weights": sparse,
     "custom operator": custom,
-    "unsupported operator": code(4, B.TANH),
+    "unsupported operator": code(4, B.SQUARE),
     "operator that does not exist": code(4, 4_000),
     "state: VAR_HANDLE": code(0, B.VAR_HANDLE),
     "state: READ_VARIABLE": code(0, B.READ_VARIABLE),
@@ -275,7 +275,7 @@ def test_edited_files(name: str) -> None:
 
 def test_messages_name_operator_and_tensor() -> None:
     error = refused(edited(SMALL, EDITS["unsupported operator"]))
-    assert "TANH" in error.found and "#4" in error.where and "mcuc check" in error.try_this
+    assert "SQUARE" in error.found and "#4" in error.where and "mcuc check" in error.try_this
     assert "Evil" in refused(edited(SMALL, custom)).found
     assert "keeps state" in refused(edited(SMALL, EDITS["state: LSTM"])).found
     assert "'a'" in refused(edited(SMALL, EDITS["NaN scale"])).found

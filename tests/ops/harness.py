@@ -37,7 +37,7 @@ from mcuc.verify.compare import emulated
 RNG = np.random.default_rng
 _OPTIONS = {"AVERAGE_POOL_2D": "Pool2D", "MAX_POOL_2D": "Pool2D", "MEAN": "Reducer", "CONV_2D": "Conv2D",
             "DEPTHWISE_CONV_2D": "DepthwiseConv2D", "PADV2": "PadV2", "LOGISTIC": "", "RELU": "", "RELU6": "",
-            "RELU_N1_TO_1": "", "BATCH_MATMUL": "BatchMatMul"}
+            "RELU_N1_TO_1": "", "BATCH_MATMUL": "BatchMatMul", "L2_NORMALIZATION": "L2Norm"}
 
 
 def activation(name: str, shape: Sequence[int], scale: float = 0.05, zero_point: int = 0) -> Tensor:

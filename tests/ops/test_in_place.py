@@ -26,6 +26,8 @@ from mcuc.plan import plan
 from mcuc.schedule.explore import layer_by_layer
 
 SHAPE = (1, 5, 6, 7)
+FIXED_SCALE = {"LOGISTIC": (1 / 256, -128), "SOFTMAX": (1 / 256, -128), "TANH": (1 / 128, 0),
+               "LOG_SOFTMAX": (1 / 16, 127), "L2_NORMALIZATION": (1 / 128, 0)}
 
 
 def chain(steps: Sequence[tuple[str, Sequence[str], str]], extra: Sequence[Tensor] = ()) -> Graph:
@@ -35,8 +37,8 @@ def chain(steps: Sequence[tuple[str, Sequence[str], str]], extra: Sequence[Tenso
         known[name] = activation(name, SHAPE, 0.03 + 0.004 * n, 5 * n - 20)
     nodes, tensors = [], dict(known)
     for number, (kind, inputs, out) in enumerate(steps):
-        if kind in ("LOGISTIC", "SOFTMAX"):
-            tensors[out] = known[out] = activation(out, SHAPE, 1 / 256, -128)
+        if kind in FIXED_SCALE:
+            tensors[out] = known[out] = activation(out, SHAPE, *FIXED_SCALE[kind])
         fields = {"beta": 1.0} if kind == "SOFTMAX" else {}
         (node,) = tflite_graph(kind, [known[n] for n in inputs], known[out], **fields).nodes
         nodes.append(replace(node, name=str(number)))
@@ -48,7 +50,8 @@ def test_in_place(who: str, tmp_path: Path) -> None:
     channel = constant("k", RNG(0).integers(-128, 128, (7,)).astype("int8"), (0.02,), (3,))
     graph = chain([("QUANTIZE", ["x"], "a"), ("RELU", ["a"], "b"), ("ADD", ["b", "k"], "c"), ("QUANTIZE", ["c"], "d"),
                    ("MUL", ["c", "d"], "e"), ("SOFTMAX", ["e"], "f"), ("LOGISTIC", ["f"], "g"),
-                   ("QUANTIZE", ["g"], "y")], [channel])
+                   ("QUANTIZE", ["g"], "h"), ("PRELU", ["h", "k"], "i"), ("TANH", ["i"], "j"),
+                   ("L2_NORMALIZATION", ["j"], "l"), ("LOG_SOFTMAX", ["l"], "m"), ("QUANTIZE", ["m"], "y")], [channel])
     schedule = layer_by_layer(graph, None, TILINGS[who])
     placed = plan(graph, schedule)
     assert {placed.tensors[n] for n in "abc"} == {placed.tensors["a"]}, "the chain shares one place"

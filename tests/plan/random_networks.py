@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from mcuc.ir import Graph, Node, Tensor, check
 
 SAME, VALID = 0, 1
+FIXED_SCALE = {"LOGISTIC": (1 / 256, -128), "SOFTMAX": (1 / 256, -128), "TANH": (1 / 128, 0),
+               "LOG_SOFTMAX": (1 / 16, 127), "L2_NORMALIZATION": (1 / 128, 0)}
 MOST = 700  # elements of a tensor, so that many networks run in a second
 
 
@@ -100,11 +102,15 @@ def transpose(g: Growing, x: Tensor) -> None:
 
 
 def element_wise(g: Growing, x: Tensor) -> None:
-    kind = g.choose(["RELU", "QUANTIZE", "LOGISTIC", "SOFTMAX"])
+    kind = g.choose(["RELU", "QUANTIZE", "LOGISTIC", "SOFTMAX", "TANH", "HARD_SWISH", "LEAKY_RELU", "ABS",
+                     "LOG_SOFTMAX", "L2_NORMALIZATION", "PRELU"])
     out = fresh(g, x.shape)
-    if kind in ("LOGISTIC", "SOFTMAX"):
-        out = activation(out.name, x.shape, 1 / 256, -128)
-    add_step(g, kind, (x,), out, **({"beta": 1.0} if kind == "SOFTMAX" else {}))
+    if kind in FIXED_SCALE:
+        out = activation(out.name, x.shape, *FIXED_SCALE[kind])
+    inputs = [x]
+    if kind == "PRELU":
+        inputs.append(constant("", g.rng.integers(-128, 128, x.shape[-1:]).astype(np.int8), (0.01,), (4,)))
+    add_step(g, kind, inputs, out, **{"SOFTMAX": {"beta": 1.0}, "LEAKY_RELU": {"alpha": 0.2}}.get(kind, {}))
 
 
 def binary(g: Growing, x: Tensor) -> None:

@@ -144,15 +144,16 @@ def on_softmax(state: State, node: FileNode) -> Result:
     x = runtime(state, node)
     if not x.real:
         raise not_quantized(node.inputs[0], node.where)
-    return [_softmax(state, node, x, goal_of(state, node, PROBABILITY))]
+    fallback = PROBABILITY if node.kind == "Softmax" else None
+    return [_softmax(state, node, x, goal_of(state, node, fallback), node.kind)]
 
 
-def _softmax(state: State, node: FileNode, x: Value, goal: Goal) -> Value:
+def _softmax(state: State, node: FileNode, x: Value, goal: Goal, kind: str = "Softmax") -> Value:
     rank = len(x.shape)
     axis = normal_axis(int(node.attrs.get("axis", -1)), rank, node)
     perm = [p for p in stored_order(x) if p != axis] + [axis]
     tensor = need(state, x, perm, node.where)
-    return finish(state, node, "Softmax", (tensor,), {}, x.shape, Layout(x.shape, tuple(perm)), goal, (dtype_of(x),))
+    return finish(state, node, kind, (tensor,), {}, x.shape, Layout(x.shape, tuple(perm)), goal, (dtype_of(x),))
 
 
 def on_qlinear_softmax(state: State, node: FileNode) -> Result:

@@ -36,16 +36,40 @@ from mcuc.importers._onnx_state import (
     stored_order,
 )
 from mcuc.importers._onnx_values import Layout, Params, Value, apply, plain
+from mcuc.ops.unary.functions import DEFAULTS
+from mcuc.ops.unary.functions import FUNCTIONS as _KINDS
 
 
-def unary(
-    kind: str, options: Callable[[State, FileNode], Mapping[str, Any]], fallback: Params | None = None
-) -> Callable[..., Result]:
+def unary(kind: str, fallback: Params | None = None) -> Callable[..., Result]:
+    """A float function of one value; its attributes are the node's numbers."""
+
     def handle(state: State, node: FileNode) -> Result:
         x = real_input(state, node, 0)
-        return [_unary(state, node, kind, x, options(state, node), goal_of(state, node, fallback))]
+        options = {key: float(node.attrs.get(key, value)) for key, value in DEFAULTS.get(kind, {}).items()}
+        if kind == "Gelu":
+            options["tanh"] = float(_approximate(node))
+        return [_unary(state, node, kind, x, options, goal_of(state, node, fallback))]
 
     return handle
+
+
+def on_fast_gelu(state: State, node: FileNode) -> Result:
+    """FastGelu: Gelu by its tanh approximation. Raises McucError where a bias comes with it."""
+    if len([n for n in node.inputs if n]) > 1:
+        raise refuse(
+            "unsupported-operator",
+            f"{node.kind} with a bias is not supported",
+            node.where,
+            "export with the bias as an Add in front of Gelu (onnxruntime's graph optimizations off)",
+        )
+    return unary("Gelu")(state, replace(node, attrs={"approximate": "tanh"}))
+
+
+def _approximate(node: FileNode) -> bool:
+    how = node.attrs.get("approximate", "none")
+    if how not in ("none", "tanh"):
+        raise broken(node, f"approximate is {how!r}, not none or tanh")
+    return bool(how == "tanh")
 
 
 def _unary(state: State, node: FileNode, kind: str, x: Value, options: Mapping[str, Any], goal: Goal) -> Value:
@@ -94,6 +118,19 @@ def on_binary(state: State, node: FileNode) -> Result:
             "unsupported-operator", f"{node.kind} of two values is not supported", node.where, "use Add or Mul"
         )
     return [_binary(state, node, node.kind, _either(state, node, 0), _either(state, node, 1), goal_of(state, node))]
+
+
+def on_prelu(state: State, node: FileNode) -> Result:
+    """PRelu with quantized slopes; one slope in float makes a table."""
+    slope = optional(state, node, 1)
+    if slope is not None and slope.array is not None and slope.params is None and slope.elements == 1:
+        x = real_input(state, node, 0)
+        options = {"alpha": float(slope.array.reshape(-1)[0])}
+        return [_unary(state, node, "LeakyRelu", x, options, goal_of(state, node))]
+    x, slope = _either(state, node, 0), _either(state, node, 1)
+    if tuple(np.broadcast_shapes(x.shape, slope.shape)) != x.shape:
+        raise broken(node, f"slopes of shape {slope.shape} for a value of shape {x.shape}")
+    return [_binary(state, node, node.kind, x, slope, goal_of(state, node))]
 
 
 def _either(state: State, node: FileNode, index: int) -> Value:
@@ -182,3 +219,6 @@ def on_qlinear_binary(kind: str) -> Callable[..., Result]:
         return [replace(_binary(state, node, kind, a, b, Goal(given(state, node, 6))), real=False)]
 
     return handle
+
+
+FUNCTIONS: dict[str, Callable[..., Result]] = {kind: unary(kind) for kind in _KINDS if kind != "QuickGelu"}

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from mcuc.importers import _onnx_elementwise as elementwise
 from mcuc.importers import _onnx_indices as indices
 from mcuc.importers import _onnx_macs as macs
 from mcuc.importers import _onnx_moves as moves
+from mcuc.importers import _onnx_norms as norms
 from mcuc.importers import _onnx_picks as picks
 from mcuc.importers import _onnx_products as products
 from mcuc.importers import _onnx_proto as proto
@@ -54,20 +54,6 @@ _QUANTIZE_STATIC = (
 )
 
 
-def _nothing(state: State, node: FileNode) -> dict[str, Any]:
-    return {}
-
-
-def _alpha(default: float, **more: float) -> Callable[[State, FileNode], dict[str, Any]]:
-    def options(state: State, node: FileNode) -> dict[str, Any]:
-        return {
-            "alpha": float(node.attrs.get("alpha", default)),
-            **{k: float(node.attrs.get(k, v)) for k, v in more.items()},
-        }
-
-    return options
-
-
 HANDLERS: dict[str, Handler] = {
     "Add": elementwise.on_binary,
     "AveragePool": axes.on_pool,
@@ -91,18 +77,22 @@ HANDLERS: dict[str, Handler] = {
     "Gemm": products.on_gemm,
     "GlobalAveragePool": axes.on_global_pool,
     "GlobalMaxPool": axes.on_global_pool,
-    "HardSigmoid": elementwise.unary("HardSigmoid", _alpha(0.2, beta=0.5)),
-    "HardSwish": elementwise.unary("HardSwish", _nothing),
+    "GroupNormalization": norms.on_group_norm,
     "Identity": moves.on_identity,
-    "LeakyRelu": elementwise.unary("LeakyRelu", _alpha(0.01)),
+    "InstanceNormalization": norms.on_group_norm,
+    "LayerNormalization": norms.on_layer_norm,
+    "LogSoftmax": axes.on_softmax,
+    "LpNormalization": norms.on_lp_normalization,
     "MatMul": products.on_matmul,
     "MaxPool": axes.on_pool,
     "Mul": elementwise.on_binary,
     "OneHot": indices.on_one_hot,
+    "PRelu": elementwise.on_prelu,
     "Pad": moves.on_pad,
     "QLinearConv": macs.on_qlinear_conv,
     "QLinearMatMul": products.on_qlinear_matmul,
     "QuantizeLinear": lambda s, n: [on_quantize(s, n)],
+    "RMSNormalization": norms.on_layer_norm,
     "ReduceMean": axes.on_reduce_mean,
     "Relu": elementwise.on_clip,
     "Reshape": moves.on_reshape,
@@ -111,7 +101,8 @@ HANDLERS: dict[str, Handler] = {
     "ScatterElements": picks.on_scatter,
     "ScatterND": picks.on_scatter,
     "Shape": moves.on_shape,
-    "Sigmoid": elementwise.unary("Sigmoid", _nothing, PROBABILITY),
+    "Sigmoid": elementwise.unary("Sigmoid", PROBABILITY),
+    "SimplifiedLayerNormalization": norms.on_layer_norm,
     "Size": moves.on_size,
     "Slice": moves.on_slice,
     "Softmax": axes.on_softmax,
@@ -119,15 +110,18 @@ HANDLERS: dict[str, Handler] = {
     "Split": moves.on_split,
     "Squeeze": moves.on_reshape,
     "Sub": elementwise.on_binary,
-    "Tanh": elementwise.unary("Tanh", _nothing),
     "Tile": picks.on_repeat,
     "Transpose": moves.on_transpose,
     "Trilu": picks.on_trilu,
     "Unsqueeze": moves.on_reshape,
+    **elementwise.FUNCTIONS,
 }
 MICROSOFT: dict[str, Handler] = {
     "DequantizeLinear": HANDLERS["DequantizeLinear"],
     "QuantizeLinear": HANDLERS["QuantizeLinear"],
+    "FastGelu": elementwise.on_fast_gelu,
+    "Gelu": HANDLERS["Gelu"],
+    "QuickGelu": elementwise.unary("QuickGelu"),
     "QGemm": products.on_qgemm,
     "QLinearAdd": elementwise.on_qlinear_binary("Add"),
     "QLinearAveragePool": axes.on_qlinear_average_pool,

@@ -16,6 +16,7 @@ NAMES = (
     "matmul",
     "mean",
     "move",
+    "norm",
     "pool",
     "resize",
     "softmax",

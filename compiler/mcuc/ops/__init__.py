@@ -27,6 +27,9 @@ NAMES = (
     "gather",
     "gather_nd",
     "integer_math",
+    "l2_normalization",
+    "layer_norm",
+    "log_softmax",
     "logistic",
     "max_pool_2d",
     "mean",
@@ -34,6 +37,7 @@ NAMES = (
     "one_hot",
     "pack",
     "pad",
+    "prelu",
     "qlinear_add",
     "qlinear_average_pool",
     "qlinear_mul",
@@ -45,6 +49,7 @@ NAMES = (
     "resize_bilinear",
     "resize_cubic",
     "resize_nearest",
+    "rms_norm",
     "scatter_nd",
     "shape",
     "slice",
@@ -54,6 +59,7 @@ NAMES = (
     "take",
     "transpose",
     "transpose_conv",
+    "unary",
     "update_slice",
 )
 

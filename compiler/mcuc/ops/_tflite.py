@@ -193,3 +193,9 @@ def padding_fields(window: Window, size: tuple[int, int], where: str) -> dict[st
             try_this="pad with SAME or VALID, or put an explicit PAD before",
         )
     return {"padding": padding, "strideH": window.stride[0], "strideW": window.stride[1]}
+
+
+def signed_multiplier(real: float) -> tuple[int, int]:
+    """quantize_multiplier of a factor of either sign."""
+    multiplier, shift = quantize_multiplier(abs(real))
+    return (multiplier if real >= 0 else -multiplier), shift

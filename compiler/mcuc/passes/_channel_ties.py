@@ -134,6 +134,7 @@ _RULES: dict[str, Callable[[Node, Graph], Ties | None]] = {
     "resize_nearest": _same,
     "slice": _slice,
     "transpose": _transpose,
+    "unary": _table,
 }
 
 

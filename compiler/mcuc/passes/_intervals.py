@@ -264,4 +264,5 @@ _RULES: dict[str, Rule] = {
     "resize_nearest": _same,
     "slice": _slice,
     "transpose": _transpose,
+    "unary": _table,
 }

@@ -18,7 +18,12 @@ def _float32(call: Call, chip: Chip | None) -> No | None:
 
 
 def _integers(call: Call, chip: Chip | None) -> No | None:
-    return No("a float32 softmax") if call.params.get("kind") == "float32" else None
+    kind = call.params.get("kind")
+    return No("a float32 softmax" if kind == "float32" else "a logarithm of softmax") if kind else None
+
+
+def _log(call: Call, chip: Chip | None) -> No | None:
+    return None if call.params.get("kind") == "log" else No("not a logarithm of softmax")
 
 
 def _no_context(call: Call) -> Mapping[str, Any]:
@@ -30,5 +35,6 @@ FAMILY = Family(
     (
         Kernel("softmax_float32", "softmax/float32.c.j2", _float32, no_scratch, _no_context, in_place=True),
         Kernel("softmax_table", "softmax/softmax.c.j2", _integers, no_scratch, _context, in_place=True),
+        Kernel("softmax_log", "softmax/log.c.j2", _log, no_scratch, _no_context, in_place=True),
     ),
 )

@@ -1,6 +1,7 @@
 """Absolute value, element by element: the skeleton of an operator. Copy the folder and replace, top to bottom.
 
-It works and is tested, but no list names it: an operator exists once its folder's name stands in mcuc.ops.NAMES.
+It works and is tested, but no list names it: an operator exists once its folder's name stands in mcuc.ops.NAMES (what
+reads absolute values from files is ops/unary).
 Keep the order of this file: attributes, infer, reference, cost, lower, limits, reduction, expand, OPERATOR. What only a
 file format knows stands in tflite.py and onnx.py; leave a file out where the format has no such operator.
 """

@@ -1,4 +1,4 @@
-"""DequantizeLinear followed by QuantizeLinear with other parameters, and other table operators without a folder."""
+"""DequantizeLinear followed by QuantizeLinear with other parameters, and arithmetic with one constant number."""
 
 from __future__ import annotations
 
@@ -11,25 +11,15 @@ from mcuc.ir import Array, Graph, Node
 from mcuc.ops._base import Built, Imported
 from mcuc.ops._onnx import OnnxNode, activation, float_table
 
-KINDS = ("HardSigmoid", "HardSwish", "LeakyRelu", "QuantizeLinear", "ScalarMath", "Tanh")
+KINDS = ("QuantizeLinear", "ScalarMath")
 
 
 def _function(node: Imported) -> Callable[[Array], Array]:
     o: dict[str, Any] = dict(node.options)
-    f32 = np.float32
-    match node.kind:
-        case "LeakyRelu":
-            return lambda x: np.where(x >= 0, x, f32(o["alpha"]) * x)
-        case "HardSigmoid":
-            return lambda x: np.clip(f32(o["alpha"]) * x + f32(o["beta"]), f32(0), f32(1))
-        case "HardSwish":
-            return lambda x: x * np.clip(x * f32(1 / 6) + f32(0.5), f32(0), f32(1))
-        case "Tanh":
-            return lambda x: np.tanh(x.astype(np.float64)).astype(f32)
-        case "ScalarMath":  # Add, Sub, Mul, Div with one constant number of the file
-            value, first = f32(o["value"]), bool(o["constant_first"])
-            operation = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}[o["operation"]]
-            return lambda x: operation(value, x) if first else operation(x, value)
+    if node.kind == "ScalarMath":  # Add, Sub, Mul, Div with one constant number of the file
+        value, first = np.float32(o["value"]), bool(o["constant_first"])
+        operation = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}[o["operation"]]
+        return lambda x: operation(value, x) if first else operation(x, value)
     return lambda x: x
 
 

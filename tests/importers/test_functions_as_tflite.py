@@ -1,0 +1,64 @@
+"""Functions and norms of ONNX networks under TFLite's rounding: the same function, a file that TFLite reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx_models import Model, load, samples
+
+from mcuc.errors import McucError
+from mcuc.exporters import tflite as exporter
+from mcuc.importers import tflite as importer
+from mcuc.quantize.retarget import MOST_STEPS, retarget
+from mcuc.verify import oracle, reference
+
+CASES: dict[str, tuple[tuple[float, int], dict[str, Any]]] = {
+    "Tanh": ((1 / 128, 0), {}),
+    "HardSwish": ((0.04, 3), {}),
+    "LeakyRelu": ((0.04, 3), {"alpha": 0.2}),
+    "Elu": ((0.04, 3), {}),
+    "Abs": ((0.04, -128), {}),
+    "LogSoftmax": ((1 / 16, 127), {}),
+    "LpNormalization": ((1 / 128, 0), {}),
+}
+
+
+def _model(kind: str, out: tuple[float, int], attrs: dict[str, Any]) -> bytes:
+    m = Model(3, opset=20)
+    v = m.qdq(m.input([1, 6, 40]), scale=0.05, zero=4)
+    return m.build(m.qdq(m.node(kind, [v], **attrs), "int8", *out))
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_same_function_in_tflite(kind: str) -> None:
+    out, attrs = CASES[kind]
+    graph, _ = load(_model(kind, out, attrs))
+    again = retarget(graph)
+    assert again.profile == "tflite" and len(again.nodes) == 1
+    blob = exporter.export(again)
+    inputs = samples(graph, 8)
+    found = [reference.run(again, {graph.inputs[0]: x})[graph.outputs[0]] for (x,) in inputs]
+    wanted = [reference.run(graph, {graph.inputs[0]: x})[graph.outputs[0]] for (x,) in inputs]
+    micro = [y for (y,) in oracle.tflite_micro(blob, inputs)]
+    assert all(np.array_equal(a, b) for a, b in zip(found, micro, strict=True))
+    assert max(np.abs(a.astype(int) - b.astype(int)).max() for a, b in zip(found, wanted, strict=True)) <= MOST_STEPS
+    assert [e.attrs for e in importer.parse(blob, "case.tflite", "case").nodes] == [again.nodes[0].attrs]
+
+
+@pytest.mark.parametrize(
+    ("kind", "attrs"), [("Softplus", {}), ("Elu", {"alpha": 3.0}), ("Erf", {}), ("LpNormalization", {})]
+)
+def test_what_tflite_lacks_is_refused(kind: str, attrs: dict[str, Any]) -> None:
+    graph, _ = load(_model(kind, (0.02, 3), attrs))
+    with pytest.raises(McucError):
+        retarget(graph)
+
+
+def test_an_rms_norm_has_no_tflite_form() -> None:
+    m = Model(3, opset=23)
+    y = m.node("RMSNormalization", [m.qdq(m.input([1, 6, 40])), m.const(np.ones(40), np.float32)])
+    graph, _ = load(m.build(m.qdq(y, scale=1 / 128, zero=0)))
+    with pytest.raises(McucError, match="no RMS norm"):
+        retarget(graph)
