@@ -37,6 +37,14 @@ class DType(Enum):
     def bytes(self) -> int:
         return int(np.dtype(self.value).itemsize)
 
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The smallest and the largest value of an integer type; 0 and 1 of a bool."""
+        if self is DType.BOOL:
+            return 0, 1
+        info = np.iinfo(self.value)
+        return int(info.min), int(info.max)
+
 
 @dataclass(frozen=True)
 class Quant:

@@ -25,7 +25,7 @@ RUNTIME_VERSION = 1
 RUNTIME_HEADERS = ("mcuc_dot.h", "mcuc_dsp.h", "mcuc_math.h", "mcuc_port.h", "mcuc_stream.h")
 INPUT_FILE = "mcuc_input.bin"  # that the test firmware reads an input by rows from
 NO_ROWS = 98  # its exit code where the file is missing or too short
-_CTYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
+_CTYPES = {"bool": "uint8_t", "int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
 
 
 @dataclass(frozen=True)

@@ -85,8 +85,7 @@ def _end_problems(graph: Graph, names: tuple[str, ...], side: str) -> list[str]:
     found = []
     for name in names:
         tensor = graph.tensors[name]
-        indices = side == "output" and any(name in n.outputs and n.op == "argmax" for n in graph.nodes)
-        if tensor.dtype not in (DType.INT8, DType.UINT8) and not indices:
+        if tensor.dtype not in (DType.INT8, DType.UINT8, DType.INT32, DType.BOOL):
             found.append(f"{side} {name!r} is {tensor.dtype.value}, int8 or uint8 is needed")
         if tensor.data is not None:
             found.append(f"{side} {name!r} is a constant")

@@ -10,7 +10,7 @@ import numpy as np
 from mcuc import data
 from mcuc.data.npz import read_arrays
 from mcuc.errors import McucError
-from mcuc.ir import Array, Graph, Tensor
+from mcuc.ir import Array, DType, Graph, Tensor
 from mcuc.verify.samples import quantized, random_samples
 
 RANDOM_SAMPLES = 32
@@ -114,7 +114,7 @@ def _integers(x: Array, tensor: Tensor, graph: Graph, where: str) -> Array:
             where,
             "give samples of the input's shape (height x width x channels)",
         )
-    info = np.iinfo(tensor.dtype.value)
+    low, high = tensor.dtype.limits
     shaped = x.reshape(len(x), *tensor.shape)
     if x.dtype.kind == "f":
         if not np.isfinite(x).all():
@@ -126,9 +126,9 @@ def _integers(x: Array, tensor: Tensor, graph: Graph, where: str) -> Array:
         return np.stack([quantized(graph, tensor.name, sample) for sample in shaped])
     if x.dtype == np.uint8 and tensor.dtype.value == "int8":
         return np.asarray((shaped ^ np.uint8(0x80)).view(np.int8))
-    if x.dtype.kind not in "iu":
+    if x.dtype.kind not in ("iub" if tensor.dtype is DType.BOOL else "iu"):
         raise _bad(f"x is {x.dtype}", where, f"give {tensor.dtype.value}, uint8 images, or float values")
-    if x.size and (x.min() < info.min or x.max() > info.max):
+    if x.size and (x.min() < low or x.max() > high):
         raise _bad(
             f"x has values from {x.min()} to {x.max()}, input {tensor.name!r} is {tensor.dtype.value}",
             where,

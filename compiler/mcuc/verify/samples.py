@@ -20,14 +20,14 @@ def random_samples(graph: Graph, count: int, seed: int = 0) -> list[list[Array]]
 
 
 def _uniform(tensor: Tensor, rng: np.random.Generator) -> Array:
-    info = np.iinfo(tensor.dtype.value)
-    return rng.integers(info.min, int(info.max) + 1, tensor.shape, dtype=tensor.dtype.value)
+    low, high = tensor.dtype.limits
+    return rng.integers(low, high, tensor.shape, dtype=tensor.dtype.value, endpoint=True)
 
 
 def _constant(tensor: Tensor, which: str) -> Array:
-    info = np.iinfo(tensor.dtype.value)
+    low, high = tensor.dtype.limits
     zero = 0 if tensor.quant is None else tensor.quant.zero_point[0]
-    return np.full(tensor.shape, {"low": info.min, "high": info.max, "zero": zero}[which], tensor.dtype.value)
+    return np.full(tensor.shape, {"low": low, "high": high, "zero": zero}[which], tensor.dtype.value)
 
 
 def quantized(graph: Graph, name: str, x: Array) -> Array:
@@ -40,7 +40,7 @@ def quantized(graph: Graph, name: str, x: Array) -> Array:
     if x.dtype.kind != "f":
         return x.astype(tensor.dtype.value)
     assert tensor.quant is not None
-    info = np.iinfo(tensor.dtype.value)
+    low, high = tensor.dtype.limits
     rule = tflite_quantize_float if name in graph.float_inputs and graph.profile == "tflite" else quantize_float
     scale, zero_point = tensor.quant.scale[0], tensor.quant.zero_point[0]
-    return rule(x, scale, zero_point, int(info.min), int(info.max)).astype(tensor.dtype.value)
+    return rule(x, scale, zero_point, low, high).astype(tensor.dtype.value)
