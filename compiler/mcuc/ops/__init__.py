@@ -11,6 +11,7 @@ from mcuc.ops._base import Operator
 # keep sorted
 NAMES = (
     "add",
+    "add_n",
     "argmax",
     "average_pool_2d",
     "cast",
@@ -20,6 +21,7 @@ NAMES = (
     "conv_2d",
     "depthwise_conv_2d",
     "dequantize",
+    "divide",
     "extremum",
     "fill",
     "fully_connected",
@@ -44,6 +46,7 @@ NAMES = (
     "shape",
     "slice",
     "softmax",
+    "squared_difference",
     "transpose",
 )
 

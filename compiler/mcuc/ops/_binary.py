@@ -11,10 +11,10 @@ import numpy as np
 
 from mcuc.ir import Array, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Columns, Rows, Table
+from mcuc.kernels.binary import OPERANDS
 from mcuc.ops._base import Shape
 
 Dim = tuple[int, tuple[bool, ...]]  # size, and whether each operand varies along it
-OPERANDS = "abcdefghijklmnop"  # how the family's templates name them, first to last
 
 
 def infer(attrs: Any, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:

@@ -9,6 +9,7 @@ from mcuc.kernels._base import Call, Family, Kernel, No, no_scratch
 from mcuc.kernels.binary import _weighted
 from mcuc.targets import Chip
 
+OPERANDS = "abcdefghijklmnop"  # how the templates name a call's operands, first to last
 _WORDS = {
     "max": ("mcuc_max4", False),
     "min": ("mcuc_min4", False),
@@ -28,7 +29,24 @@ def _qlinear(call: Call, chip: Chip | None) -> No | None:
 
 
 def _rescaled(call: Call, chip: Chip | None) -> No | None:
-    return None if call.params["kind"] in ("add", "mul") else No("not an addition or multiplication")
+    kinds = ("add", "mul", "squared_difference")
+    return None if call.params["kind"] in kinds else No("not an addition or multiplication")
+
+
+def _divide(call: Call, chip: Chip | None) -> No | None:
+    return None if call.params["kind"] == "divide" else No("not a division")
+
+
+def _add_n(call: Call, chip: Chip | None) -> No | None:
+    return None if call.params["kind"] == "add_n" else No("not a sum of several")
+
+
+def _operands(call: Call) -> list[dict[str, Any]]:
+    return [{"name": name, **call.params[name]} for name in OPERANDS if name in call.params]
+
+
+def _add_n_context(call: Call) -> Mapping[str, Any]:
+    return {"operands": _operands(call)}
 
 
 def _choice(call: Call, chip: Chip | None) -> No | None:
@@ -37,8 +55,7 @@ def _choice(call: Call, chip: Chip | None) -> No | None:
 
 def _choice_context(call: Call) -> Mapping[str, Any]:
     """words: the function that does four bytes at once with the DSP extension; inverted: it answers the opposite."""
-    names = [name for name in "abc" if name in call.params]
-    operands = [{"name": name, **call.params[name]} for name in names]
+    operands = _operands(call)
     words, inverted = _WORDS.get(call.params["kind"], ("", False))
     plain = all(o["c_stride"] for o in operands) and not call.params.get("ranked")
     return {
@@ -67,6 +84,8 @@ FAMILY = Family(
             in_place=True,
         ),
         Kernel("binary_choice", "binary/choice.c.j2", _choice, no_scratch, _choice_context, in_place=True),
+        Kernel("binary_divide", "binary/divide.c.j2", _divide, no_scratch, _no_context, in_place=True),
+        Kernel("binary_sum", "binary/add_n.c.j2", _add_n, no_scratch, _add_n_context, in_place=True),
         Kernel("binary_bytes", "binary/binary.c.j2", _rescaled, no_scratch, _no_context, in_place=True),
     ),
 )
