@@ -37,7 +37,8 @@ from mcuc.verify.compare import emulated
 RNG = np.random.default_rng
 _OPTIONS = {"AVERAGE_POOL_2D": "Pool2D", "MAX_POOL_2D": "Pool2D", "MEAN": "Reducer", "CONV_2D": "Conv2D",
             "DEPTHWISE_CONV_2D": "DepthwiseConv2D", "PADV2": "PadV2", "LOGISTIC": "", "RELU": "", "RELU6": "",
-            "RELU_N1_TO_1": "", "MAXIMUM": "MaximumMinimum", "MINIMUM": "MaximumMinimum"}
+            "RELU_N1_TO_1": "", "MAXIMUM": "MaximumMinimum", "MINIMUM": "MaximumMinimum",
+            **dict.fromkeys(("SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_ANY", "REDUCE_ALL"), "Reducer")}
 
 
 def activation(name: str, shape: Sequence[int], scale: float = 0.05, zero_point: int = 0) -> Tensor:

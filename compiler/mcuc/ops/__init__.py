@@ -39,6 +39,7 @@ NAMES = (
     "qlinear_mul",
     "qlinear_softmax",
     "quantize",
+    "reduce",
     "reduce_prod",
     "reshape",
     "resize_nearest",
