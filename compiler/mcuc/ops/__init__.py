@@ -19,6 +19,7 @@ NAMES = (
     "compare",
     "concat",
     "conv_2d",
+    "cumsum",
     "depthwise_conv_2d",
     "dequantize",
     "divide",
