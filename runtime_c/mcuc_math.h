@@ -161,6 +161,14 @@ static inline float mcuc_float_of(int32_t bits)
     return f;
 }
 
+/* float32(steps) * scale, the scale as its bits. */
+static inline float mcuc_dequantize(int32_t steps, int32_t scale)
+{
+    float product = (float)steps * mcuc_float_of(scale);
+    MCUC_ROUNDED(product);
+    return product;
+}
+
 /* numerics.f32_rne: float32(acc) * float32(scale), half to even; scale as its bits. In integers without an FPU. */
 static inline int32_t mcuc_requant_f32(int32_t acc, int32_t scale)
 {

@@ -54,6 +54,8 @@ def from_file(port: Port, array: Array) -> Array:
             - port.params.shift
         )
         array = np.clip(steps, -128, 127).astype(np.int8)
+    if array.dtype == np.int64:  # indices
+        array = array.astype(np.int32)
     return apply(array, port.layout)
 
 
@@ -76,12 +78,17 @@ def input_port(state: State, entry: FileInput) -> Port:
                 entry.name,
                 "export the model again",
             )
+    elif entry.dtype == "bool":
+        tensor = Tensor(name, layout.stored, DType.BOOL)
+        state.tensors[name] = tensor
+        state.values[entry.name] = Value(entry.shape, None, tensor, layout)
+        return Port(name, entry.name, "bool", entry.shape, layout, None)
     else:
         raise refuse(
             "unsupported-type",
             f"input {entry.name!r} is {entry.dtype}",
             entry.name,
-            "use a float32, int8 or uint8 input",
+            "use a float32, int8, uint8 or bool input",
         )
     quant = None if params is None else quant_of(params)
     tensor = Tensor(name, layout.stored, DType.INT8, quant)
@@ -139,4 +146,6 @@ def output_port(state: State, entry: FileInput, value: Value) -> Port:
 
 
 def dtype_here(value: Value) -> str:
+    if value.tensor is not None and value.tensor.dtype in (DType.BOOL, DType.INT32):
+        return value.tensor.dtype.value
     return value.params.dtype if value.params is not None else "int8"

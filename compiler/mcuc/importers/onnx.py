@@ -17,6 +17,7 @@ import numpy as np
 
 from mcuc.errors import McucError
 from mcuc.importers import _onnx_axes as axes
+from mcuc.importers import _onnx_choice as choice
 from mcuc.importers import _onnx_elementwise as elementwise
 from mcuc.importers import _onnx_macs as macs
 from mcuc.importers import _onnx_moves as moves
@@ -64,6 +65,9 @@ def _alpha(default: float, **more: float) -> Callable[[State, FileNode], dict[st
 
 HANDLERS: dict[str, Handler] = {
     "Add": elementwise.on_binary,
+    "And": choice.on_logical,
+    "ArgMax": axes.on_arg,
+    "ArgMin": axes.on_arg,
     "AveragePool": axes.on_pool,
     "Cast": moves.on_cast,
     "Clip": elementwise.on_clip,
@@ -72,23 +76,41 @@ HANDLERS: dict[str, Handler] = {
     "DequantizeLinear": lambda s, n: [on_dequantize(s, n)],
     "Div": elementwise.on_binary,
     "Dropout": moves.on_identity,
+    "Equal": choice.on_comparison,
     "Flatten": moves.on_reshape,
     "Gather": moves.on_slice,
     "Gemm": macs.on_gemm,
     "GlobalAveragePool": axes.on_global_pool,
     "GlobalMaxPool": axes.on_global_pool,
+    "Greater": choice.on_comparison,
+    "GreaterOrEqual": choice.on_comparison,
     "HardSigmoid": elementwise.unary("HardSigmoid", _alpha(0.2, beta=0.5)),
     "HardSwish": elementwise.unary("HardSwish", _nothing),
     "Identity": moves.on_identity,
     "LeakyRelu": elementwise.unary("LeakyRelu", _alpha(0.01)),
+    "Less": choice.on_comparison,
+    "LessOrEqual": choice.on_comparison,
     "MatMul": macs.on_matmul,
+    "Max": choice.on_extremum,
     "MaxPool": axes.on_pool,
+    "Mean": choice.on_float_math,
+    "Min": choice.on_extremum,
     "Mul": elementwise.on_binary,
+    "Not": choice.on_logical,
+    "Or": choice.on_logical,
     "Pad": moves.on_pad,
+    "Pow": elementwise.on_binary,
     "QLinearConv": macs.on_qlinear_conv,
     "QLinearMatMul": macs.on_qlinear_matmul,
     "QuantizeLinear": lambda s, n: [on_quantize(s, n)],
-    "ReduceMean": axes.on_reduce_mean,
+    "ReduceL1": axes.on_reduce,
+    "ReduceL2": axes.on_reduce,
+    "ReduceLogSum": axes.on_reduce,
+    "ReduceMax": axes.on_reduce,
+    "ReduceMean": axes.on_reduce,
+    "ReduceMin": axes.on_reduce,
+    "ReduceSum": axes.on_reduce,
+    "ReduceSumSquare": axes.on_reduce,
     "Relu": elementwise.on_clip,
     "Reshape": moves.on_reshape,
     "Resize": moves.on_resize,
@@ -99,9 +121,12 @@ HANDLERS: dict[str, Handler] = {
     "Split": moves.on_split,
     "Squeeze": moves.on_reshape,
     "Sub": elementwise.on_binary,
+    "Sum": choice.on_float_math,
     "Tanh": elementwise.unary("Tanh", _nothing),
     "Transpose": moves.on_transpose,
     "Unsqueeze": moves.on_reshape,
+    "Where": choice.on_where,
+    "Xor": choice.on_logical,
 }
 MICROSOFT: dict[str, Handler] = {
     "DequantizeLinear": HANDLERS["DequantizeLinear"],

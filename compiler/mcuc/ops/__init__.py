@@ -25,6 +25,7 @@ NAMES = (
     "divide",
     "extremum",
     "fill",
+    "float_math",
     "fully_connected",
     "gather",
     "integer_math",

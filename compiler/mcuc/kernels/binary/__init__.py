@@ -41,11 +41,15 @@ def _add_n(call: Call, chip: Chip | None) -> No | None:
     return None if call.params["kind"] == "add_n" else No("not a sum of several")
 
 
+def _float(call: Call, chip: Chip | None) -> No | None:
+    return None if call.params["kind"] == "float" else No("not in float32 steps")
+
+
 def _operands(call: Call) -> list[dict[str, Any]]:
     return [{"name": name, **call.params[name]} for name in OPERANDS if name in call.params]
 
 
-def _add_n_context(call: Call) -> Mapping[str, Any]:
+def _operands_context(call: Call) -> Mapping[str, Any]:
     return {"operands": _operands(call)}
 
 
@@ -85,7 +89,8 @@ FAMILY = Family(
         ),
         Kernel("binary_choice", "binary/choice.c.j2", _choice, no_scratch, _choice_context, in_place=True),
         Kernel("binary_divide", "binary/divide.c.j2", _divide, no_scratch, _no_context, in_place=True),
-        Kernel("binary_sum", "binary/add_n.c.j2", _add_n, no_scratch, _add_n_context, in_place=True),
+        Kernel("binary_sum", "binary/add_n.c.j2", _add_n, no_scratch, _operands_context, in_place=True),
+        Kernel("binary_float32", "binary/float.c.j2", _float, no_scratch, _operands_context, in_place=True),
         Kernel("binary_bytes", "binary/binary.c.j2", _rescaled, no_scratch, _no_context, in_place=True),
     ),
 )

@@ -24,7 +24,7 @@ class CastAttrs:
 
 
 def from_tflite(node: Imported) -> Built:
-    """CAST; the output tensor says the type."""
+    """CAST and Cast; the output tensor says the type."""
     return Built("cast", (node.input(0).name,), CastAttrs(node.outputs[0].dtype))
 
 
@@ -77,5 +77,7 @@ OPERATOR = Operator(
     limits=(integers,),
     tflite=("CAST",),
     from_tflite=from_tflite,
+    onnx=("Cast",),
+    from_onnx=from_tflite,
     to_tflite=to_tflite,
 )

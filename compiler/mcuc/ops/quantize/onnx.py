@@ -26,9 +26,10 @@ def _function(node: Imported) -> Callable[[Array], Array]:
             return lambda x: x * np.clip(x * f32(1 / 6) + f32(0.5), f32(0), f32(1))
         case "Tanh":
             return lambda x: np.tanh(x.astype(np.float64)).astype(f32)
-        case "ScalarMath":  # Add, Sub, Mul, Div with one constant number of the file
+        case "ScalarMath":  # Add, Sub, Mul, Div, Pow with one constant number of the file
             value, first = f32(o["value"]), bool(o["constant_first"])
-            operation = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}[o["operation"]]
+            operation = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide,
+                         "Pow": np.power}[o["operation"]]
             return lambda x: operation(value, x) if first else operation(x, value)
     return lambda x: x
 
