@@ -31,11 +31,14 @@ from mcuc.importers._onnx_state import (
     need,
     not_quantized,
     optional,
+    quant_of,
     refuse,
     runtime,
     stored_order,
+    unique,
 )
 from mcuc.importers._onnx_values import Layout, Params, Value, channels_last, plain
+from mcuc.ir import DType, Tensor
 
 IDENTITY = Params((1.0,), (0,), "int8")
 FLOAT, INT32, INT64, BOOL = 1, 6, 7, 9  # TensorProto.DataType
