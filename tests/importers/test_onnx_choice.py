@@ -1,4 +1,4 @@
-"""What chooses, compares, reduces and computes in float32, against ONNX Runtime: exact where nothing is summed in float."""
+"""What chooses, compares, reduces and computes in float32, against ONNX Runtime: exact where no float sum rounds."""
 
 from __future__ import annotations
 

@@ -7,8 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import RNG, activation, assert_equal, check_c, check_tflite, check_uint8, constant, run_reference, samples
-from harness import tflite_graph
+from harness import (
+    RNG,
+    activation,
+    assert_equal,
+    check_c,
+    check_tflite,
+    check_uint8,
+    constant,
+    run_reference,
+    samples,
+    tflite_graph,
+)
 
 from mcuc import ops
 from mcuc.errors import McucError

@@ -1,4 +1,4 @@
-"""SUM, REDUCE_MAX, REDUCE_MIN, REDUCE_ALL over any axes agree with TFLite Micro; REDUCE_ANY with LiteRT, Micro lacks it."""
+"""SUM, REDUCE_MAX, REDUCE_MIN, REDUCE_ALL over any axes agree with TFLite Micro, REDUCE_ANY (not there) with LiteRT."""
 
 from __future__ import annotations
 
@@ -6,8 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import RNG, activation, assert_equal, check_c, check_tflite, check_uint8, constant, run_reference, samples
-from harness import tflite_graph
+from harness import (
+    RNG,
+    activation,
+    assert_equal,
+    check_c,
+    check_tflite,
+    check_uint8,
+    constant,
+    run_reference,
+    samples,
+    tflite_graph,
+)
 
 from mcuc import ops
 from mcuc.errors import McucError

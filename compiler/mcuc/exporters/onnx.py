@@ -31,7 +31,7 @@ from mcuc.ops._onnx import FULL, OnnxNode
 
 OPSET = 17
 _MOVES = ("Reshape", "Transpose", "Slice", "Pad", "MaxPool", "Resize")
-_ELEMENTWISE = ("Add", "Sub", "Mul", "Sigmoid", "Identity")
+_ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Sigmoid", "Identity")
 _MICROSOFT = {
     "Gemm": "QGemm",
     "Add": "QLinearAdd",

@@ -74,7 +74,7 @@ def on_extremum(state: State, node: FileNode) -> Result:
         raise broken(node, "only constants")
     if len(arrays) > 1:
         choose = np.maximum if node.kind == "Max" else np.minimum
-        array = choose.reduce(np.broadcast_arrays(*(a.array for a in arrays)))
+        array = choose.reduce(np.broadcast_arrays(*(a.array for a in arrays if a.array is not None)))
         arrays = [Value(array.shape, array, params=goal.params, real=True)]
     parts = [*runtime, *arrays]
     if len(parts) == 1:

@@ -96,9 +96,9 @@ def on_binary(state: State, node: FileNode) -> Result:
             "unsupported-operator", "Pow of two values is not supported", node.where, "use a constant exponent"
         )
     if node.kind not in ("Add", "Mul"):
-        values = [either(state, node, 0), either(state, node, 1)]
-        tensors, shape, layout, stays = aligned(state, node, values)
-        goal, types = goal_of(state, node), [dtype_of(v) for v in values]
+        operands = [either(state, node, 0), either(state, node, 1)]
+        tensors, shape, layout, stays = aligned(state, node, operands)
+        goal, types = goal_of(state, node), [dtype_of(v) for v in operands]
         made = finish(state, node, node.kind, tensors, {}, shape, layout, goal, types, clamps=True)
         return [replace(made, layout=stays)]
     return [_binary(state, node, node.kind, either(state, node, 0), either(state, node, 1), goal_of(state, node))]

@@ -147,5 +147,5 @@ def output_port(state: State, entry: FileInput, value: Value) -> Port:
 
 def dtype_here(value: Value) -> str:
     if value.tensor is not None and value.tensor.dtype in (DType.BOOL, DType.INT32):
-        return value.tensor.dtype.value
+        return str(value.tensor.dtype.value)
     return value.params.dtype if value.params is not None else "int8"

@@ -77,7 +77,7 @@ def walk(shape: Shape, axes: Sequence[int]) -> Walk | None:
     strides = [prod(size for size, _ in dims[i + 1 :]) for i in range(len(dims))]
     kept = [(size, stride) for (size, gone), stride in zip(dims, strides, strict=True) if not gone]
     loops = tuple((size, stride) for (size, gone), stride in zip(dims, strides, strict=True) if gone)
-    tall = len(kept) > 1 and not dims[0][1] and not (len(dims) == 2)
+    tall = len(kept) > 1 and not dims[0][1]
     inner = kept[1:] if tall else kept
     if len(inner) > 2:
         return None
@@ -91,7 +91,7 @@ def walk(shape: Shape, axes: Sequence[int]) -> Walk | None:
 
 
 def walkable(node: Node, graph: Graph) -> str | None:
-    """Kept dimensions lie in at most two runs between reduced ones, three where the first is kept (any axes of rank 5)."""
+    """Kept dimensions lie in two runs at most, three where the first is kept (any axes up to rank 5)."""
     shape = graph.tensors[node.inputs[0]].shape
     return None if walk(shape, node.attrs.axes) is not None else f"axes {node.attrs.axes} of shape {shape}"
 

@@ -1,7 +1,7 @@
 """Sum family: averages over a whole image that passes by row by row.
 
-accumulate adds pixels to one int32 sum a channel, in the arena; average and mean turn the sums into the output. running:
-sums along the columns of each row.
+accumulate adds pixels to one int32 sum a channel, in the arena; average and mean turn the sums into the output.
+running sums up the columns of each row.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def reference(attrs: CumsumAttrs, arrays: Sequence[Array | None]) -> tuple[Array
     assert x is not None
     steps = x.astype(np.int64) - attrs.zero_point
     steps = np.flip(steps, attrs.axis) if attrs.reverse else steps
-    total = steps.cumsum(axis=attrs.axis) - (steps if attrs.exclusive else 0) - attrs.zero_point
+    total: Array = steps.cumsum(axis=attrs.axis) - (steps if attrs.exclusive else 0) - attrs.zero_point
     total = np.flip(total, attrs.axis) if attrs.reverse else total
     out = requantize((total << (LEFT_SHIFT - 1)).reshape(-1, 1), attrs.requant, attrs.output_zero_point, -128, 127)
     return (out.reshape(x.shape),)

@@ -17,7 +17,7 @@ from mcuc.ops._binary import binary_call, infer, scalar_constant, viewable
 from mcuc.ops._tflite import activation_range, checked_activation, fused_activation
 from mcuc.ops._unary import make_table, table_call
 
-# Steps have a magnitude of at most 255: sign bits that a 32-bit word has to spare, and 2^31 / d brought to [2^30, 2^31).
+# For magnitudes up to 255: sign bits that a 32-bit word has to spare, and 2^31 / d brought to [2^30, 2^31).
 HEADROOM = np.array([31 - int(d).bit_length() for d in range(256)], np.int64)
 INVERSE = one_over_one_plus_x((np.maximum(np.arange(256, dtype=np.int64), 1) << (HEADROOM + 1 - (np.arange(256) == 0)))
                               - (1 << 31))
@@ -72,7 +72,7 @@ def reference(attrs: DivideAttrs, arrays: Sequence[Array | None]) -> tuple[Array
     n = np.where(d < 0, -n, n)
     headroom = HEADROOM[np.where(n < 0, -1 - n, n)]
     quotient = srdhm(n << headroom, INVERSE[np.abs(d)])
-    scaled = srdhm(quotient, np.int64(attrs.requant.multiplier[0]))
+    scaled = srdhm(quotient, attrs.requant.multiplier[0])
     right = 30 - HEADROOM[np.abs(d)] + headroom - attrs.requant.shift[0]
     out = rounding_shift_right(scaled, np.clip(right, 0, 31)) + attrs.output_zero_point
     low, high = attrs.clamp

@@ -22,7 +22,10 @@ LEFT_SHIFT = 7  # headroom that TFLite gives the operands before rescaling them:
 
 @dataclass(frozen=True)
 class SquaredDifferenceAttrs:
-    """out = saturated(requant((A - B)^2) + output_zero_point), A = requants[0]((a - zero_points[0]) * 2^7), B likewise."""
+    """out = saturated(requant((A - B)^2) + output_zero_point).
+
+    A = requants[0]((a - zero_points[0]) * 2^7), B likewise.
+    """
 
     zero_points: tuple[int, int]
     requants: tuple[Requant, Requant]
