@@ -51,7 +51,7 @@ static inline int8_t mcuc_clamp(int32_t v, int32_t low, int32_t high)
     return (int8_t)(v < low ? low : (v > high ? high : v));
 }
 
-/* How many of 255 ascending thresholds v reaches, less 128: any monotone function of v to int8. */
+/* numerics.step_of: how many of 255 ascending thresholds v reaches, less 128. */
 static inline int8_t mcuc_step_of(int32_t v, const int32_t *steps)
 {
     int32_t reached = 0;

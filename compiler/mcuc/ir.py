@@ -1,8 +1,8 @@
 """The graph that every part of mcuc reads: frozen dataclasses, a checker and a stable text form.
 
-All activations are int8 in NHWC order. What a node computes is determined by its attributes alone
-(zero points, requantization and clamps live there); the quantization of a tensor is metadata that
-says how its integers map to real numbers.
+Activations are int8 in NHWC order (truth values bool, a byte each, indices int32). What a node computes is
+determined by its attributes alone (zero points, requantization and clamps live there); the quantization of a tensor is
+metadata that says how its integers map to real numbers.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -108,8 +107,3 @@ def thresholds(function: Callable[[Array], Array], low: int, high: int) -> tuple
         enough = (function(np.minimum(middle, high)) >= wanted) | (middle > high)
         a, b = np.where(enough, a, np.minimum(middle + 1, b)), np.where(enough, middle, b)
     return tuple(int(v) for v in b)
-
-
-def step_of(sums: Array, steps: Sequence[int]) -> Any:
-    """The int8 output of sums by thresholds."""
-    return (np.searchsorted(np.array(steps, np.int64), sums, side="right") - 128).astype(np.int8)

@@ -13,7 +13,8 @@ import numpy as np
 
 from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Table
-from mcuc.ops._axes import reduced, step_of, walk, walkable
+from mcuc.numerics import step_of
+from mcuc.ops._axes import reduced, walk, walkable
 from mcuc.ops._base import Operator, Shape, no_cost
 from mcuc.ops.reduce.attrs import ReduceAttrs
 from mcuc.ops.reduce.onnx import KINDS, from_onnx
