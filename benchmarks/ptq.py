@@ -28,7 +28,7 @@ from mcuc.emulate import host
 from mcuc.ir import Array
 from mcuc.pipeline import Compiled, compile_graph
 from mcuc.quantize.build import float_answers, integers
-from mcuc.quantize.convert import Converted, convert, read_float
+from mcuc.quantize.network import Converted, convert, read_float
 from mcuc.report.paired import Paired, paired
 from mcuc.request import Request
 from models import commit

@@ -29,6 +29,17 @@ typedef struct {
     const int8_t *out_end;
 } mcuc_pairs_t;
 
+/* The same with another tensor added to each result (mcuc_joined): residual points at what is added to the first channel
+   of the first pixel, pixels lie `apart` bytes apart there. */
+typedef struct {
+    mcuc_pairs_t pairs;
+    const int8_t *residual;
+    int32_t first;
+    int32_t second;
+    int32_t offset;
+    int32_t apart;
+} mcuc_joined_t;
+
 /* Depthwise 3x3 inside an image: groups of four channels with weights up to weights_end, of so many pixels. step: bytes
    between columns; in_next, out_next: from a pixel's last group to the next pixel's first. */
 typedef struct {
@@ -48,6 +59,16 @@ typedef struct {
 #endif
 #define MCUC_PAIRS_ARGS \
     const int32_t *acts MCUC_IN_REGISTER, const int32_t *weights MCUC_IN_REGISTER, mcuc_pairs_t *job MCUC_IN_REGISTER
+
+#define MCUC_JOINED_ARGS \
+    const int32_t *acts MCUC_IN_REGISTER, const int32_t *weights MCUC_IN_REGISTER, mcuc_joined_t *job MCUC_IN_REGISTER
+
+/* kernels/binary/_weighted.py: a result and what is added to it, as a weighted sum. */
+static inline int8_t mcuc_joined(int32_t v, int32_t residual, int32_t first, int32_t second, int32_t offset, int32_t shift)
+{
+    v = (v * first + residual * second + offset) >> shift;
+    return (int8_t)(v < -128 ? -128 : (v > 127 ? 127 : v));
+}
 
 /* Four bytes to two words of taps 0, 2 and 1, 3; the same for two pixels, word by word. n > 0 bytes, padded with 0. */
 static inline uint32_t mcuc_bytes(const int8_t *x, int32_t n)
@@ -71,6 +92,34 @@ static inline int32_t mcuc_halves(uint32_t v)
 #define MCUC_EVEN(v) mcuc_halves(v)
 #define MCUC_ODD(v) mcuc_halves((v) >> 8)
 #endif
+
+/* Two products of 16-bit halves added to a sum, and the word of two halves. */
+static inline int32_t mcuc_mac2(int32_t a, int32_t b, int32_t acc)
+{
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb__)
+    __asm__("smlad %0, %1, %2, %0" : "+r"(acc) : "r"(a), "r"(b)); /* in the same register: no move around it */
+    return acc;
+#elif MCUC_DSP
+    return mcuc_smlad(a, b, acc);
+#else
+    const int32_t low = (int32_t)(int16_t)((uint32_t)a & 0xFFFFu) * (int16_t)((uint32_t)b & 0xFFFFu);
+    return acc + low + (a >> 16) * (b >> 16);
+#endif
+}
+
+static inline int32_t mcuc_pair(int32_t low, int32_t high)
+{
+    return (int32_t)(((uint32_t)low & 0xFFFFu) | ((uint32_t)high << 16));
+}
+
+/* Two bytes of one row and the two under them in the next one, as even and odd halves: column by column. */
+static inline uint32_t mcuc_two_rows(const int8_t *upper, const int8_t *lower)
+{
+    uint16_t u, v;
+    __builtin_memcpy(&u, upper, 2);
+    __builtin_memcpy(&v, lower, 2);
+    return (uint32_t)u | ((uint32_t)v << 16);
+}
 
 static inline int32_t *mcuc_widen1(int32_t *to, const int8_t *a, int32_t n)
 {
@@ -226,10 +275,12 @@ static inline void mcuc_sums(int32_t *acts, int32_t units, int32_t pixels)
 #define MCUC_PAIRS_TWO_BYTES 0
 #define MCUC_PAIRS_DUAL_TWO_BYTES 0
 
-/* What the assembly computes, of one or two pixels: groups of four channels from job->out to job->out_end. */
-static inline void mcuc_pairs(const int32_t *acts, const int32_t *weights, mcuc_pairs_t *job, int32_t pixels,
-                              int32_t kinked, int32_t common)
+/* What the assembly computes, of one or two pixels: groups of four channels from job->out to job->out_end. joined: what is
+   added, NULL for nothing. */
+static inline void mcuc_groups(const int32_t *acts, const int32_t *weights, mcuc_pairs_t *job, const mcuc_joined_t *joined,
+                               int32_t pixels, int32_t kinked, int32_t shift, int32_t common)
 {
+    const int8_t *const start = job->out;
     const int32_t units = (int32_t)((job->end - acts) / (2 * pixels));
     const int32_t words = (kinked ? 3 : 2) + (common != 0 ? 0 : 1); /* of a channel's constants */
     for (; job->out != job->out_end; job->out += 4) {
@@ -252,12 +303,30 @@ static inline void mcuc_pairs(const int32_t *acts, const int32_t *weights, mcuc_
                 sums[0] *= 256u;
                 for (int32_t c = 0; c < 2; c++) {
                     const int32_t *o = output + (2 * pair + c) * words;
-                    job->out[pixel * job->stride + 2 * pair + c] = mcuc_stage((int32_t)sums[c], o, kinked, common);
+                    const int32_t at = 2 * pair + c;
+                    int8_t v = mcuc_stage((int32_t)sums[c], o, kinked, common);
+                    if (joined != NULL) {
+                        const int8_t *const residual = joined->residual + (job->out - start) + pixel * joined->apart;
+                        v = mcuc_joined(v, residual[at], joined->first, joined->second, joined->offset, shift);
+                    }
+                    job->out[pixel * job->stride + at] = v;
                 }
             }
         }
         weights = output + 4 * words;
     }
+}
+
+static inline void mcuc_pairs(const int32_t *acts, const int32_t *weights, mcuc_pairs_t *job, int32_t pixels,
+                              int32_t kinked, int32_t common)
+{
+    mcuc_groups(acts, weights, job, NULL, pixels, kinked, 0, common);
+}
+
+static inline void mcuc_pairs_joined(const int32_t *acts, const int32_t *weights, mcuc_joined_t *job, int32_t pixels,
+                                     int32_t kinked, int32_t shift, int32_t common)
+{
+    mcuc_groups(acts, weights, &job->pairs, job, pixels, kinked, shift, common);
 }
 #endif
 

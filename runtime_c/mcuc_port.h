@@ -89,6 +89,29 @@ static inline void mcuc_fill(int8_t *to, int8_t value, int32_t n)
     }
 }
 
+static inline int32_t mcuc_load_i8(const int8_t *p) { return *p; }
+static inline int32_t mcuc_load_i16(const int8_t *p)
+{
+    int16_t v;
+    __builtin_memcpy(&v, p, 2);
+    return v;
+}
+static inline int32_t mcuc_load_i32(const int8_t *p)
+{
+    int32_t v;
+    __builtin_memcpy(&v, p, 4);
+    return v;
+}
+
+/* An index that data gives, brought into [0, extent): counted from the end where it is negative and wrap says so. */
+static inline int32_t mcuc_index(int32_t index, int32_t extent, int32_t wrap)
+{
+    if (wrap && index < 0 && index >= -extent) {
+        return index + extent;
+    }
+    return index < 0 ? 0 : index < extent ? index : extent - 1;
+}
+
 /* Row pointers first, first + dilation, ... of a tensor of `height` rows; NULL outside (padding). */
 static inline void mcuc_rows(const int8_t **rows, const int8_t *base, int32_t first, int32_t dilation, int32_t count,
                              int32_t height, int32_t row_bytes)

@@ -256,7 +256,7 @@ def memory_notes(explored: Explored, fitted: Fitted, limits: Limits, beside: int
 def _rows_in_note(explored: Explored, fitted: Fitted, limits: Limits, beside: int) -> str:
     """The arena beside that of the schedule which the same request would get with its input held whole."""
     goal = schedule_goal(limits.request)
-    whole = explore(explored.ordered.graph, limits.board.chip, goal, tuned=explored.tuned).candidates
+    whole = explore(explored.graph, limits.board.chip, goal, tuned=explored.tuned).candidates
 
     def room_of(candidate: Candidate) -> Room:
         return limits.room(candidate.graph, beside)

@@ -57,13 +57,17 @@ class Quant:
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """A named value. data is set for constants only; shape has batch 1 in front where the model has a batch."""
+    """A named value. data is set for constants only; shape has batch 1 in front where the model has a batch.
+
+    int4: the file holds the constant in four bits an element; data are int8, -8..7.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: DType
     quant: Quant | None = None
     data: Array | None = None
+    int4: bool = False
 
     @property
     def elements(self) -> int:
@@ -240,7 +244,7 @@ def _attrs_text(attrs: Any) -> str:
     if not is_dataclass(attrs):
         return ""
     parts = []
-    for f in fields(attrs):
+    for f in (f for f in fields(attrs) if f.repr):
         value = getattr(attrs, f.name)
         if isinstance(value, bytes):
             value = f"<{len(value)} bytes>"

@@ -37,6 +37,7 @@ from mcuc.report.types import Accuracy, ParetoPoint, Report
 from mcuc.request import Request
 from mcuc.schedule import Schedule
 from mcuc.schedule.explore import explore
+from mcuc.schedule.select import wide_for
 from mcuc.targets import load_board
 from mcuc.toolchain import Firmware
 from mcuc.verify.answers import Answers, check_answers, host_samples
@@ -113,7 +114,8 @@ def compile_graph(
     tuned = tune(graph, board, request, progress)
 
     progress("planning memory")
-    explored = explore(graph, board.chip, schedule_goal(request), pushed_input(graph, request), tuned.choose)
+    wide = wide_for(request.optimize)
+    explored = explore(graph, board.chip, schedule_goal(request), pushed_input(graph, request), tuned.choose, wide)
     within = code_within(limits)
     tried: dict[Key, int] = {}  # bytes of static data and stack of each firmware that did not fit
 

@@ -26,6 +26,7 @@ from mcuc.request import Request
 from mcuc.schedule import Segment
 from mcuc.schedule.explore import Candidate, explore
 from mcuc.schedule.fit import Fitted, Room
+from mcuc.schedule.select import wide_for
 from mcuc.targets import Board, load_board
 from mcuc.verify.compare import difference, emulated, expected
 from mcuc.verify.samples import random_samples
@@ -84,7 +85,8 @@ def tradeoff(model: Path, request: Request, progress: Progress = quiet) -> Trade
     tuned = tune(graph, board, request, progress)
     progress("planning memory")
     goal = "flash" if request.optimize == "flash" else "latency"
-    candidates = explore(graph, board.chip, goal, pushed_input(graph, request), tuned.choose).candidates
+    wide = wide_for(request.optimize)
+    candidates = explore(graph, board.chip, goal, pushed_input(graph, request), tuned.choose, wide).candidates
     chosen = spread(candidates, MOST_POINTS)
     points, label, band = [], "", 0.0
     limits = Limits(board, (), request)

@@ -13,6 +13,8 @@ import pytest
 sys.path[:0] = [str(Path(__file__).parent.parent / "importers"), str(Path(__file__).parent.parent / "ops")]
 
 import test_onnx_import as cases  # noqa: E402
+import test_onnx_picks as picks  # noqa: E402
+import test_onnx_resize as resizes  # noqa: E402
 from onnx_models import Model, load, samples  # noqa: E402
 
 from mcuc import passes  # noqa: E402
@@ -35,6 +37,11 @@ def network(dtype: str) -> bytes:
     return m.build(m.qdq(m.node("Softmax", [h]), dtype, 1 / 255, -128 if dtype == "int8" else 0))
 
 
+def doubled(tail: picks.Tail) -> picks.Tail:
+    """A sum before it, so that the file has something to compute where its ends are integers."""
+    return lambda m, v: tail(m, m.qdq(m.node("Add", [v, v]), "int8", 0.15, 4))
+
+
 CASES: dict[str, bytes] = {
     "network": network("int8"),
     "network uint8": network("uint8"),
@@ -47,6 +54,9 @@ CASES: dict[str, bytes] = {
     "constant": cases.binary("Mul", "int8", (1, 3, 5, 6), (3, 1, 1), constant=True),
     "integer ends": cases.qlinear_conv("uint8", "int8"),
     **{name: cases.conv_then(tail) for name, (tail, _) in cases.MOVES.items()},
+    **{f"pick: {name}": picks.behind(doubled(tail)) for name, tail in picks.TAILS.items()},
+    **{f"rank: {name}": picks.behind(doubled(tail), shape) for name, (shape, tail) in picks.RANKS.items()},
+    "linear resize": resizes.resized((7, 13), "linear", coordinate_transformation_mode="align_corners"),
 }
 
 

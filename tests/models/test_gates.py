@@ -36,12 +36,13 @@ def gate_graph(squeeze_by_dense: bool) -> Graph:
     dense = {} if squeeze_by_dense else conv
     if squeeze_by_dense:  # one scale a dense layer
         w1, w2 = (Tensor(v.name, v.shape, v.dtype, activation("q", (), 0.006, 0).quant, v.data) for v in (w1, w2))
+    b1, b2 = (constant(n, rng.integers(-500, 500, size).tolist()) for n, size in (("b1", 4), ("b2", 12)))
     gated = activation("gated", a.shape, 0.03, -120)
     steps = [
         ("CONV_2D", "Conv2D", [x, w, bias(rng, "b0", x, w)], a, conv),
         ("MEAN", "Reducer", [a, constant("axes", (1, 2))], s, keep),
-        (kind, table, [s, w1, constant("b1", rng.integers(-500, 500, 4).tolist())], t, {**dense, "fusedActivationFunction": RELU}),
-        (kind, table, [t, w2, constant("b2", rng.integers(-500, 500, 12).tolist())], u, {**dense, "fusedActivationFunction": 0}),
+        (kind, table, [s, w1, b1], t, {**dense, "fusedActivationFunction": RELU}),
+        (kind, table, [t, w2, b2], u, {**dense, "fusedActivationFunction": 0}),
         ("LOGISTIC", "", [u], g, {}),
         ("MUL", "Mul", [a, g], gated, {"fusedActivationFunction": 0}),
         ("MAX_POOL_2D", "Pool2D", [gated], activation("y", (1, 4, 4, 12), 0.03, -120),
@@ -80,7 +81,7 @@ def test_squeeze_and_excitation_of_onnx(dtype: str, tmp_path: Path) -> None:
 
 
 def mask_graph() -> Graph:
-    """Where is the image brighter than its mean over the channels, not at a given mask; two outputs, one of them bool."""
+    """Where is the image brighter than its mean over the channels, but for a given mask; one of the outputs is bool."""
     x = activation("image", (1, 6, 5, 4), 0.05, -3)
     given = Tensor("given", (1, 6, 5, 4), DType.BOOL)
     m = activation("m", (1, 6, 5, 1), 0.05, -3)

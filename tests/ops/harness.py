@@ -25,7 +25,7 @@ from mcuc.exporters import tflite as exporter
 from mcuc.image import build_image
 from mcuc.importers import tflite as importer
 from mcuc.ir import Array, DType, Graph, Node, Quant, Tensor, check
-from mcuc.ops._base import Imported
+from mcuc.ops._base import Exported, Imported
 from mcuc.plan import plan
 from mcuc.request import Request
 from mcuc.schedule import Schedule, Segment, Tiling
@@ -37,7 +37,8 @@ from mcuc.verify.compare import emulated
 RNG = np.random.default_rng
 _OPTIONS = {"AVERAGE_POOL_2D": "Pool2D", "MAX_POOL_2D": "Pool2D", "MEAN": "Reducer", "CONV_2D": "Conv2D",
             "DEPTHWISE_CONV_2D": "DepthwiseConv2D", "PADV2": "PadV2", "LOGISTIC": "", "RELU": "", "RELU6": "",
-            "RELU_N1_TO_1": "", "MAXIMUM": "MaximumMinimum", "MINIMUM": "MaximumMinimum",
+            "RELU_N1_TO_1": "", "BATCH_MATMUL": "BatchMatMul",
+            "MAXIMUM": "MaximumMinimum", "MINIMUM": "MaximumMinimum",
             **dict.fromkeys(("SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_ANY", "REDUCE_ALL"), "Reducer")}
 
 
@@ -141,15 +142,38 @@ def check_infer(graph: Graph) -> None:
             assert np.prod(shape) == declared.elements, f"{node.name}: {shape} != {declared.shape}"
 
 
-def check_tflite(graph: Graph, count: int = 6, seed: int = 0, inputs: list[list[Array]] | None = None) -> Graph:
-    """Export, import, compare attributes and the reference with TFLite Micro. Returns the graph read back."""
+def check_tflite(graph: Graph, count: int = 6, seed: int = 0, inputs: list[list[Array]] | None = None,
+                 run: Any = oracle.tflite_micro) -> Graph:
+    """Export, import, compare attributes and the reference with TFLite Micro or the oracle `run`. Returns what was read
+    back."""
     blob = exporter.export(graph)
     again = importer.parse(blob, "case.tflite", graph.name)
     assert [(n.op, n.attrs) for n in again.nodes] == [(n.op, n.attrs) for n in graph.nodes]
     check_infer(again)
     inputs = samples(again, count, seed) if inputs is None else inputs
-    assert_equal(oracle.tflite_micro(blob, inputs), run_reference(again, inputs), "reference against TFLite Micro")
+    assert_equal(run(blob, inputs), run_reference(again, inputs), f"reference against {run.__name__}")
     return again
+
+
+def tflite_file(kind: str, inputs: Sequence[Tensor | None], outputs: Tensor | Sequence[Tensor],
+                **fields: Any) -> bytes:
+    """A .tflite of one operator as a converter writes it. Inputs without data are the graph's inputs."""
+    outs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    table = type(options(kind, **fields)).__name__
+    form = Exported(kind, "" if table == "SimpleNamespace" else table.removesuffix("T"), fields)
+    runtime = list({t.name: t for t in inputs if t is not None and t.data is None}.values())
+    return exporter.write("case", runtime, outs, [exporter.Entry(form, inputs, outs)])
+
+
+def check_file(kind: str, inputs: Sequence[Tensor | None], outputs: Tensor | Sequence[Tensor], count: int = 4,
+               fed: list[list[Array]] | None = None, run: Any = oracle.tflite_micro, **fields: Any) -> Graph:
+    """The reference of a file of one operator equals TFLite Micro, or another oracle `run`. Returns the graph."""
+    blob = tflite_file(kind, inputs, outputs, **fields)
+    graph = importer.parse(blob, "case.tflite", "case")
+    check_infer(graph)
+    fed = samples(graph, count) if fed is None else fed
+    assert_equal(run(blob, fed), run_reference(graph, fed), f"reference against {run.__name__}")
+    return graph
 
 
 def as_uint8(blob: bytes) -> bytes:

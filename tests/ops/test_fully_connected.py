@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from harness import RNG, activation, bias, check_c, check_tflite, check_uint8, constant, tflite_graph, weights
 
+from mcuc.errors import McucError
 from mcuc.ir import Graph, Quant
 
 
@@ -25,6 +26,7 @@ class Case:
     input_zero: int | None = None
     output_zero: int | None = None
     weight_zero: int = 0
+    runtime: bool = False  # weights
 
 
 CASES = {
@@ -44,6 +46,10 @@ CASES = {
     "highest zero points": Case(input_zero=127, output_zero=127),
     "many inputs": Case(shape=(1, 4001), outputs=5),
     "weight zero point": Case(weight_zero=-11),
+    "run-time weights": Case(runtime=True),
+    "run-time weights, no bias": Case(runtime=True, bias=False, shape=(3, 9), outputs=6),
+    "run-time weights, relu6": Case(runtime=True, shape=(4, 7), fused=3),
+    "run-time weights, zero point": Case(runtime=True, weight_zero=-11, shape=(2, 3, 8), keep=True),
 }
 
 
@@ -56,11 +62,14 @@ def graph_of(case: Case, seed: int) -> Graph:
     assert x.quant is not None and w.quant is not None
     if case.weight_zero:
         w = replace(w, quant=Quant(w.quant.scale, (case.weight_zero,)))
+    known = w
+    if case.runtime:
+        w = replace(w, data=None)
     rows = x.elements // case.shape[-1]
     shape = (*case.shape[:-1], case.outputs) if case.keep else (rows, case.outputs)
     spread = x.quant.scale[0] * w.quant.scale[0] * 74 * 74 * case.shape[-1] ** 0.5
     y = activation("y", shape, float(spread / 2.0 ** rng.uniform(4, 8)), zeros[1])
-    return tflite_graph("FULLY_CONNECTED", [x, w, bias(rng, x, w, case.outputs) if case.bias else None], y,
+    return tflite_graph("FULLY_CONNECTED", [x, w, bias(rng, x, known, case.outputs) if case.bias else None], y,
                         keepNumDims=case.keep, fusedActivationFunction=case.fused)
 
 
@@ -89,6 +98,11 @@ def test_uint8_random_scales(seed: int) -> None:
 def test_c_in_all_tilings(tmp_path: Path) -> None:
     unsigned = [check_uint8(graph_of(replace(CASES[n], weight_zero=9), 4)) for n in ("plain", "no bias", "relu6")]
     check_c([*(graph_of(case, 3) for case in CASES.values()), *unsigned], tmp_path, optimize=True)
+
+
+def test_run_time_weights_with_a_scale_for_every_output_are_refused() -> None:
+    with pytest.raises(McucError, match="per-tensor"):
+        graph_of(Case(runtime=True, per_channel=True), 1)
 
 
 def test_the_multiplier_is_the_double_precision_product_of_the_scales() -> None:

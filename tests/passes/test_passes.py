@@ -523,12 +523,22 @@ def test_optimize_is_idempotent_and_leaves_its_input_alone() -> None:
 
 
 def test_check_supported_names_node_tensor_and_remedy() -> None:
-    x = activation("x", (2, 3, 4, 5))
-    graph = single("transpose", TransposeAttrs((3, 2, 1, 0)), x, activation("y", (5, 4, 3, 2)))
+    pads = PadAttrs(((1, 1),) * 4, 0)
+    graph = single("pad", pads, activation("x", (2, 2, 2, 2)), activation("y", (4, 4, 4, 4)))
     with pytest.raises(McucError) as caught:
         passes.check_supported(passes.optimize(graph))
-    assert "'y'" in caught.value.where and "at most three" in caught.value.found and caught.value.try_this
+    assert "'y'" in caught.value.where and "At most three" in caught.value.found and caught.value.try_this
     assert "four or more" in passes.verdicts(graph)[0].problems[0]
+
+
+@pytest.mark.parametrize("side", ["input", "output"])
+@pytest.mark.parametrize("dtype", [DType.INT64, DType.FLOAT32])
+def test_ends_that_no_buffer_holds_are_refused(side: str, dtype: DType) -> None:
+    graph = unary("x", "y", lambda v: v)
+    name = "x" if side == "input" else "y"
+    odd = replace(graph, tensors={**graph.tensors, name: replace(graph.tensors[name], dtype=dtype)})
+    with pytest.raises(McucError, match=f"{side} '{name}' is {dtype.value}"):
+        passes.check_supported(odd)
 
 
 def test_samples_are_not_all_alike() -> None:

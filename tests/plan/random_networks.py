@@ -161,14 +161,89 @@ def cut(g: Growing, x: Tensor) -> None:
     add_step(g, "SLICE", (x, *ends), fresh(g, size, like=x))
 
 
+def resize(g: Growing, x: Tensor) -> None:
+    size = [max(1, n * g.pick(1, 4) // 2) for n in x.shape[1:3]]
+    modes = g.choose([{}, {"alignCorners": True}, {"halfPixelCenters": True}])
+    add_step(g, g.choose(["RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"]), (x, constant("", np.array(size, np.int32))),
+             fresh(g, (1, *size, x.shape[3]), like=x), **modes)
+
+
+def rearrange(g: Growing, x: Tensor) -> None:
+    """Depth to space, space to depth where it divides, mirrored padding, or a reversal."""
+    _, h, w, c = x.shape
+    if c % 4 == 0 and g.pick(0, 2):
+        add_step(g, "DEPTH_TO_SPACE", (x,), fresh(g, (1, 2 * h, 2 * w, c // 4), like=x), blockSize=2)
+    elif h % 2 == w % 2 == 0 and g.pick(0, 2):
+        add_step(g, "SPACE_TO_DEPTH", (x,), fresh(g, (1, h // 2, w // 2, 4 * c), like=x), blockSize=2)
+    elif g.pick(0, 1):
+        pads = np.array([[0, 0], [g.pick(0, h - 1), g.pick(0, h - 1)], [g.pick(0, w - 1), 0], [0, 0]], np.int32)
+        shape = [n + int(p.sum()) for n, p in zip(x.shape, pads, strict=True)]
+        add_step(g, "MIRROR_PAD", (x, constant("", pads)), fresh(g, shape, like=x), mode=0)
+    else:
+        add_step(g, "REVERSE_V2", (x, constant("", np.array([g.pick(1, 3)], np.int32))), fresh(g, x.shape, like=x))
+
+
+def gather(g: Growing, x: Tensor) -> None:
+    axis = g.pick(1, len(x.shape) - 1)
+    chosen = [g.pick(0, x.shape[axis] - 1) for _ in range(g.pick(1, 4))]
+    shape = [len(chosen) if i == axis else n for i, n in enumerate(x.shape)]
+    add_step(g, "GATHER", (x, constant("", np.array(chosen, np.int32))), fresh(g, shape, like=x), axis=axis)
+
+
+def pack(g: Growing, x: Tensor) -> None:
+    """With another of its shape, or with a constant; only a vector, so that no rank grows beyond four."""
+    others = [t for t in g.values if t.shape == x.shape]
+    other = g.choose([*others, None])
+    if other is None:
+        other = constant("", g.rng.integers(-128, 128, x.shape).astype(np.int8), (0.03,), (4,))
+    axis = g.pick(1, 2)
+    shape = [*x.shape[:axis], 2, *x.shape[axis:]]
+    add_step(g, "PACK", (x, other), fresh(g, shape, like=x), axis=axis, valuesCount=2)
+
+
 def dense(g: Growing, x: Tensor) -> None:
     outs = g.pick(1, 9)
     w = weights(g.rng, (outs, x.shape[1]), per_channel=False)
-    add_step(g, "FULLY_CONNECTED", (x, w, bias(g.rng, x, w, outs)), fresh(g, (1, outs)))
+    add_step(g, "FULLY_CONNECTED", (x, w, bias(g.rng, x, w, outs)), fresh(g, (x.shape[0], outs)))
 
 
-IMAGE = (conv, conv, depthwise, pool, mean, pad, transpose)
-ANY = (element_wise, element_wise, binary, binary, masked, reduction, reshape, reshape, concat, cut)
+def transpose_conv(g: Growing, x: Tensor) -> None:
+    kernel, stride, padding = (g.pick(1, 3), g.pick(1, 3)), (g.pick(1, 2), g.pick(1, 2)), g.choose([SAME, VALID])
+    outs = g.pick(1, 5)
+    size = [n * s if padding == SAME else (n - 1) * s + k
+            for n, s, k in zip(x.shape[1:3], stride, kernel, strict=True)]
+    w = weights(g.rng, (outs, *kernel, x.shape[3]))
+    out = fresh(g, (1, *size, outs))
+    shape = constant("", np.array(out.shape, np.int32))
+    add_step(g, "TRANSPOSE_CONV", (shape, w, x, bias(g.rng, x, w, outs)), out, padding=padding, strideH=stride[0],
+             strideW=stride[1], fusedActivationFunction=g.pick(0, 1))
+
+
+def product(g: Growing, x: Tensor) -> None:
+    """Of x and another tensor, itself or a constant, either of them swapped or not, batches broadcast."""
+    if g.pick(0, 2) == 0:
+        shape = (*g.choose([(), x.shape[:-2]]), x.shape[-1], g.pick(1, 5))
+        others = [constant("", g.rng.integers(-128, 128, shape).astype(np.int8), (0.03,), (4,))]
+    else:
+        others = [t for t in g.values if len(t.shape) == len(x.shape)
+                  and all(a == b or 1 in (a, b) for a, b in zip(t.shape[:-2], x.shape[:-2], strict=True))]
+    ways = []
+    for other in others:
+        for adj_x, adj_y in ((False, False), (False, True), (True, False), (True, True)):
+            (m, k), (depth, n) = (t.shape[-2:][::-1] if adj else t.shape[-2:]
+                                  for t, adj in ((x, adj_x), (other, adj_y)))
+            batch = np.broadcast_shapes(x.shape[:-2], other.shape[:-2])
+            if k == depth and m * n * np.prod(batch) <= MOST:
+                ways.append((other, adj_x, adj_y, (*map(int, batch), m, n)))
+    if not ways:
+        return element_wise(g, x)
+    other, adj_x, adj_y, shape = g.choose(ways)
+    out = replace(fresh(g, shape), quant=activation("", shape, float(2.0 ** g.rng.uniform(-2, 1)), 5).quant)
+    return add_step(g, "BATCH_MATMUL", (x, other), out, adjX=adj_x, adjY=adj_y)
+
+
+IMAGE = (conv, conv, depthwise, pool, mean, pad, transpose, transpose_conv, resize, rearrange)
+ANY = (element_wise, element_wise, binary, binary, masked, reduction, reshape, reshape, concat, cut, gather, product)
 
 
 @st.composite
@@ -186,7 +261,7 @@ def networks(draw: Callable[..., Any]) -> Graph:
         g.tensors[x.name] = x
     for _ in range(g.pick(1, 14)):
         x = g.choose(g.values[-4:] if g.pick(0, 3) else g.values)
-        steps = [*ANY, *(IMAGE if len(x.shape) == 4 else ()), *((dense, dense) if len(x.shape) == 2 else ())]
+        steps = [*ANY, *(IMAGE if len(x.shape) == 4 else ()), *((dense, dense, pack) if len(x.shape) == 2 else ())]
         if x.elements > MOST:
             steps = [element_wise, reshape, cut]
         g.choose(steps)(g, x)

@@ -51,8 +51,9 @@ def bytes_of_steps(graph: Graph, nodes: Sequence[Node]) -> list[int]:
         if node.op == ALIAS:
             if not (out in outputs and buffer[node.inputs[0]] in taken):
                 buffer[out] = buffer[node.inputs[0]]
-        elif node.op in OVERLAID and out not in behind:
-            same = [n for n in dying if graph.tensors[n].bytes == graph.tensors[out].bytes]
+        elif node.op in (*OVERLAID, "conv_2d_add") and out not in behind:
+            may = node.inputs[3:] if node.op == "conv_2d_add" else node.inputs  # there the residual alone
+            same = [n for n in dying if n in may and graph.tensors[n].bytes == graph.tensors[out].bytes]
             free = [n for n in same if node.inputs.count(n) == 1 and buffer[n] not in graph.inputs]
             buffer[out] = buffer[free[0]] if free else out
         unread = set(graph.inputs) if step == 0 else set()

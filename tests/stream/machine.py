@@ -83,7 +83,7 @@ def value_of(m: Machine, node: Node) -> None:
         own = np.frombuffer(new_value(m, name, out.bytes), "<u4").reshape(out.shape).copy()
         ends = np.cumsum([0, *(m.graph.tensors[n].shape[node.attrs.axis] for n in node.inputs)])
         for tensor, table, (a, b) in zip(node.inputs, node.attrs.tables, pairwise(ends), strict=True):
-            if not table:
+            if not table and m.graph.tensors[tensor].data is None:
                 own[(slice(None),) * node.attrs.axis + (slice(int(a), int(b)),)] = tags(tensor)
         m.values[name] = memoryview(own.tobytes())
     else:

@@ -166,9 +166,10 @@ def pad(g: Growing, x: Tensor) -> None:
 
 def resize(g: Growing, x: Tensor) -> None:
     size = [g.choose([max(1, n // 2), n, n + 1, 2 * n]) for n in x.shape[1:3]]
-    mode = g.choose([(False, False), (True, False), (False, True)])
-    add_step(g, "RESIZE_NEAREST_NEIGHBOR", (x, constant("", np.array(size, np.int32))),
-             fresh(g, (1, *size, x.shape[3]), like=x), alignCorners=mode[0], halfPixelCenters=mode[1])
+    modes = [(False, False), (True, False), (False, True)]
+    kind, (align, half) = g.choose([(k, m) for k in ("RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR") for m in modes])
+    add_step(g, kind, (x, constant("", np.array(size, np.int32))), fresh(g, (1, *size, x.shape[3]), like=x),
+             alignCorners=align, halfPixelCenters=half)
 
 
 def cut(g: Growing, x: Tensor) -> None:

@@ -402,7 +402,8 @@ def _reachable(m: Machine, s: Running, j: int, name: str, y: int) -> int:
     """Output columns that the columns allow which are there of the last row of an input that output row y needs."""
     rows, columns, last = s.reads[j][name][0], _common(s.reads[j][name]), s.strip[j][1]
     i = s.number[name]
-    needed = rows.index[y] if rows.index else y * rows.stride - rows.pad + (rows.count - 1) * rows.dilation
+    first = rows.index[y] if rows.index else y * rows.stride - rows.pad
+    needed = first + (rows.count - 1) * rows.dilation
     width = s.strip[i][1] if i < len(s.members) else s.stream.lines[name].width
     there = width if min(needed, rows.height - 1) < s.counters[i].rows else s.counters[i].x
     if there >= width:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import RNG, activation, assert_equal, bias, run_reference, weights
+from harness import RNG, activation, assert_equal, bias, run_reference, tflite_graph, weights
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from random_networks import SAME, VALID, Growing, add_step, fresh
@@ -162,6 +162,29 @@ def test_sums_and_lines_are_alive_in_every_group_that_uses_them(graph: Graph, gr
             assert line.lower == lower and (line.upper > lower + tick or not mask & 0b110)
     for m in members[:2]:
         assert unit.stream.lines[m.output].pixel_bytes == group
+
+
+def summed(graph: Graph, scale: float) -> Graph:
+    """The optimized bottleneck with its input added to its output, of such a scale against both."""
+    x, t = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    assert x.quant is not None and t.quant is not None
+    y = activation("y", t.shape, scale * (x.quant.scale[0] + t.quant.scale[0]), 7)
+    joined = tflite_graph("ADD", [x, t], y)
+    nodes = (*graph.nodes, replace(joined.nodes[0], name="sum"))
+    return passes.optimize(check(replace(graph, tensors={**graph.tensors, "y": y}, nodes=nodes, outputs=("y",))))
+
+
+@pytest.mark.parametrize("group", [1, 5, 8, 20])
+def test_the_last_group_adds_the_residual(group: int) -> None:
+    for h, w, cin in ((5, 6, 7), (1, 9, 4), (8, 1, 3)):
+        graph = summed(plain(h, w, 21, 3, cin, cin), 0.61803)
+        _, layers, members = found_in(graph)
+        assert [layer.node.op for layer in layers][-1] == "conv_2d_add" and len(layers) == 3
+        split = bottleneck(members, group)
+        assert split is not None and split.residual == graph.inputs[0]
+        schedule = grouped(graph, group)
+        assert accesses(schedule.segments[0], graph).reads.keys() == {graph.inputs[0]}
+        check_c(graph, graph, schedule)
 
 
 def plain(h: int, w: int, expanded: int, k: int, cin: int = 8, cout: int = 8) -> Graph:

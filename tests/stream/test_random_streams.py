@@ -60,12 +60,13 @@ def test_the_c_of_chains_equals_the_reference(drawn: list[tuple[Graph, int]]) ->
 def test_random_schedules_are_of_every_kind() -> None:
     """So that the tests above mean something."""
     seen: dict[str, int] = {}
-    for seed in range(120):
+    for seed in range(200):
         graph = passes.optimize(rolled(seed))
         for unit in random_schedule(graph, seed).segments:
             if isinstance(unit, Segment):
                 assert unit.stream is not None
                 kinds = [unit.kind, "rows in" * (unit.stream.pushed is not None), "columns" * bool(unit.stream.steps)]
+                kinds += ["addition" * any(layer.node.op == "conv_2d_add" for layer in unit.members)]
                 kinds += ["average" * any(layer.reduction is not None for layer in unit.members)]
             else:
                 kinds = ["alone", "tiled" * (unit.tiling.columns or unit.tiling.channels > 0)]
@@ -73,4 +74,5 @@ def test_random_schedules_are_of_every_kind() -> None:
             for kind in filter(None, kinds):
                 seen[kind] = seen.get(kind, 0) + 1
     wanted = {"stream", "strips", "groups", "rows in", "columns", "average", "alone", "tiled", "within another"}
-    assert wanted | {"apart"} <= {kind for kind, count in seen.items() if count >= 3}, seen
+    wanted |= {"apart", "addition"}
+    assert wanted <= {kind for kind, count in seen.items() if count >= 3}, seen

@@ -72,6 +72,27 @@ def test_two_layers_of_a_stream_that_pick_rows_by_tables_have_a_table_each(tmp_p
     runs_right(graph, [stream_of(graph, 3), stream_of(graph, 3, 2)], tmp_path)
 
 
+@pytest.mark.parametrize("modes", [{}, {"alignCorners": True}, {"halfPixelCenters": True}], ids=str)
+def test_rows_between_two_rows_have_their_weights_in_a_stream(modes: dict[str, bool], tmp_path: Path) -> None:
+    net = Network((1, 4, 3, 2))
+    (x,) = net.values
+    a = net.step("RELU", x, x.shape)
+    up = net.step("RESIZE_BILINEAR", a, (1, 7, 5, 2), (7, 5), **modes)
+    down = net.step("RESIZE_BILINEAR", up, (1, 3, 4, 2), (3, 4), **modes)
+    graph = net.graph(net.step("RELU", down, down.shape))
+    runs_right(graph, [stream_of(graph, 4), stream_of(graph, 4, 2), stream_of(graph, 4, 0, x.name)], tmp_path)
+
+
+def test_blocks_of_pixels_go_through_a_stream(tmp_path: Path) -> None:
+    net = Network((1, 6, 4, 3))
+    (x,) = net.values
+    deep = net.step("SPACE_TO_DEPTH", x, (1, 3, 2, 12), blockSize=2)
+    a = net.step("RELU", deep, deep.shape)
+    wide = net.step("DEPTH_TO_SPACE", a, (1, 6, 4, 3), blockSize=2)
+    graph = net.graph(net.step("RELU", wide, wide.shape))
+    runs_right(graph, [stream_of(graph, 4), stream_of(graph, 4, 2), stream_of(graph, 4, 0, x.name)], tmp_path)
+
+
 def test_an_average_is_not_read_in_the_stream_that_computes_it() -> None:
     """Its first row is its last: it is there when the whole image has passed by."""
     net = Network((1, 5, 4, 3))

@@ -138,7 +138,8 @@ def _call(
     return {
         "staged": staged,
         "rows": rows,
-        "row_count": max(1, at),
+        "row_count": max(1, at + (call.per_row is not None)),
+        "per_row": per_row(call, at, tables, place),
         "height": call.height,
         "width": call.width,
         "channels": call.channels,
@@ -150,6 +151,15 @@ def _call(
         "offset": f"{call.out_offset} + " if call.out_offset else "",
         "scratch": "scratch" if kernel.scratch(call) else "NULL",
     }
+
+
+def per_row(call: Call, at: int, tables: TablePool, place: str) -> str:
+    """The C statement that points rows[at] at what the call's table says of output row y; empty without one."""
+    table = call.per_row
+    if table is None:
+        return ""
+    each = table.values.size // call.height
+    return f"rows[{at}] = (const int8_t *)({tables.symbol(table, place)} + y * {each});"
 
 
 def _rows(r: Rows, at: int, tables: TablePool, place: str) -> dict[str, Any]:

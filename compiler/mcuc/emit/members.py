@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mcuc.emit import render
-from mcuc.emit.layers import KernelPool
+from mcuc.emit.layers import KernelPool, per_row
 from mcuc.emit.names import comment, layer_symbol
 from mcuc.emit.tables import TablePool
 from mcuc.ir import Graph
@@ -100,7 +100,8 @@ def member_function(j: int, member: Member, step: int, place: Place) -> tuple[st
         calls.append(
             {
                 "rows": rows,
-                "row_count": max(1, at),
+                "row_count": max(1, at + (call.per_row is not None)),
+                "per_row": per_row(call, at, place.tables, where),
                 **place.kernels.function(call, kernel, place.tables, spot),
                 "offset": f" + {call.out_offset}" if call.out_offset else "",
                 "out_stride": call.out_stride if member.sink or not grouped else grouped.group,
@@ -136,6 +137,7 @@ def member_function(j: int, member: Member, step: int, place: Place) -> tuple[st
         finish=None if grouped else finish,
         grouped=grouped,
         last=finish if grouped else None,
+        beside=_beside(member, place) if grouped and member.sink else "",
         out=place.pointers.get(member.output, ""),
         sums=f"base + {place.plan.scratch[layer.node.name]}u" if finish else "",
     )
@@ -156,6 +158,14 @@ def _finish(call: Call, kernel: Kernel, where: str, place: Place) -> dict[str, A
         "width": call.width,
         "channels": call.channels,
     }
+
+
+def _beside(member: Member, place: Place) -> str:
+    """What is added to the sums of row y, in C; "" for nothing."""
+    assert place.bottleneck is not None
+    residual = place.bottleneck.residual
+    row = grid(place.graph, member.output).row_bytes
+    return f"{place.pointers[residual]} + y * {row}" if residual else ""
 
 
 def _to(j: int, member: Member, place: Place, windowed: bool) -> str:

@@ -28,9 +28,11 @@ from mcuc.exporters._onnx_writer import (
 )
 from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.ops._onnx import FULL, OnnxNode
+from mcuc.passes.spell_out import spell_out
 
 OPSET = 17
-_MOVES = ("Reshape", "Transpose", "Slice", "Pad", "MaxPool", "Resize")
+_OWN = ("Expand", "Gather", "Places", "Reshape", "Tile", "Transpose")  # written in the graph's own order
+_MOVES = ("DepthToSpace", "MaxPool", "Pad", "Resize", "Slice", "SpaceToDepth", *_OWN)
 _ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Sigmoid", "Identity")
 _MICROSOFT = {
     "Gemm": "QGemm",
@@ -60,6 +62,7 @@ def export(graph: Graph, style: Style = "qdq", float_ends: bool = True, name: st
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
+    graph = spell_out(graph)
     w = Writer(graph, style)
     inputs, outputs = [], []
     for entry in graph.inputs:
@@ -131,7 +134,8 @@ def _node(w: Writer, node: Node) -> None:
         )
     form: OnnxNode = operator.to_onnx(node, w.graph)
     table = {t.name: t for t in form.constants}
-    if form.kind in _MOVES or (form.kind == "Concat" and not any(node.attrs.tables)):
+    in_float = form.attrs.get("mode") in ("linear", "cubic")
+    if (form.kind in _MOVES and not in_float) or (form.kind == "Concat" and not any(node.attrs.tables)):
         _move(w, node, form, table)
         return
     out = w.graph.tensors[node.outputs[0]]
@@ -145,7 +149,7 @@ def _node(w: Writer, node: Node) -> None:
 def _move(w: Writer, node: Node, form: OnnxNode, table: Mapping[str, Tensor]) -> None:
     x, out = w.graph.tensors[node.inputs[0]], w.graph.tensors[node.outputs[0]]
     attrs = dict(form.attrs)
-    own = form.kind in ("Reshape", "Transpose") or len(x.shape) != len(out.shape)
+    own = form.kind in _OWN or len(x.shape) != len(out.shape)
     rank = len(x.shape)
     sources = [integers(w, n, own) for n in node.inputs if n and n not in table and n in form.inputs]
     constants: list[str] = []
@@ -153,6 +157,11 @@ def _move(w: Writer, node: Node, form: OnnxNode, table: Mapping[str, Tensor]) ->
         shape = attrs.pop("shape")
         constants = [w.constant(f"{out.name}/shape", np.array(shape, np.int64))]
         sources = sources[:1]
+    elif form.kind in ("Expand", "Gather", "Tile"):
+        constants = [w.constant(t.name, t.data) for t in form.constants if t.data is not None]
+    elif form.kind == "Places":
+        _places(w, node, sources[0], np.asarray(attrs["places"]))
+        return
     elif form.kind == "Concat":
         attrs["axis"] = outside_axis(attrs["axis"], rank)
     elif form.kind == "Slice":
@@ -186,6 +195,16 @@ def _move(w: Writer, node: Node, form: OnnxNode, table: Mapping[str, Tensor]) ->
         clamp_integers(w, out, clamped, form.after, out.name)
     else:
         written(w, node, own, lambda name: _ignore(w.add(form.kind, [*sources, *constants], name, **attrs)))
+
+
+def _places(w: Writer, node: Node, source: str, places: Array) -> None:
+    """Elements by their places in the graph's order: flat, gathered, and shaped."""
+    out = node.outputs[0]
+    flat, shape = (w.constant(f"{out}/shape", np.array(v, np.int64)) for v in ([-1], places.shape))
+    index = w.constant(f"{out}/places", places.reshape(-1).astype(np.int64))
+    line = w.add("Reshape", [source, flat], w.name(f"{out}/flat"))
+    found = w.add("Gather", [line, index], w.name(f"{out}/found"), axis=0)
+    written(w, node, True, lambda name: _ignore(w.add("Reshape", [found, shape], name)))
 
 
 def _ignore(name: str) -> None:

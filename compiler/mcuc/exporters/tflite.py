@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from mcuc import ops
 from mcuc.errors import McucError
-from mcuc.ir import DType, Graph, Node, Tensor
-from mcuc.ops._base import scale_of, zero_point_of
+from mcuc.ir import Array, DType, Graph, Node, Tensor
+from mcuc.ops._base import Exported, scale_of, zero_point_of
 
 _TYPES = {
     DType.FLOAT32: 0,
@@ -22,6 +22,16 @@ _TYPES = {
     DType.INT16: 7,
     DType.INT8: 9,
 }
+_INT4 = 17
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An operator of a file: how it is written, the tensors that it reads (None: absent) and those that it writes."""
+
+    form: Exported
+    inputs: Sequence[Tensor | None]
+    outputs: Sequence[Tensor]
 
 
 def export(graph: Graph, float_ends: bool = False) -> bytes:
@@ -32,6 +42,29 @@ def export(graph: Graph, float_ends: bool = False) -> bytes:
     """
     if float_ends:
         graph = _with_float_ends(graph)
+
+    def entries() -> Iterator[Entry]:
+        for node in graph.nodes:
+            operator = ops.get(node.op)
+            if operator.to_tflite is None or graph.profile != "tflite":
+                raise McucError(
+                    "not-exportable",
+                    f"operator {node.op} of profile {graph.profile} has no TFLite form",
+                    where=node.name,
+                    try_this="export to ONNX instead",
+                )
+            form = operator.to_tflite(node, graph)
+            constants = {t.name: t for t in form.constants}
+            names = node.inputs if form.inputs is None else form.inputs
+            inputs = [None if not n else constants[n] if n in constants else graph.tensors[n] for n in names]
+            yield Entry(form, inputs, [graph.tensors[n] for n in node.outputs])
+
+    ends = [[graph.tensors[n] for n in names] for names in (graph.inputs, graph.outputs)]
+    return write(graph.name, ends[0], ends[1], entries())
+
+
+def write(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], entries: Iterable[Entry]) -> bytes:
+    """A TFLite flatbuffer of one subgraph with the signature "serving_default"."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -42,7 +75,7 @@ def export(graph: Graph, float_ends: bool = False) -> bytes:
     model.buffers = [empty]
     model.operatorCodes = []
     subgraph = schema.SubGraphT()
-    subgraph.name = graph.name
+    subgraph.name = name
     subgraph.tensors = []
     subgraph.operators = []
     index: dict[str, int] = {}
@@ -53,53 +86,41 @@ def export(graph: Graph, float_ends: bool = False) -> bytes:
             subgraph.tensors.append(_tensor(schema, model, tensor))
         return index[tensor.name]
 
-    subgraph.inputs = [tensor_index(graph.tensors[n]) for n in graph.inputs]
+    subgraph.inputs = [tensor_index(t) for t in inputs]
     codes: dict[str, int] = {}
-    for node in graph.nodes:
-        operator = ops.get(node.op)
-        if operator.to_tflite is None or graph.profile != "tflite":
-            raise McucError(
-                "not-exportable",
-                f"operator {node.op} of profile {graph.profile} has no TFLite form",
-                where=node.name,
-                try_this="export to ONNX instead",
-            )
-        exported = operator.to_tflite(node, graph)
-        constants = {t.name: t for t in exported.constants}
-        if exported.kind not in codes:
-            codes[exported.kind] = len(model.operatorCodes)
+    for written in entries:
+        form = written.form
+        if form.kind not in codes:
+            codes[form.kind] = len(model.operatorCodes)
             code = schema.OperatorCodeT()
-            number = getattr(schema.BuiltinOperator, exported.kind)
+            number = getattr(schema.BuiltinOperator, form.kind)
             code.builtinCode, code.deprecatedBuiltinCode, code.version = (
                 number,
                 min(number, 127),
-                _version(exported.kind),
+                _version(form.kind),
             )
             model.operatorCodes.append(code)
         entry = schema.OperatorT()
-        entry.opcodeIndex = codes[exported.kind]
-        names = node.inputs if exported.inputs is None else exported.inputs
-        entry.inputs = [
-            -1 if not n else tensor_index(constants[n] if n in constants else graph.tensors[n]) for n in names
-        ]
-        entry.outputs = [tensor_index(graph.tensors[n]) for n in node.outputs]
-        if exported.options:
-            options: Any = getattr(schema, f"{exported.options}T")()
-            for key, value in exported.fields.items():
+        entry.opcodeIndex = codes[form.kind]
+        entry.inputs = [-1 if t is None else tensor_index(t) for t in written.inputs]
+        entry.outputs = [tensor_index(t) for t in written.outputs]
+        if form.options:
+            options: Any = getattr(schema, f"{form.options}T")()
+            for key, value in form.fields.items():
                 if not hasattr(options, key):
                     raise McucError(
                         "internal",
-                        f"{exported.options} has no field {key}",
-                        where=node.name,
+                        f"{form.options} has no field {key}",
+                        where=form.kind,
                         try_this="report this as a bug of mcuc, with the model",
                     )
                 setattr(options, key, value)
-            entry.builtinOptionsType = getattr(schema.BuiltinOptions, exported.options)
+            entry.builtinOptionsType = getattr(schema.BuiltinOptions, form.options)
             entry.builtinOptions = options
         subgraph.operators.append(entry)
-    subgraph.outputs = [tensor_index(graph.tensors[n]) for n in graph.outputs]
+    subgraph.outputs = [tensor_index(t) for t in outputs]
     model.subgraphs = [subgraph]
-    model.signatureDefs = [_signature(schema, graph, index)]
+    model.signatureDefs = [_signature(schema, [t.name for t in inputs], [t.name for t in outputs], index)]
     builder = flatbuffers.Builder(1 << 16)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
@@ -128,7 +149,7 @@ def _with_float_ends(graph: Graph) -> Graph:
     return replace(graph, nodes=(*first, *nodes, *last), tensors={**renamed, **outer})
 
 
-def _signature(schema: Any, graph: Graph, index: Mapping[str, int]) -> Any:
+def _signature(schema: Any, inputs: Sequence[str], outputs: Sequence[str], index: Mapping[str, int]) -> Any:
     """The names by which LiteRT's signature runner takes inputs and gives outputs."""
     signature = schema.SignatureDefT()
     signature.signatureKey = b"serving_default"
@@ -140,9 +161,17 @@ def _signature(schema: Any, graph: Graph, index: Mapping[str, int]) -> Any:
         found.tensorIndex = index[name]
         return found
 
-    signature.inputs = [entry(n) for n in graph.inputs]
-    signature.outputs = [entry(n) for n in graph.outputs]
+    signature.inputs = [entry(n) for n in inputs]
+    signature.outputs = [entry(n) for n in outputs]
     return signature
+
+
+def _halves(data: Array) -> Array:
+    """Two elements of four bits a byte, the lower half first."""
+    flat = data.reshape(-1).view(np.uint8) & 0x0F
+    even = np.concatenate([flat, np.zeros(flat.size % 2, np.uint8)])
+    packed: Array = even[::2] | even[1::2] << 4
+    return packed
 
 
 def _version(kind: str) -> int:
@@ -164,6 +193,8 @@ def _version(kind: str) -> int:
         "MEAN": 2,
         "CONCATENATION": 2,
         "TRANSPOSE": 2,
+        "TRANSPOSE_CONV": 3,
+        "BATCH_MATMUL": 2,
         "STRIDED_SLICE": 2,
         "SLICE": 2,
         "RESIZE_NEAREST_NEIGHBOR": 3,
@@ -177,11 +208,12 @@ def _tensor(schema: Any, model: Any, tensor: Tensor) -> Any:
     entry = schema.TensorT()
     entry.name = tensor.name
     entry.shape = list(tensor.shape)
-    entry.type = _TYPES[tensor.dtype]
+    entry.type = _INT4 if tensor.int4 else _TYPES[tensor.dtype]
     entry.buffer = 0
     if tensor.data is not None:
         buffer = schema.BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(tensor.data).tobytes(), np.uint8)
+        data = _halves(tensor.data) if tensor.int4 else tensor.data
+        buffer.data = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
         entry.buffer = len(model.buffers)
         model.buffers.append(buffer)
     if tensor.quant is not None:

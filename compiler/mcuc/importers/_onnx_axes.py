@@ -190,9 +190,14 @@ def on_qlinear_softmax(state: State, node: FileNode) -> Result:
 
 def on_concat(state: State, node: FileNode) -> Result:
     parts = [optional(state, node, i) for i in range(len(node.inputs))]
-    if any(p is None or p.params is None for p in parts):
-        raise not_quantized(node.inputs[0], node.where)
-    values = [p for p in parts if p is not None]
+    known = next((p.params for p in parts if p is not None and p.params is not None), None)
+    values = []
+    for p in parts:
+        if p is not None and p.array is not None and not p.real and p.params is None and known is not None:
+            p = replace(p, params=known if str(p.array.dtype) == known.dtype else None)  # a constant among integers
+        if p is None or p.params is None:
+            raise not_quantized(node.inputs[0], node.where)
+        values.append(p)
     integers = all(not v.real for v in values)
     if integers and any(v.params != values[0].params for v in values):
         raise broken(node, "integer parts of different quantization")

@@ -65,6 +65,43 @@ def _slice(x: Array, starts: Array, ends: Array, axes: Array | None, steps: Arra
     return x[tuple(index)]
 
 
+def scattered(node: FileNode, data: Array, indices: Array, updates: Array) -> Array:
+    """ScatterND or ScatterElements without a reduction. Raises ValueError or IndexError where they do not fit."""
+    out = data.copy()
+    if node.kind == "ScatterND":
+        out[tuple(np.moveaxis(indices, -1, 0))] = updates
+        return out
+    axis = int(node.attrs.get("axis", 0))
+    if indices.shape != updates.shape or indices.ndim != data.ndim:
+        raise ValueError(f"indices of shape {indices.shape}, updates of {updates.shape}")
+    if indices.size and (indices.min() < -data.shape[axis] or indices.max() >= data.shape[axis]):
+        raise IndexError(f"an index outside an axis of {data.shape[axis]}")
+    where = list(np.indices(indices.shape))
+    where[axis] = indices % data.shape[axis]
+    out[tuple(where)] = updates
+    return out
+
+
+def center_crop_pad(shape: Sequence[int], wanted: Mapping[int, int]) -> tuple[list[range], list[tuple[int, int]]]:
+    """CenterCropPad: what is kept of each axis, and what is added before and after it. wanted: axis -> its new size."""
+    ranges, pads = [], []
+    for axis, n in enumerate(shape):
+        size = wanted.get(axis, n)
+        cut, more = max(0, n - size), max(0, size - n)
+        ranges.append(range(cut // 2, cut // 2 + n - cut))
+        pads.append((more // 2, more - more // 2))
+    return ranges, pads
+
+
+def _one_hot(node: FileNode, indices: Array, depth: Array, values: Array) -> Array:
+    count, places = int(depth.reshape(-1)[0]), indices.astype(np.int64)
+    _sized((*indices.shape, count))
+    places = np.where((places < 0) & (places >= -count), places + count, places)
+    hot = np.where(places[..., None] == np.arange(count), values[1], values[0])
+    axis = int(node.attrs.get("axis", -1))
+    return np.moveaxis(hot, -1, axis)
+
+
 def _integer_division(a: Array, b: Array) -> Array:
     return np.trunc(a / b).astype(a.dtype) if np.issubdtype(a.dtype, np.integer) else a / b
 
@@ -82,6 +119,12 @@ def _constant(node: FileNode) -> Array:
     if not isinstance(value, np.ndarray):
         raise ValueError("Constant without a tensor")
     return value
+
+
+def _plain_scatter(node: FileNode, a: Sequence[Any]) -> Array:
+    if node.attrs.get("reduction", "none") != "none":
+        raise ValueError("with a reduction")
+    return scattered(node, a[0], a[1], a[2])
 
 
 def _reduce(function: Callable[..., Any]) -> Callable[[FileNode, Sequence[Any]], Array]:
@@ -112,6 +155,12 @@ _FOLD: dict[str, Callable[[FileNode, Sequence[Any]], Array]] = {
     "Sub": lambda n, a: a[0] - a[1],
     "Mul": lambda n, a: a[0] * a[1],
     "Div": lambda n, a: _integer_division(a[0], a[1]),
+    "GatherElements": lambda n, a: np.take_along_axis(a[0], a[1], n.attrs.get("axis", 0)),
+    "OneHot": lambda n, a: _one_hot(n, a[0], a[1], a[2]),
+    "ScatterElements": lambda n, a: _plain_scatter(n, a),
+    "ScatterND": lambda n, a: _plain_scatter(n, a),
+    "Tile": lambda n, a: np.tile(a[0], _sized(a[1])),
+    "Trilu": lambda n, a: (np.triu if n.attrs.get("upper", 1) else np.tril)(a[0], int(a[1]) if len(a) > 1 else 0),
     "Neg": lambda n, a: -a[0],
     "Sqrt": lambda n, a: np.sqrt(a[0]),
     "Floor": lambda n, a: np.floor(a[0]),

@@ -19,7 +19,6 @@ from mcuc.importers._onnx_nodes import (
     quantized_input,
     real_input,
     spatial,
-    transposed_value,
     window,
     windowed_size,
 )
@@ -83,6 +82,10 @@ def bias_tensor(state: State, node: FileNode, value: Value | None, product: Arra
 
 
 def conv(state: State, node: FileNode, x: Value, w: Value | None, b: Value | None, goal: Goal) -> Value:
+    if len(x.shape) == 5:
+        from mcuc.importers._onnx_conv_3d import conv_3d
+
+        return conv_3d(state, node, x, w, b, goal)
     one_dimensional = len(x.shape) == 3
     attrs = dict(node.attrs)
     if one_dimensional:  # a 1D convolution is a 2D one of height 1
@@ -204,45 +207,6 @@ def on_conv(state: State, node: FileNode) -> Result:
     ]
 
 
-def on_matmul(state: State, node: FileNode) -> Result:
-    return [
-        dense(state, node, real_input(state, node, 0), optional(state, node, 1), None, goal_of(state, node), False, {})
-    ]
-
-
-def on_gemm(state: State, node: FileNode) -> Result:
-    x, b = real_input(state, node, 0), optional(state, node, 2)
-    alpha, beta = float(node.attrs.get("alpha", 1.0)), float(node.attrs.get("beta", 1.0))
-    if int(node.attrs.get("transA", 0)):
-        x = transposed_value(x, (1, 0)) if len(x.shape) == 2 else x
-    if b is not None and beta != 1.0:
-        if b.array is None or b.array.dtype != np.float32:
-            if b.array is None or beta != int(beta):
-                raise refuse(
-                    "unsupported-operator",
-                    f"Gemm with beta {beta} and a quantized bias",
-                    node.where,
-                    "fold beta into the bias",
-                )
-            b = replace(b, array=(b.array.astype(np.int64) * int(beta)).astype(np.int32))
-        else:
-            b = replace(b, array=(b.array * np.float32(beta)).astype(np.float32))
-    if b is not None and b.array is not None and b.array.dtype == np.float32 and alpha != 1.0:
-        b = replace(b, array=(b.array / np.float32(alpha)).astype(np.float32))
-    return [
-        dense(
-            state,
-            node,
-            x,
-            optional(state, node, 1),
-            b,
-            goal_of(state, node),
-            bool(node.attrs.get("transB", 0)),
-            {"alpha": alpha},
-        )
-    ]
-
-
 def weight_value(state: State, node: FileNode, index: int, axis: int) -> Value:
     value = quantized_input(state, node, index, given(state, node, index + 1))
     assert value.params is not None
@@ -252,30 +216,4 @@ def weight_value(state: State, node: FileNode, index: int, axis: int) -> Value:
 def on_qlinear_conv(state: State, node: FileNode) -> Result:
     x = quantized_input(state, node, 0, given(state, node, 1))
     value = conv(state, node, x, weight_value(state, node, 3, 0), optional(state, node, 8), Goal(given(state, node, 6)))
-    return [replace(value, real=False)]
-
-
-def on_qlinear_matmul(state: State, node: FileNode) -> Result:
-    x = quantized_input(state, node, 0, given(state, node, 1))
-    value = dense(state, node, x, weight_value(state, node, 3, 1), None, Goal(given(state, node, 6)), False, {})
-    return [replace(value, real=False)]
-
-
-def on_qgemm(state: State, node: FileNode) -> Result:
-    if len(node.inputs) < 9 or not node.inputs[7]:
-        raise not_quantized(node.outputs[0], node.where)
-    x = quantized_input(state, node, 0, given(state, node, 1))
-    if int(node.attrs.get("transA", 0)) and len(x.shape) == 2:
-        x = transposed_value(x, (1, 0))
-    turned = bool(node.attrs.get("transB", 0))
-    value = dense(
-        state,
-        node,
-        x,
-        weight_value(state, node, 3, 0 if turned else 1),
-        optional(state, node, 6),
-        Goal(given(state, node, 7)),
-        turned,
-        {"alpha": float(node.attrs.get("alpha", 1.0))},
-    )
     return [replace(value, real=False)]

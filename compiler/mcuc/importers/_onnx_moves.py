@@ -19,10 +19,9 @@ from mcuc.importers._onnx_nodes import (
     goal_of,
     normal_axis,
     requantize_to,
-    spatial,
     transposed_value,
 )
-from mcuc.importers._onnx_proto import FileNode
+from mcuc.importers._onnx_proto import DTYPES, MAX_ELEMENTS, FileNode
 from mcuc.importers._onnx_quant import FULL, Goal, output_tensor, quantize_one
 from mcuc.importers._onnx_state import (
     State,
@@ -37,8 +36,9 @@ from mcuc.importers._onnx_state import (
     stored_order,
     unique,
 )
-from mcuc.importers._onnx_values import Layout, Params, Value, channels_last, plain
-from mcuc.ir import DType, Tensor
+from mcuc.importers._onnx_values import Layout, Params, Value, plain
+from mcuc.ir import Array, DType, Tensor
+from mcuc.ops._move import MOST_LISTED, padded_positions
 
 IDENTITY = Params((1.0,), (0,), "int8")
 FLOAT, INT32, INT64, BOOL = 1, 6, 7, 9  # TensorProto.DataType
@@ -59,6 +59,19 @@ def on_shape(state: State, node: FileNode) -> Result:
     start, end = int(node.attrs.get("start", 0)), int(node.attrs.get("end", rank))
     array = np.array(value.shape, np.int64)[slice(start, end)]
     return [Value(array.shape, array)]
+
+
+def on_size(state: State, node: FileNode) -> Result:
+    return [Value((), np.array(prod(state.values[node.inputs[0]].shape), np.int64))]
+
+
+def on_eye_like(state: State, node: FileNode) -> Result:
+    """Of the input only the shape counts."""
+    shape, k = state.values[node.inputs[0]].shape, int(node.attrs.get("k", 0))
+    if len(shape) != 2 or prod(shape) > MAX_ELEMENTS:
+        raise broken(node, f"a value of shape {shape}")
+    array = np.eye(*shape, k, dtype=DTYPES[int(node.attrs.get("dtype", 1))])
+    return [Value(shape, array)]
 
 
 def on_transpose(state: State, node: FileNode) -> Result:
@@ -124,8 +137,6 @@ def on_slice(state: State, node: FileNode) -> Result:
     x = runtime(state, node)
     rank = len(x.shape)
     a = constants_of(state, node)
-    if node.kind == "Gather":
-        return _gather(state, node, x)
     for i in range(1, len(node.inputs)):
         if node.inputs[i]:
             constant_of(state, node, i)
@@ -142,10 +153,10 @@ def on_slice(state: State, node: FileNode) -> Result:
                 x.shape[n]
             )
         )
-    return [_sliced(state, node, x, ranges, node.outputs[0])]
+    return [sliced(state, node, x, ranges, node.outputs[0])]
 
 
-def _sliced(state: State, node: FileNode, x: Value, ranges: Sequence[range], name: str) -> Value:
+def sliced(state: State, node: FileNode, x: Value, ranges: Sequence[range], name: str) -> Value:
     if any(len(r) < 1 for r in ranges):
         raise broken(node, f"nothing is left of shape {x.shape}")
     perm = stored_order(x)
@@ -161,22 +172,13 @@ def _sliced(state: State, node: FileNode, x: Value, ranges: Sequence[range], nam
     return replace(x, shape=shape, tensor=made, layout=Layout(shape, perm))
 
 
-def _gather(state: State, node: FileNode, x: Value) -> Result:
-    indices = constant_of(state, node, 1)
-    axis = normal_axis(int(node.attrs.get("axis", 0)), len(x.shape), node)
-    flat = [int(i) % x.shape[axis] if -x.shape[axis] <= int(i) < x.shape[axis] else -1 for i in indices.reshape(-1)]
+def evenly_spaced(places: Array) -> range | None:
+    """Places as a range, None where they are none."""
+    flat = [int(i) for i in places]
     step = flat[1] - flat[0] if len(flat) > 1 else 1
-    if not flat or -1 in flat or step == 0 or any(b - a != step for a, b in itertools.pairwise(flat)):
-        raise refuse(
-            "unsupported-operator",
-            f"Gather of indices {flat[:8]} is not supported",
-            node.where,
-            "gather one index or evenly spaced ones",
-        )
-    ranges = [range(d) for d in x.shape]
-    ranges[axis] = range(flat[0], flat[-1] + (1 if step > 0 else -1), step)
-    value = _sliced(state, node, x, ranges, node.outputs[0])
-    return [replace(value, shape=(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))]
+    if step == 0 or any(b - a != step for a, b in itertools.pairwise(flat)):
+        return None
+    return range(flat[0], flat[-1] + (1 if step > 0 else -1), step)
 
 
 def on_split(state: State, node: FileNode) -> Result:
@@ -194,27 +196,60 @@ def on_split(state: State, node: FileNode) -> Result:
     for size, name in zip(sizes, node.outputs, strict=True):
         ranges = [range(d) for d in x.shape]
         ranges[axis] = range(at, at + size)
-        results.append(_sliced(state, node, x, ranges, name))
+        results.append(sliced(state, node, x, ranges, name))
         at += size
     return results
+
+
+_POSITIONS = ("edge", "reflect", "wrap")  # NumPy's pad calls them alike
 
 
 def on_pad(state: State, node: FileNode) -> Result:
     x = runtime(state, node)
     rank = len(x.shape)
-    mode = node.attrs.get("mode", "constant")
-    if mode != "constant":
-        raise refuse(
-            "unsupported-operator", f"Pad in mode {mode!r} is not supported", node.where, "pad with a constant"
-        )
     pads = [int(p) for p in constant_of(state, node, 1).reshape(-1)]
     axes = (
         [normal_axis(int(a), rank, node) for a in constant_of(state, node, 3).reshape(-1)]
         if len(node.inputs) > 3 and node.inputs[3]
         else list(range(rank))
     )
-    if len(pads) != 2 * len(axes) or min(pads, default=0) < 0:
-        raise broken(node, f"pads {pads} of shape {x.shape}")
+    if len(pads) != 2 * len(axes) or max(map(abs, pads), default=0) > MAX_ELEMENTS:
+        raise broken(node, f"pads {pads[:8]} of shape {x.shape}")
+    around = [(0, 0)] * rank
+    for i, axis in enumerate(axes):
+        around[axis] = (pads[i], pads[i + len(axes)])
+    if any(min(pair) < 0 for pair in around):
+        ranges = [range(max(0, -a), n - max(0, -b)) for n, (a, b) in zip(x.shape, around, strict=True)]
+        x = sliced(state, node, x, ranges, f"{node.outputs[0]}/cut")
+        around = [(max(0, a), max(0, b)) for a, b in around]
+    if prod(n + a + b for n, (a, b) in zip(x.shape, around, strict=True)) > MAX_ELEMENTS:
+        raise broken(node, f"pads {pads[:8]} of shape {x.shape}")
+    mode = node.attrs.get("mode", "constant")
+    if mode == "constant":
+        return [_pad_constant(state, node, x, around)]
+    too_far = any(max(pair) > n - (mode == "reflect") for n, pair in zip(x.shape, around, strict=True))
+    if any(n + sum(pair) > MOST_LISTED for n, pair in zip(x.shape, around, strict=True) if any(pair)):
+        raise broken(node, f"pads {pads[:8]} of shape {x.shape}")
+    if mode not in _POSITIONS or (mode != "edge" and too_far):
+        raise refuse(
+            "unsupported-operator",
+            f"Pad in mode {mode!r} by {pads[:8]} of shape {x.shape} is not supported",
+            node.where,
+            "pad with a constant, or by less than the axis is long",
+        )
+    perm = stored_order(x)
+    tensor = need(state, x, perm, node.where)
+    shape = tuple(n + a + b for n, (a, b) in zip(x.shape, around, strict=True))
+    chosen = [
+        padded_positions(n, *pair, mode) if any(pair) else None
+        for n, pair in zip(x.shape, around, strict=True)
+    ]
+    out = replace(output_tensor(state, node.outputs[0], x.params or IDENTITY), quant=tensor.quant)
+    made = build(state, "Take", (tensor,), {"indices": tuple(chosen[p] for p in perm)}, out, node.where)
+    return [replace(x, shape=shape, tensor=made, layout=Layout(shape, perm))]
+
+
+def _pad_constant(state: State, node: FileNode, x: Value, around: Sequence[tuple[int, int]]) -> Value:
     params = x.params
     fill = optional(state, node, 2)
     if params is None:
@@ -229,14 +264,11 @@ def on_pad(state: State, node: FileNode) -> Result:
             else float((int(array.reshape(-1)[0]) - fill.params.zero_point[0]) * scale)
         )
     integer = quantize_one(value, params) if x.real else int(value) - params.shift
-    before_after = [(0, 0)] * rank
-    for i, axis in enumerate(axes):
-        before_after[axis] = (pads[i], pads[i + len(axes)])
     goal = goal_of(state, node, params) if x.real else Goal(params)
     perm = stored_order(x)
     tensor = need(state, x, perm, node.where)
-    shape = tuple(d + a + b for d, (a, b) in zip(x.shape, before_after, strict=True))
-    options = {"pads": tuple(before_after[p] for p in perm), "value": integer}
+    shape = tuple(d + a + b for d, (a, b) in zip(x.shape, around, strict=True))
+    options = {"pads": tuple(around[p] for p in perm), "value": integer}
     out = finish(
         state,
         node,
@@ -249,64 +281,8 @@ def on_pad(state: State, node: FileNode) -> Result:
         (dtype_of(x),),
     )
     if not x.real:
-        return [replace(out, real=False)]
-    return [requantize_to(state, node, out, goal)]
-
-
-def on_resize(state: State, node: FileNode) -> Result:
-    x = runtime(state, node)
-    tensor = spatial(state, x, node)
-    for i in range(1, len(node.inputs)):
-        if node.inputs[i]:
-            constant_of(state, node, i)
-    arrays = constants_of(state, node)
-    scales = arrays[2] if len(arrays) > 2 and arrays[2] is not None and arrays[2].size else None
-    sizes = arrays[3] if len(arrays) > 3 and arrays[3] is not None and arrays[3].size else None
-    given = scales if sizes is None else sizes
-    if node.attrs.get("axes") or given is None or (scales is not None and sizes is not None) or given.size != 4:
-        raise refuse(
-            "unsupported-operator", "Resize needs four scales or four sizes", node.where, "give sizes for N, C, H and W"
-        )
-    size = (x.shape[2], x.shape[3])
-    if sizes is not None:
-        target = tuple(int(s) for s in sizes.reshape(-1))
-        factors = tuple(float(np.float32(t) / np.float32(d)) for t, d in zip(target[2:], size, strict=True))
-    else:
-        assert scales is not None
-        factors = tuple(float(np.float32(s)) for s in scales.reshape(-1)[2:])
-        target = (
-            *(int(np.floor(s * d)) for s, d in zip(scales.reshape(-1)[:2], x.shape[:2], strict=True)),
-            *(int(np.floor(np.float32(f) * np.float32(d))) for f, d in zip(factors, size, strict=True)),
-        )
-    if target[:2] != x.shape[:2] or min(target) < 1 or max(target) > 1 << 15 or not all(0 < f < 1e4 for f in factors):
-        raise refuse(
-            "unsupported-operator",
-            f"Resize of {x.shape} to {target} is not supported",
-            node.where,
-            "resize height and width only",
-        )
-    options = {
-        "size": target[2:],
-        "scales": factors,
-        "mode": node.attrs.get("mode", "nearest"),
-        "coordinate": node.attrs.get("coordinate_transformation_mode", "half_pixel"),
-        "nearest": node.attrs.get("nearest_mode", "round_prefer_floor"),
-    }
-    goal = goal_of(state, node, x.params) if x.real else Goal(x.params or IDENTITY)
-    out = finish(
-        state,
-        node,
-        "Resize",
-        (tensor,),
-        options,
-        target,
-        channels_last(target),
-        Goal(x.params or IDENTITY),
-        (dtype_of(x),),
-    )
-    if not x.real:
-        return [replace(out, real=False, params=x.params)]
-    return [requantize_to(state, node, out, goal)]
+        return replace(out, real=False)
+    return requantize_to(state, node, out, goal)
 
 
 def on_cast(state: State, node: FileNode) -> Result:

@@ -13,6 +13,8 @@ from mcuc.importers._onnx_state import State, need, not_quantized, quant_of, ref
 from mcuc.importers._onnx_values import Layout, Params, Value, apply, channels_last, plain, undo
 from mcuc.ir import Array, DType, Node, Quant, Tensor
 
+_INDICES = ("int32", "int64")
+
 
 @dataclass(frozen=True)
 class Port:
@@ -37,6 +39,8 @@ class Interface:
 def to_file(port: Port, array: Array) -> Array:
     """A sample in the graph's integers and order, as the file's input or output expects it."""
     ordered = undo(array, port.layout, port.file_shape)
+    if port.file_dtype in _INDICES:
+        return ordered.astype(port.file_dtype)
     if port.file_dtype == "float32" and port.params is not None:
         shift = port.params.shift if ordered.dtype == np.int8 else 0
         return dequantize(ordered.astype(np.int64) + shift, port.params)
@@ -62,6 +66,8 @@ def from_file(port: Port, array: Array) -> Array:
 def input_port(state: State, entry: FileInput) -> Port:
     """The graph input for one of the file: int8 where the file quantizes a float, else the file's own integers."""
     assert entry.shape is not None
+    if entry.dtype in _INDICES:
+        return _index_port(state, entry, entry.shape)
     name = unique(state, entry.name)
     layout = _input_layout(state, entry.name, entry.shape)
     if entry.dtype == "float32":
@@ -88,7 +94,7 @@ def input_port(state: State, entry: FileInput) -> Port:
             "unsupported-type",
             f"input {entry.name!r} is {entry.dtype}",
             entry.name,
-            "use a float32, int8, uint8 or bool input",
+            "use a float32, int8, uint8 or bool input, int32 or int64 for indices",
         )
     quant = None if params is None else quant_of(params)
     tensor = Tensor(name, layout.stored, DType.INT8, quant)
@@ -98,6 +104,16 @@ def input_port(state: State, entry: FileInput) -> Port:
     known = params if params is not None or entry.dtype == "int8" else Params((1.0,), (0,), entry.dtype)
     state.values[entry.name] = Value(entry.shape, None, tensor, layout, known, real=entry.dtype == "float32")
     return Port(name, entry.name, entry.dtype, entry.shape, layout, params)
+
+
+def _index_port(state: State, entry: FileInput, shape: tuple[int, ...]) -> Port:
+    """Indices (tokens of a text): int32 for the caller, whatever the file says."""
+    if entry.dtype != "int32":
+        state.notes.append(f"input {entry.name!r} is {entry.dtype} in the file and int32 in C")
+    tensor = Tensor(unique(state, entry.name), shape, DType.INT32)
+    state.tensors[tensor.name] = tensor
+    state.values[entry.name] = Value(shape, None, tensor, plain(shape))
+    return Port(tensor.name, entry.name, entry.dtype, shape, plain(shape), None)
 
 
 def _shift(state: State, name: str, layout: Layout, params: Params | None, quant: Quant | None) -> Tensor:
@@ -134,6 +150,8 @@ def output_port(state: State, entry: FileInput, value: Value) -> Port:
     tensor = need(state, value, perm, f"output {entry.name!r}")
     layout = Layout(value.shape, perm)
     dtype = "float32" if value.real else dtype_here(value)
+    if tensor.dtype is DType.INT32:
+        dtype = entry.dtype if entry.dtype in _INDICES else "int32"
     shown = tensor.name
     if dtype == "uint8":
         from mcuc.ops.quantize import shift_uint8

@@ -165,7 +165,8 @@ def _opset(model: Any, where: str) -> int:
             "unsupported-opset",
             f"the model uses opset {opset}; {OLDEST_OPSET} or newer is needed",
             where=where,
-            try_this="convert it: onnx.version_converter.convert_version(model, 17)",
+            try_this="convert it: onnx.version_converter.convert_version(model, 17); a float model of any opset is "
+            "quantized by mcuc build MODEL --data SAMPLES",
         )
     return opset
 

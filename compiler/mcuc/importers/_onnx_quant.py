@@ -50,7 +50,7 @@ def quantize_params(state: State, node: FileNode) -> Params:
     zero = optional(state, node, 2)
     dtype = None
     if node.kind == "DequantizeLinear":
-        source = optional(state, node, 0)
+        source = state.values.get(node.inputs[0])  # not there yet where integer_params looks ahead
         if source is not None:
             held = source.array if source.array is not None else None
             dtype = str(held.dtype) if held is not None else (source.params.dtype if source.params else None)
@@ -237,7 +237,7 @@ def integer_params(state: State, name: str) -> Params | None:
                     return scalar_params(scale.array, zero.array, None, node.where)
         except (McucError, KeyError):
             continue
-        if node.kind in MOVES and node.outputs:
+        if node.kind in (*MOVES, "Pad") and node.outputs:
             behind = integer_params(state, node.outputs[0])
             if behind is not None:
                 return behind

@@ -31,6 +31,15 @@ MOVES = (
     "MaxPool",
     "GlobalMaxPool",
     "Gather",
+    "GatherElements",
+    "GatherND",
+    "DepthToSpace",
+    "SpaceToDepth",
+    "Tile",
+    "Expand",
+    "ReverseSequence",
+    "Trilu",
+    "CenterCropPad",
 )
 CLIPS = ("Relu", "Clip")
 
@@ -225,6 +234,12 @@ def _transpose(state: State, tensor: Tensor, perm: Sequence[int], where: str) ->
         unique(state, f"{tensor.name}/transpose"), tuple(tensor.shape[p] for p in perm), tensor.dtype, tensor.quant
     )
     return build(state, "Transpose", (tensor,), {"perm": tuple(perm)}, out, where)
+
+
+def copied(state: State, tensor: Tensor, name: str) -> str:
+    """The name of a tensor with the same bytes, which is another one to the caller."""
+    out = replace(tensor, name=unique(state, f"{name}/copy"))
+    return build(state, "Reshape", (tensor,), {"shape": tensor.shape}, out, f"output {name!r}").name
 
 
 def runtime(state: State, node: FileNode, index: int = 0) -> Value:

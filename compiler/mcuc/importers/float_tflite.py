@@ -62,7 +62,11 @@ def _translate(file: ModelFile, where: str, name: str) -> onnx.ModelProto:
         [helper.make_tensor_value_info(names[i], TensorProto.FLOAT, graph.shapes[names[i]]) for i in side]
         for side in (file.inputs, file.outputs)
     ]
-    constants = [numpy_helper.from_array(np.ascontiguousarray(a), n) for n, a in graph.constants.items() if n in used]
+    constants = [
+        numpy_helper.from_array(np.ascontiguousarray(a).reshape(a.shape), n)
+        for n, a in graph.constants.items()
+        if n in used
+    ]
     body = helper.make_graph(graph.nodes, name, inputs, outputs, constants)
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9, producer_name="mcuc")
     try:

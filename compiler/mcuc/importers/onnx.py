@@ -19,15 +19,20 @@ from mcuc.errors import McucError
 from mcuc.importers import _onnx_axes as axes
 from mcuc.importers import _onnx_choice as choice
 from mcuc.importers import _onnx_elementwise as elementwise
+from mcuc.importers import _onnx_indices as indices
 from mcuc.importers import _onnx_macs as macs
 from mcuc.importers import _onnx_moves as moves
+from mcuc.importers import _onnx_picks as picks
+from mcuc.importers import _onnx_products as products
 from mcuc.importers import _onnx_proto as proto
+from mcuc.importers import _onnx_resize as resize
+from mcuc.importers._onnx_conv_transpose import on_conv_transpose
 from mcuc.importers._onnx_fold import can_fold, fold
 from mcuc.importers._onnx_nodes import PROBABILITY
 from mcuc.importers._onnx_ports import Interface, Port, from_file, input_port, output_port, to_file
 from mcuc.importers._onnx_proto import FileGraph, FileNode
 from mcuc.importers._onnx_quant import dequantize, on_dequantize, on_quantize
-from mcuc.importers._onnx_state import State, refuse
+from mcuc.importers._onnx_state import State, copied, refuse
 from mcuc.importers._onnx_values import Value
 from mcuc.ir import Graph, check
 
@@ -44,8 +49,9 @@ _DYNAMIC = {
     "MatMulNBits",
 }
 _QUANTIZE_STATIC = (
-    "quantize it: onnxruntime.quantization.quantize_static('model.onnx', 'int8.onnx', calibration_reader, "
-    "quant_format=QuantFormat.QDQ, activation_type=QuantType.QInt8, weight_type=QuantType.QInt8)"
+    "quantize it with samples: mcuc build MODEL --data SAMPLES; or onnxruntime.quantization.quantize_static("
+    "'model.onnx', 'int8.onnx', calibration_reader, quant_format=QuantFormat.QDQ, activation_type=QuantType.QInt8, "
+    "weight_type=QuantType.QInt8)"
 )
 
 
@@ -70,16 +76,24 @@ HANDLERS: dict[str, Handler] = {
     "ArgMin": axes.on_arg,
     "AveragePool": axes.on_pool,
     "Cast": moves.on_cast,
+    "CenterCropPad": picks.on_center_crop_pad,
     "Clip": elementwise.on_clip,
     "Concat": axes.on_concat,
     "Conv": macs.on_conv,
+    "ConvTranspose": on_conv_transpose,
+    "DepthToSpace": picks.on_blocks,
     "DequantizeLinear": lambda s, n: [on_dequantize(s, n)],
     "Div": elementwise.on_binary,
     "Dropout": moves.on_identity,
     "Equal": choice.on_comparison,
+    "Einsum": products.on_einsum,
+    "Expand": picks.on_repeat,
+    "EyeLike": moves.on_eye_like,
     "Flatten": moves.on_reshape,
-    "Gather": moves.on_slice,
-    "Gemm": macs.on_gemm,
+    "Gather": indices.on_gather,
+    "GatherElements": picks.on_gather_elements,
+    "GatherND": picks.on_gather_nd,
+    "Gemm": products.on_gemm,
     "GlobalAveragePool": axes.on_global_pool,
     "GlobalMaxPool": axes.on_global_pool,
     "Greater": choice.on_comparison,
@@ -90,18 +104,19 @@ HANDLERS: dict[str, Handler] = {
     "LeakyRelu": elementwise.unary("LeakyRelu", _alpha(0.01)),
     "Less": choice.on_comparison,
     "LessOrEqual": choice.on_comparison,
-    "MatMul": macs.on_matmul,
     "Max": choice.on_extremum,
+    "MatMul": products.on_matmul,
     "MaxPool": axes.on_pool,
     "Mean": choice.on_float_math,
     "Min": choice.on_extremum,
     "Mul": elementwise.on_binary,
     "Not": choice.on_logical,
     "Or": choice.on_logical,
+    "OneHot": indices.on_one_hot,
     "Pad": moves.on_pad,
     "Pow": elementwise.on_binary,
     "QLinearConv": macs.on_qlinear_conv,
-    "QLinearMatMul": macs.on_qlinear_matmul,
+    "QLinearMatMul": products.on_qlinear_matmul,
     "QuantizeLinear": lambda s, n: [on_quantize(s, n)],
     "ReduceL1": axes.on_reduce,
     "ReduceL2": axes.on_reduce,
@@ -113,17 +128,24 @@ HANDLERS: dict[str, Handler] = {
     "ReduceSumSquare": axes.on_reduce,
     "Relu": elementwise.on_clip,
     "Reshape": moves.on_reshape,
-    "Resize": moves.on_resize,
+    "Resize": resize.on_resize,
+    "ReverseSequence": picks.on_reverse_sequence,
+    "ScatterElements": picks.on_scatter,
+    "ScatterND": picks.on_scatter,
     "Shape": moves.on_shape,
     "Sigmoid": elementwise.unary("Sigmoid", _nothing, PROBABILITY),
+    "Size": moves.on_size,
     "Slice": moves.on_slice,
     "Softmax": axes.on_softmax,
+    "SpaceToDepth": picks.on_blocks,
     "Split": moves.on_split,
     "Squeeze": moves.on_reshape,
     "Sub": elementwise.on_binary,
     "Sum": choice.on_float_math,
     "Tanh": elementwise.unary("Tanh", _nothing),
+    "Tile": picks.on_repeat,
     "Transpose": moves.on_transpose,
+    "Trilu": picks.on_trilu,
     "Unsqueeze": moves.on_reshape,
     "Where": choice.on_where,
     "Xor": choice.on_logical,
@@ -131,7 +153,7 @@ HANDLERS: dict[str, Handler] = {
 MICROSOFT: dict[str, Handler] = {
     "DequantizeLinear": HANDLERS["DequantizeLinear"],
     "QuantizeLinear": HANDLERS["QuantizeLinear"],
-    "QGemm": macs.on_qgemm,
+    "QGemm": products.on_qgemm,
     "QLinearAdd": elementwise.on_qlinear_binary("Add"),
     "QLinearAveragePool": axes.on_qlinear_average_pool,
     "QLinearConcat": axes.on_qlinear_concat,
@@ -285,7 +307,7 @@ def _unsupported(node: FileNode) -> McucError:
 
 
 def _finished(state: State, inputs: list[Port], where: str, name: str) -> tuple[Graph, Interface]:
-    outputs = []
+    outputs: list[Port] = []
     for entry in state.file.outputs:
         value = state.values.get(entry.name)
         if value is None or value.tensor is None or value.layout is None:
@@ -295,15 +317,11 @@ def _finished(state: State, inputs: list[Port], where: str, name: str) -> tuple[
                 where,
                 "export the model again",
             )
-        outputs.append(output_port(state, entry, value))
+        port = output_port(state, entry, value)
+        if port.name in {p.name for p in (*inputs, *outputs)}:  # the caller's buffers are apart: a copy
+            port = replace(port, name=copied(state, state.tensors[port.name], entry.name))
+        outputs.append(port)
     names = [p.name for p in outputs]
-    if len(set(names)) < len(names) or set(names) & {p.name for p in inputs}:
-        raise refuse(
-            "unsupported-output",
-            "an output of the graph is an input or another output as well",
-            where,
-            "remove the duplicate output",
-        )
     for port in (*inputs, *outputs):
         if port.layout.perm != tuple(range(len(port.layout.perm))) and not port.layout.is_plain():
             side = "input" if port in inputs else "output"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 
@@ -21,6 +21,7 @@ MAX_ELEMENTS = 1 << 28
 # TensorType of the schema -> our types; others are refused where a node touches them.
 _DTYPES = {0: DType.FLOAT32, 2: DType.INT32, 3: DType.UINT8, 4: DType.INT64, 6: DType.BOOL, 7: DType.INT16,
            9: DType.INT8}
+_INT8, _INT4 = 9, 17
 _TYPE_NAMES = {1: "float16", 5: "string", 8: "complex64", 10: "float64", 11: "complex128", 12: "uint64", 13: "resource",
                14: "variant", 15: "uint32", 16: "uint16", 17: "int4", 18: "bfloat16"}
 _STATE = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE", "UNIDIRECTIONAL_SEQUENCE_LSTM", "LSTM",
@@ -203,6 +204,8 @@ def _shifted(tensor: Tensor, quant: Quant) -> Tensor:
 
 
 def _tensor(reading: _Reading, entry: TensorEntry, name: str, where: str) -> Tensor:
+    if entry.type == _INT4:
+        return _four_bits(reading, entry, name, where)
     if entry.type not in _DTYPES:
         kind = _TYPE_NAMES.get(entry.type, f"type {entry.type}")
         raise McucError("unsupported-type", f"tensor {name!r} is {kind}", where=where,
@@ -225,6 +228,27 @@ def _tensor(reading: _Reading, entry: TensorEntry, name: str, where: str) -> Ten
             not 0 <= quant.axis < len(shape) or shape[quant.axis] != len(quant.scale)):
         raise corrupt(where, f"tensor {name!r} of shape {shape} has {len(quant.scale)} scales along axis {quant.axis}")
     return Tensor(name, shape, dtype, quant, data)
+
+
+def _four_bits(reading: _Reading, entry: TensorEntry, name: str, where: str) -> Tensor:
+    """A constant of two elements a byte, the lower half first, as int8. Raises McucError for a run-time value."""
+    shape = tuple(entry.shape)
+    packed = replace(entry, type=_INT8, shape=(-(-prod(shape) // 2),), scale=entry.scale[:0])
+    if any(d < 0 for d in shape) or prod(shape) > MAX_ELEMENTS or entry.sparse or entry.variable:
+        raise corrupt(where, f"int4 tensor {name!r} has shape {shape}, is sparse or a variable")
+    data = _tensor(reading, packed, name, where).data
+    if data is None:
+        raise McucError("unsupported-type", f"tensor {name!r} of type int4 is computed at run time", where=where,
+                        try_this="use int4 for constant weights only")
+    blob = reading.file.buffer(entry.buffer)
+    if blob is not None and len(blob) != data.size:  # perhaps an element a byte, as some early files had them
+        raise corrupt(where, f"int4 tensor {name!r} needs {data.size} bytes, its buffer has {len(blob)}")
+    quant = _quant(entry, DType.INT8, name, where)
+    if quant is not None and quant.axis is not None and (
+            not 0 <= quant.axis < len(shape) or shape[quant.axis] != len(quant.scale)):
+        raise corrupt(where, f"tensor {name!r} of shape {shape} has {len(quant.scale)} scales along axis {quant.axis}")
+    halves = np.stack([(data << 4).view(np.int8) >> 4, data >> 4], axis=-1)
+    return Tensor(name, shape, DType.INT8, quant, halves.reshape(-1)[: prod(shape)].reshape(shape), int4=True)
 
 
 def _quant(entry: TensorEntry, dtype: DType, name: str, where: str) -> Quant | None:

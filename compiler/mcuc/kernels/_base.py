@@ -53,7 +53,7 @@ class Rows:
     """How rows[] of one runtime input are found: row k of output row y is y * stride - pad + k * dilation.
 
     input: index among the node's runtime inputs. height: rows of the input; others are padding (NULL).
-    row_bytes: distance of two rows; offset: of row 0 from the tensor's start. index: the input row of each output
+    row_bytes: distance of two rows; offset: of row 0 from the tensor's start. index: the first input row of each output
     row, where it is not affine (resize); then stride and pad are not used. columns: None where an output column may
     need any part of its rows.
     """
@@ -76,7 +76,8 @@ class Call:
 
     params are the constants that the family's templates name. height, width, channels: the output that the call
     fills; out_row_bytes, out_stride, out_offset: where row y, pixel x go in the output tensor, in bytes.
-    whole_channels: the kernel needs all channels of a pixel at once.
+    whole_channels: the kernel needs all channels of a pixel at once. per_row: a table with as many values for each
+    output row; the kernel finds those of its row behind the last of rows[].
     """
 
     family: str
@@ -90,6 +91,7 @@ class Call:
     out_stride: int
     out_offset: int = 0
     whole_channels: bool = False
+    per_row: Table | None = None
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,9 @@ class Kernel:
     """A variant of a family: a template with the reasons it may be used for and the scratch it needs.
 
     applies(call, chip): None when it applies, else No(reason). scratch(call): bytes, 4-aligned.
-    context(call): the values that the template names, computed from the call. in_place: the output may be the input.
-    in_order: columns are computed one after the other, each from its own inputs before it is written.
+    context(call): the values that the template names, computed from the call. in_place: the output may be the input, of
+    a convolution with a residual the residual. in_order: columns are computed one after the other, each from its own
+    inputs before it is written.
     tables(call): the constants as the kernel reads them. helpers(call): name -> (template, values) of functions that
     kernels share; the kernel's template finds each function's C name under that name. pixels: output columns that it
     computes at once; a column left over costs almost as much. outputs: output channels for which it goes through its

@@ -14,7 +14,7 @@ from mcuc.kernels._base import No
 from mcuc.latency.emulated import LayerCost, layer_costs
 from mcuc.request import Request, Tune
 from mcuc.schedule import Layer, Tiling
-from mcuc.schedule.explore import alike_is_smaller, layers_of
+from mcuc.schedule.explore import alike_is_smaller, forms, layers_of
 from mcuc.schedule.select import with_kernels
 from mcuc.targets import Board
 from mcuc.toolchain import Optimize
@@ -53,6 +53,7 @@ def tune(graph: Graph, board: Board, request: Request, progress: Progress = lamb
     Raises McucError where a measuring firmware cannot be built or run.
     """
     mode, optimize, flash = request.tune, request.optimize, request.flash
+    graph = forms(graph, optimize)[0]
     if mode == "off":
         return Tuned()
     layers = layers_of(graph, board.chip, Tiling(), alike=optimize == "flash" and alike_is_smaller(graph, board.chip))

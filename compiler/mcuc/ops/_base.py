@@ -105,7 +105,10 @@ class Operator:
     None where absent. limits: each returns what was found when the node is outside it, and its docstring says
     the limit. lower(node, graph): calls of kernel families; None when the operator only exists to be folded
     into constants. from_tflite / from_onnx: from a file's node; to_tflite / to_onnx: for the exporters.
-    in_place: the output may lie over a dying input of the same size. alias: the output is the input's bytes.
+    in_place: the output may lie over a dying input of the same size; over: the only one of its inputs, by index, None
+    for any of them. alias: the output is the input's bytes.
+    expand(node, graph): nodes of other operators that compute the same, and their new tensors; the pass spell_out puts
+    them in the node's place, which then needs no lower.
     reduction(node, graph): for an average over a whole image, the calls that add a row of it to sums and that finish;
     None where this node is none. as_tflite: the TFLite operator that computes the same real function as a node of
     profile onnx, with other rounding; to_tflite where that says it too.
@@ -125,9 +128,16 @@ class Operator:
     to_tflite: Callable[[Node, Graph], Exported] | None = None
     to_onnx: Callable[[Node, Graph], Any] | None = None
     in_place: bool = False
+    over: int | None = None
     alias: bool = False
+    expand: Callable[[Node, Graph], tuple[tuple[Node, ...], tuple[Tensor, ...]]] | None = None
     reduction: Callable[[Node, Graph], tuple[Call, Call] | None] | None = None
     as_tflite: Callable[[Node, Graph], Exported] | None = None
+
+
+def overlaid(operator: Operator, node: Node) -> tuple[str, ...]:
+    """The inputs of an in-place operator's node over which its output may lie; "" for absent ones."""
+    return node.inputs if operator.over is None else node.inputs[operator.over : operator.over + 1]
 
 
 def no_cost(node: Node, graph: Graph) -> Cost:

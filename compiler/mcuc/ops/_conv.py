@@ -103,14 +103,26 @@ def require_folded(node: Node) -> None:
         )
 
 
-def dot_call(attrs: ConvAttrs, x: tuple[int, int, int], w: Array, bias: Array, out: tuple[int, int, int]) -> Call:
-    """A call of the dot family. x: input h, w, c; w [oc, kh, kw, c / groups]; out: output h, w, c."""
+def dot_call(
+    attrs: ConvAttrs,
+    x: tuple[int, int, int],
+    w: Array,
+    bias: Array,
+    out: tuple[int, int, int],
+    merged: bool = True,
+    int4: bool = False,
+) -> Call:
+    """A call of the dot family. x: input h, w, c; w [oc, kh, kw, c / groups]; out: output h, w, c. merged: a 1x1 layer
+    may be one long row (not where its output rows lie apart). int4: the weights may be kept in four bits.
+
+    Its param `residual` is for ops/conv_2d_add: what is added to each result, None for nothing.
+    """
     oc, kh, kw, cg = w.shape
     h, width, c = x
     window = attrs.window
     oh, ow, _ = out
     pointwise = (kh, kw) == (1, 1) and window.stride == (1, 1) and window.pad == (0, 0, 0, 0) and attrs.groups == 1
-    if pointwise:  # a 1x1 layer run whole is one long row
+    if pointwise and merged:  # a 1x1 layer run whole is one long row
         h, width, oh, ow = 1, h * width, 1, oh * ow
     wzp = np.array(attrs.weight_zero_point, np.int64)
     params = {
@@ -128,7 +140,10 @@ def dot_call(attrs: ConvAttrs, x: tuple[int, int, int], w: Array, bias: Array, o
         "pointwise": pointwise,
         "weight_zp": bool((wzp != 0).any()),
         "weight_zp_all": int(wzp[0]) if len(set(wzp.tolist())) == 1 else None,
+        "residual": None,
     }
+    if int4 and not params["weight_zp"]:
+        params["int4"] = True
     tables = [
         Table("weights", "int8_t", w.reshape(-1)),
         Table("bias", "int32_t", bias),

@@ -30,7 +30,8 @@ class OnnxNode:
     kind: the operator; inputs: names of the graph's tensors, "" where absent, or constants listed here; constants are
     in ONNX's layout, quantized ones become DequantizeLinear inputs. perm: of every rank-4 activation (the exporter
     passes channels first), None when the operator works in the graph's own order. after: a clamp in integers that
-    the operator itself cannot express.
+    the operator itself cannot express. kind "Places": no operator, attrs["places"] says of each output element (in its
+    shape) where it lies in the input, both in the graph's own order.
     """
 
     kind: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mcuc.errors import McucError
@@ -11,6 +13,12 @@ from mcuc.ops._base import Imported, scale_of, zero_point_of
 from mcuc.ops._spatial import Window, same_padding
 
 FULL = (-128, 127)
+BEYOND_MICRO = "beyond TFLite Micro"  # in the notes of a model whose answers are compared with LiteRT instead
+
+
+def beyond_micro(node: Imported, why: str) -> tuple[str, ...]:
+    """The note of a node that TFLite Micro lacks or computes otherwise."""
+    return (f"{node.where}: {why} ({BEYOND_MICRO}: computed as LiteRT does)",)
 
 
 def activation_range(fused: int, output: Tensor, where: str) -> tuple[int, int]:
@@ -44,6 +52,19 @@ def activation_range(fused: int, output: Tensor, where: str) -> tuple[int, int]:
     return (-128 if low is None else quantized(low), 127 if high is None else quantized(high))
 
 
+def normal_axis(axis: Any, rank: int, node: Imported) -> int:
+    """The axis counted from the front. Raises McucError when the tensor has no such axis."""
+    value = int(axis)
+    if not -rank <= value < rank:
+        raise McucError(
+            "broken-model",
+            f"{node.kind} along axis {value} of a tensor of rank {rank}",
+            where=node.where,
+            try_this="check that the model file is complete",
+        )
+    return value % rank
+
+
 def conv_requant(node: Imported, weights: Tensor, float32_product: bool) -> Requant:
     """Multipliers of a convolution or dense layer.
 
@@ -52,6 +73,15 @@ def conv_requant(node: Imported, weights: Tensor, float32_product: bool) -> Requ
     output of 100,000: those whose real value lies within 1e-8 of a tie.
     """
     x, out = node.input(0), node.outputs[0]
+    if float32_product and weights.quant is not None and len(weights.quant.scale) == 1:
+        product = float(np.float32(scale_of(x, node.where)) * np.float32(weights.quant.scale[0]))
+        m, s = quantize_multiplier(product / scale_of(out, node.where))
+        return Requant("tflite_double", (m,), (s,))
+    return weight_requant(node, x, weights)
+
+
+def weight_requant(node: Imported, x: Tensor, weights: Tensor) -> Requant:
+    """Multipliers of x times weights, per tensor or per channel, from products in double precision."""
     if weights.quant is None:
         raise McucError(
             "not-quantized",
@@ -59,24 +89,25 @@ def conv_requant(node: Imported, weights: Tensor, float32_product: bool) -> Requ
             where=node.where,
             try_this="quantize the model to full int8 before compiling",
         )
-    scales = weights.quant.scale
-    if float32_product and len(scales) == 1:
-        product = float(np.float32(scale_of(x, node.where)) * np.float32(scales[0]))
-        m, s = quantize_multiplier(product / scale_of(out, node.where))
-        return Requant("tflite_double", (m,), (s,))
-    return tflite_requant(scale_of(x, node.where), scales, scale_of(out, node.where))
+    return tflite_requant(scale_of(x, node.where), weights.quant.scale, scale_of(node.outputs[0], node.where))
 
 
 def weight_tensor(node: Imported, index: int, rank: int) -> Tensor:
     """A constant int8 weight tensor of the given rank. Raises McucError naming the float tensor otherwise."""
     node.constant(index)
+    return int8_weights(node, index, rank)
+
+
+def int8_weights(node: Imported, index: int, rank: int) -> Tensor:
+    """The same, which may be computed at run time."""
     weights = node.input(index)
     if weights.dtype.value != "int8":
         raise McucError(
             "not-quantized",
             f"weights {weights.name!r} are {weights.dtype.value}, int8 is needed",
             where=node.where,
-            try_this="convert with full integer quantization (a representative dataset and "
+            try_this="quantize it with samples: mcuc build MODEL --data SAMPLES; or convert with full integer "
+            "quantization (a representative dataset and "
             "target_spec.supported_ops = [TFLITE_BUILTINS_INT8])",
         )
     if len(weights.shape) != rank:
@@ -98,7 +129,8 @@ def checked_activation(node: Imported, index: int) -> Tensor:
             f"{node.kind} reads tensor {tensor.name!r} of type {tensor.dtype.value}; "
             "int8 activations are needed (this is a float or dynamic-range model)",
             where=node.where,
-            try_this="convert with full integer quantization: converter.optimizations = "
+            try_this="quantize it with samples: mcuc build MODEL --data SAMPLES; or convert with full integer "
+            "quantization: converter.optimizations = "
             "[tf.lite.Optimize.DEFAULT], a representative_dataset, and supported_ops = "
             "[tf.lite.OpsSet.TFLITE_BUILTINS_INT8]",
         )

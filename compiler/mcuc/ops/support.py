@@ -21,21 +21,23 @@ class Support:
 
 
 def supported() -> tuple[Support, ...]:
-    """All operators, by name."""
+    """All operators that files name, in alphabetical order; not those that only passes make."""
     from mcuc.importers.onnx import HANDLERS, MICROSOFT
 
     rows = []
     for name in ops.NAMES:
         operator = ops.get(name)
+        if not operator.tflite and not operator.onnx:
+            continue
         limits = tuple(dict.fromkeys(_first_line(limit.__doc__) for limit in operator.limits))
         rows.append(
             Support(
                 name,
                 operator.summary,
                 tuple(sorted(operator.tflite)),
-                tuple(sorted({*operator.onnx} & {*HANDLERS, *MICROSOFT})),
+                tuple(sorted({k.removesuffix("3D") for k in operator.onnx} & {*HANDLERS, *MICROSOFT})),
                 limits,
-                operator.lower is None,
+                operator.lower is None and operator.expand is None,
             )
         )
     return tuple(rows)

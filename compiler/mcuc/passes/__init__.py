@@ -11,16 +11,22 @@ from mcuc.passes.answer_argmax import answer_argmax as answer_argmax
 from mcuc.passes.fold_constants import fold_constants
 from mcuc.passes.fold_zero_points import fold_zero_points
 from mcuc.passes.fuse_activation import fuse_activation
+from mcuc.passes.fuse_add import fuse_add
 from mcuc.passes.fuse_pad import fuse_pad
 from mcuc.passes.fuse_tables import fuse_tables
+from mcuc.passes.join_dilation import join_dilation
 from mcuc.passes.normalize_boundary import normalize_boundary
 from mcuc.passes.remove_dead import remove_dead
 from mcuc.passes.remove_dead_channels import remove_dead_channels
 from mcuc.passes.remove_identities import remove_identities
+from mcuc.passes.spell_out import spell_out as spell_out
 
 PASSES = (
     normalize_boundary,
     fold_constants,
+    join_dilation,
+    remove_dead,
+    spell_out,
     remove_dead,
     remove_identities,
     fuse_activation,
@@ -30,9 +36,20 @@ PASSES = (
     fold_zero_points,
     remove_dead,
     remove_dead_channels,
+    fuse_add,
 )
 
-_ONE_IMAGE = ("average_pool_2d", "conv_2d", "depthwise_conv_2d", "max_pool_2d")  # their shape rules assume batch 1
+ENDS = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.BOOL)  # what the caller's buffers may hold
+# their shape rules assume batch 1
+_ONE_IMAGE = (
+    "average_pool_2d",
+    "conv_2d",
+    "conv_2d_add",
+    "conv_3d",
+    "depthwise_conv_2d",
+    "max_pool_2d",
+    "transpose_conv",
+)
 
 
 @dataclass(frozen=True)
@@ -85,8 +102,9 @@ def _end_problems(graph: Graph, names: tuple[str, ...], side: str) -> list[str]:
     found = []
     for name in names:
         tensor = graph.tensors[name]
-        if tensor.dtype not in (DType.INT8, DType.UINT8, DType.INT32, DType.BOOL):
-            found.append(f"{side} {name!r} is {tensor.dtype.value}, int8 or uint8 is needed")
+        if tensor.dtype not in ENDS:
+            kinds = ", ".join(d.value for d in ENDS)
+            found.append(f"{side} {name!r} is {tensor.dtype.value}, one of {kinds} is needed")
         if tensor.data is not None:
             found.append(f"{side} {name!r} is a constant")
         if side == "output" and name in graph.inputs:
@@ -96,8 +114,8 @@ def _end_problems(graph: Graph, names: tuple[str, ...], side: str) -> list[str]:
 
 def _advice(lines: list[str]) -> str:
     if any("float" in line for line in lines):
-        return ("convert with full integer quantization: a representative dataset and supported_ops = "
-                "[TFLITE_BUILTINS_INT8]")
+        return ("quantize it with samples: mcuc build MODEL --data SAMPLES; or convert with full integer quantization: "
+                "a representative dataset and supported_ops = [TFLITE_BUILTINS_INT8]")
     if any("run time" in line or "batch" in line for line in lines):
         return "export the model with batch size 1 and static shapes"
     return "change these layers; `mcuc ops` lists what is supported"

@@ -107,7 +107,7 @@ def _concat(node: Node, graph: Graph) -> Ties | None:
 
 def _slice(node: Node, graph: Graph) -> Ties | None:
     attrs = node.attrs
-    if len(attrs.size) - 1 in attrs.squeeze or attrs.step[-1] != 1:
+    if len(attrs.size) - 1 in attrs.squeeze or attrs.step[-1] != 1 or attrs.added:
         return None
     out = np.arange(attrs.size[-1])
     return ((out + attrs.begin[-1], out),)
@@ -131,6 +131,8 @@ _RULES: dict[str, Callable[[Node, Graph], Ties | None]] = {
     "qlinear_mul": _binary,
     "quantize": _table,
     "reshape": _reshape,
+    "resize_bilinear": _same,
+    "resize_cubic": _same,
     "resize_nearest": _same,
     "slice": _slice,
     "squared_difference": _binary,

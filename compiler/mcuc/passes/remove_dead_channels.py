@@ -24,11 +24,18 @@ from mcuc.passes._intervals import Interval, channels_of, intervals, weighted_la
 from mcuc.passes._weighted import CHANNEL_AXIS, KINDS, Weighted
 
 _ABSORBING = ("conv_2d", "fully_connected")  # lose input and output channels independently of each other
+MOST_CHANNELS = 1 << 20
 Removed = Mapping[str, Array]  # tensor name -> bool [channels]
 
 
 def remove_dead_channels(graph: Graph) -> Graph:
-    """The graph without dead channels, with a note of what was saved; the same graph where there are none."""
+    """The graph without dead channels, with a note of what was saved; the same graph where there are none.
+
+    No microcontroller holds a tensor of a million channels: such a graph stays as it is, since the analysis would take
+    longer than its refusal.
+    """
+    if any(channels_of(t) > MOST_CHANNELS for t in graph.tensors.values()):
+        return graph
     shrunk = graph
     while True:
         smaller = _once(shrunk)
@@ -87,7 +94,8 @@ def _removable(graph: Graph, layers: Mapping[str, Weighted], known: Mapping[str,
     runtime = [n for n, t in graph.tensors.items() if t.data is None]
     removed = {n: np.ones(channels_of(graph.tensors[n]), np.bool_) for n in runtime}
     for name in (*graph.inputs, *graph.outputs):
-        removed[name][:] = False
+        if name in removed:  # an output may be a constant, which is refused later
+            removed[name][:] = False
     tied: dict[str, Ties] = {}
     border: dict[str, Array] = {}
     for node in graph.nodes:
@@ -181,7 +189,7 @@ def _thin(node: Node, graph: Graph, layer: Weighted, known: Mapping[str, Interva
         data = np.compress(~lost, data, data.ndim - 1)
     bias = wrap32(layer.bias + _contribution(layer, known[source], lost))[keep].astype(np.int32)
     kept = np.flatnonzero(keep)
-    w = Tensor(f"{out}/live_weights", data.shape, old.dtype, _picked_quant(old.quant, axis, kept), data)
+    w = Tensor(f"{out}/live_weights", data.shape, old.dtype, _picked_quant(old.quant, axis, kept), data, old.int4)
     b = Tensor(f"{out}/live_bias", bias.shape, DType.INT32, None, bias)
     attrs = replace(
         node.attrs,

@@ -14,6 +14,7 @@ import numpy as np
 
 from mcuc.errors import McucError
 from mcuc.ir import DType, Graph, Node, Tensor, rebuild
+from mcuc.ops.quantize import QuantizeAttrs
 from mcuc.ops.reshape import ReshapeAttrs
 from mcuc.ops.transpose import TransposeAttrs
 from mcuc.passes._tables import IDENTITY, table_of
@@ -130,6 +131,8 @@ def _merge_tables(node: Node, producers: Producers, graph: Graph) -> Node:
     source, out = graph.tensors[before.inputs[0]], graph.tensors[node.outputs[0]]
     if out.dtype is not DType.INT8 and not (merged == IDENTITY and _same_type(source, out)):
         return node
+    if source.dtype is not DType.INT8:  # of a uint8 input: only quantize reads such bytes
+        return replace(node, op="quantize", inputs=before.inputs, attrs=QuantizeAttrs(merged))
     return replace(node, inputs=before.inputs, attrs=replace(node.attrs, table=merged))
 
 

@@ -13,8 +13,8 @@ from mcuc.emit.deliver import check_ours, os_errors
 from mcuc.importers.onnx import Port, from_file
 from mcuc.ir import Array
 from mcuc.pipeline import Compiled, Extra, Labelled, compile_graph
-from mcuc.quantize.convert import Converted, convert, input_shapes, read_float
 from mcuc.quantize.model import FloatModel, to_proto
+from mcuc.quantize.network import Converted, convert, input_shapes, read_float
 from mcuc.quantize.quantizer import STANDARD, Options, Progress, quiet
 from mcuc.quantize.runtime import Runtime
 from mcuc.quantize.samples import CALIBRATION, RAW, Samples, Scaling, load_samples

@@ -29,6 +29,8 @@ def layer_noise(found: Quantized, runtime: Runtime) -> tuple[LayerNoise, ...]:
     """Of every value of the quantized network that a node computes; the runtime holds samples."""
     model = found.model
     names = computed(found)
+    if not names:
+        return ()
     reference = runtime.open(to_proto(model, names))
     other = runtime.open(looking(found.proto, names, model))
     rounded = [rounded_name(n, model, found.scheme) for n in names]

@@ -19,6 +19,7 @@ from mcuc.quantize._norms import layer_norms
 from mcuc.quantize.model import FloatModel, FloatNode
 
 GRID = np.concatenate([np.linspace(-12, 12, 2401), np.linspace(-60, 60, 121)])
+PRODUCT = "/product"  # of a Gemm whose constant is added apart
 CLOSE = 2e-5  # absolute and relative: constants in files are float32
 Function = Callable[[Mapping[str, Any], list[Any]], Any]
 
@@ -204,13 +205,20 @@ def _factors(model: FloatModel) -> FloatModel:
             name = f"{node.outputs[0]}/operand"
             constants[name] = np.float32(1) / constants[second] if node.kind == "Div" else -constants[second]
             node = replace(node, kind="Mul" if node.kind == "Div" else "Add", inputs=(node.inputs[0], name))
-        if node.kind == "Gemm" and second in constants:
-            node = _plain_gemm(node, constants)
-        nodes.append(node)
-    return replace(model, nodes=tuple(nodes), constants=constants)
+        nodes += _plain_gemm(node, constants) if node.kind == "Gemm" and second in constants else [node]
+    made = {o for n in nodes for o in n.outputs}
+    shapes = {f"{v}{PRODUCT}": shape for v, shape in model.shapes.items() if f"{v}{PRODUCT}" in made}
+    return replace(
+        model,
+        nodes=tuple(nodes),
+        constants=constants,
+        shapes={**model.shapes, **shapes},
+        real=model.real | frozenset(shapes),
+    )
 
 
-def _plain_gemm(node: FloatNode, constants: dict[str, Array]) -> FloatNode:
+def _plain_gemm(node: FloatNode, constants: dict[str, Array]) -> list[FloatNode]:
+    """Without factors; a constant that is no vector of the outputs is added by a node of its own."""
     alpha, beta = float(node.attrs.get("alpha", 1.0)), float(node.attrs.get("beta", 1.0))
     inputs = list(node.inputs)
     if alpha != 1.0:
@@ -225,4 +233,11 @@ def _plain_gemm(node: FloatNode, constants: dict[str, Array]) -> FloatNode:
             inputs[2] = f"{node.outputs[0]}/bias"
             constants[inputs[2]] = np.ascontiguousarray(bias.reshape(-1))
     attrs = {k: v for k, v in node.attrs.items() if k not in ("alpha", "beta")}
-    return replace(node, inputs=tuple(inputs), attrs=attrs)
+    if len(inputs) > 2 and inputs[2] in constants and constants[inputs[2]].shape != (oc,):
+        matrix, product = f"{node.outputs[0]}/matrix", f"{node.outputs[0]}{PRODUCT}"
+        constants[matrix] = constants[node.inputs[2]] * np.float32(beta)
+        return [
+            replace(node, inputs=tuple(inputs[:2]), outputs=(product,), attrs=attrs),
+            FloatNode(f"{node.name}/add", "Add", (product, matrix), node.outputs, {}),
+        ]
+    return [replace(node, inputs=tuple(inputs), attrs=attrs)]

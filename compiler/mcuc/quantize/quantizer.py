@@ -24,6 +24,7 @@ from mcuc.quantize.rounding import bias_shift, compensated
 from mcuc.quantize.runtime import Opened, Runtime
 
 MOMENT_SAMPLES = 64
+NO_NOISE = 200.0  # dB
 MOST_TAPS = 4608  # of a layer whose weights are rounded with compensation; a larger matrix takes minutes
 Progress = Callable[[str, int, int], None]
 
@@ -144,7 +145,8 @@ def judged(model: FloatModel) -> list[str]:
             and (node.inputs[0] in producers and node.inputs[0] in model.real)
         ):
             name, node = node.inputs[0], producers.get(node.inputs[0])
-        found.append(name)
+        if name in model.real:
+            found.append(name)
     return found
 
 
@@ -202,6 +204,8 @@ def operand_quant(real: Array) -> Quant:
 def score(model: FloatModel, found: Roles, scheme: Scheme, runtime: Runtime, reference: Opened) -> float:
     """Signal-to-noise ratio in dB at the judged values, the worst of them."""
     names = judged(model)
+    if not names:  # all outputs are integers or truth values
+        return NO_NOISE
     other = runtime.open(looking(qdq.write(model, found, scheme), names, model))
     sums = runtime.errors(reference, names, other, [rounded_name(n, model, scheme) for n in names])
     runtime.close(other)
@@ -209,9 +213,9 @@ def score(model: FloatModel, found: Roles, scheme: Scheme, runtime: Runtime, ref
 
 
 def decibels(sums: Array) -> Array:
-    """10 log10(signal / noise) from Runtime.errors' sums; 200 where there is no noise."""
+    """10 log10(signal / noise) from Runtime.errors' sums; NO_NOISE where there is none."""
     signal, noise = np.maximum(sums[:, 0], 1e-30), sums[:, 1]
-    return np.where(noise <= signal * 1e-20, 200.0, 10 * np.log10(signal / np.maximum(noise, 1e-300)))
+    return np.where(noise <= signal * 1e-20, NO_NOISE, 10 * np.log10(signal / np.maximum(noise, 1e-280)))
 
 
 def rounded_name(value: str, model: FloatModel, scheme: Scheme) -> str:

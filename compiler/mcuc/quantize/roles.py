@@ -148,5 +148,7 @@ def _weighted(node: FloatNode, model: FloatModel) -> Weighted | None:
     if node.kind not in kinds or node.inputs[1] not in model.constants:
         return None
     kind, axis = kinds[node.kind]
+    if kind == "dense" and model.constants[node.inputs[1]].ndim != 2:
+        return None
     bias = node.inputs[2] if len(node.inputs) > 2 else ""
     return Weighted(node, kind, node.inputs[1], bias if bias in model.constants else "", axis)

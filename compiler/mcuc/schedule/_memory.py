@@ -12,6 +12,7 @@ from operator import or_
 
 from mcuc import ops
 from mcuc.ir import Graph
+from mcuc.ops._base import overlaid
 
 WORD = 4  # every tensor takes whole words, as in plan.lifetimes
 
@@ -75,9 +76,11 @@ def memory_of(graph: Graph) -> Memory:
     def laid_over(i: int) -> list[str]:
         """As schedule.select.in_place_inputs, from the operator alone: its kernels are not chosen yet."""
         out = fresh[i][0] if len(fresh[i]) == 1 else None
-        if out is None or out in forever or not ops.get(nodes[i].op).in_place:
+        operator = ops.get(nodes[i].op)
+        if out is None or out in forever or not operator.in_place:
             return []
-        whole = [n for n in runtime[i] if graph.tensors[n].bytes == graph.tensors[out].bytes]
+        may = overlaid(operator, nodes[i])
+        whole = [n for n in runtime[i] if n in may and graph.tensors[n].bytes == graph.tensors[out].bytes]
         return [root[n] for n in whole if root[n] not in graph.inputs and runtime[i].count(n) == 1]
 
     before = [set_of(writer[n] for n in names if writer[n] >= 0) for names in runtime]

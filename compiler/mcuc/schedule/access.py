@@ -74,7 +74,7 @@ def reads_of(call_rows: tuple[Rows, ...], height: int) -> Reads:
         tops, ends = [], []
         for r in call_rows:
             top = r.index[y] if r.index else y * r.stride - r.pad
-            end = top if r.index else top + (r.count - 1) * r.dilation
+            end = top + (r.count - 1) * r.dilation
             tops.append(max(0, top))
             ends.append(min(r.height - 1, end))
         first.append(min(tops))
@@ -98,6 +98,8 @@ def streamable(layer: Layer, graph: Graph) -> Layer | None:
     """The layer as a member of a stream: its calls by rows of the output image. None where it cannot be one."""
     node = layer.node
     out = graph.tensors[node.outputs[0]]
+    if any(graph.tensors[n].dtype.bytes != 1 for n in (*graph.runtime_inputs(node), *node.outputs)):
+        return None  # pixels are counted in bytes
     if len(out.shape) != 4 or out.shape[0] != 1 or not layer.calls or len(node.outputs) != 1:
         return None
     calls = []

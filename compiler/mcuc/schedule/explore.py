@@ -9,6 +9,7 @@ from functools import cached_property
 from mcuc import ops
 from mcuc.errors import McucError
 from mcuc.ir import Graph
+from mcuc.passes.fuse_add import FUSED, split_add
 from mcuc.schedule import Layer, Schedule, Segment, Tiling
 from mcuc.schedule.order import Ordered, order
 from mcuc.schedule.partition import Partition, schedule_of
@@ -21,6 +22,7 @@ Choice = Callable[[Layer], Layer]
 # What `balanced` may cost in instructions against the fastest schedule, estimated so that the true share stays below
 # 5 % (benchmarks/memory.py compares).
 BALANCED_SHARE = 0.04
+PER_ADDED = 6  # instructions of an element of an addition that are saved where a convolution adds it
 LOOP_BYTES = 800  # of code, about, of an inner loop and of the kernels that differ for its sake
 
 
@@ -55,48 +57,88 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Explored:
-    """candidates: in the order in which to try them; ordered: the layers' order, with what is proven of it; tuned: as
-    explore was given it."""
+    """candidates: in the order in which to try them; ordered: the layers' order, every addition a layer of its own,
+    with what is proven of it; graph, tuned: as explore was given them."""
 
     candidates: tuple[Candidate, ...]
     ordered: Ordered
+    graph: Graph
     tuned: Choice | None = None
 
 
+def forms(graph: Graph, goal: str) -> tuple[Graph, ...]:
+    """The graphs whose schedules compete, the fastest first: with additions in the convolutions before them, and with
+    all of them layers of their own, which sometimes takes less memory. For little code only the latter: inner loops
+    that add as well come on top of those that do not."""
+    plain = split_add(graph)
+    return (plain,) if plain is graph or goal == "flash" else (graph, plain)
+
+
 def explore(
-    graph: Graph, chip: Chip | None, goal: str, pushed: str | None = None, tuned: Choice | None = None
+    graph: Graph,
+    chip: Chip | None,
+    goal: str,
+    pushed: str | None = None,
+    tuned: Choice | None = None,
+    wide: tuple[str, ...] = (),
 ) -> Explored:
     """Schedules of the graph on the front of SRAM and cost, in the order in which the goal wants them tried.
 
     latency, flash: the cheapest first (layer by layer has the least code), smaller arenas after it. balanced: the
     smallest arena that costs next to nothing, then smaller ones. sram: the smallest arena first. pushed: an input that
-    arrives row by row and is never held whole. tuned: another choice of kernels than the first that apply.
+    arrives row by row and is never held whole. tuned: another choice of kernels than the first that apply. wide: as for
+    select.
     Raises McucError("rows-in") when the layers that read it cannot run row by row.
     """
-    ordered = order(graph)
-    graph = ordered.graph
-    alike = goal == "flash" and alike_is_smaller(graph, chip)
-    layers = layers_of(graph, chip, Tiling(), alike=alike)
-    layers = layers if tuned is None else tuple(map(tuned, layers))
-    candidates = _candidates(layers, graph, pushed)
-    small = layers_of(graph, chip, Tiling(), small=True, alike=alike)
-    if _kernels(small) != _kernels(layers):
-        more = sum(_per_mac(b) * b.macs - _per_mac(a) * a.macs for a, b in zip(layers, small, strict=True))
-        slower = [
-            replace(c, partition=replace(c.partition, cost=c.cost + more)) for c in _candidates(small, graph, pushed)
-        ]
-        candidates = _falling([*candidates, *slower])
+    competing = [order(form) for form in forms(graph, goal)]
+    found = [_of_form(form.graph, chip, goal, pushed, tuned, k > 0, wide) for k, form in enumerate(competing)]
+    layers, candidates = found[0]
+    if len(found) > 1:
+        apart = [_dearer(c, _saved(competing[0].graph)) for c in found[1][1]]
+        candidates = _falling([*candidates, *apart])
+    ordered = competing[-1]
     if not candidates:
         assert pushed is not None
-        raise _not_by_rows(graph, layers, pushed)
+        raise _not_by_rows(ordered.graph, found[-1][0], pushed)
     if goal == "sram":
-        return Explored(candidates[::-1], ordered, tuned)
-    if goal == "balanced":
+        candidates = candidates[::-1]
+    elif goal == "balanced":
         base = sum(_per_mac(layer) * layer.macs for layer in layers)
         allowed = candidates[0].cost + BALANCED_SHARE * base
         cheap = sum(c.cost <= allowed for c in candidates)
-        return Explored(candidates[max(0, cheap - 1) :], ordered, tuned)
-    return Explored(candidates, ordered, tuned)
+        candidates = candidates[max(0, cheap - 1) :]
+    return Explored(candidates, ordered, graph, tuned)
+
+
+def _of_form(
+    graph: Graph,
+    chip: Chip | None,
+    goal: str,
+    pushed: str | None,
+    tuned: Choice | None,
+    least: bool,
+    wide: tuple[str, ...],
+) -> tuple[tuple[Layer, ...], tuple[Candidate, ...]]:
+    """The layers of a graph in this order, and their front. least: only with the kernels that take the least memory."""
+    alike = goal == "flash" and alike_is_smaller(graph, chip)
+    layers = layers_of(graph, chip, Tiling(), alike=alike, wide=wide)
+    layers = layers if tuned is None else tuple(map(tuned, layers))
+    small = layers_of(graph, chip, Tiling(), small=True, alike=alike, wide=wide)
+    others = _kernels(small) != _kernels(layers)
+    candidates = () if least and others else _candidates(layers, graph, pushed)
+    if others:
+        more = sum(_per_mac(b) * b.macs - _per_mac(a) * a.macs for a, b in zip(layers, small, strict=True))
+        candidates = _falling([*candidates, *(_dearer(c, more) for c in _candidates(small, graph, pushed))])
+    return layers, candidates
+
+
+def _dearer(candidate: Candidate, cost: float) -> Candidate:
+    return replace(candidate, partition=replace(candidate.partition, cost=candidate.cost + cost))
+
+
+def _saved(graph: Graph) -> float:
+    """Instructions that its convolutions with additions save."""
+    return sum(PER_ADDED * graph.tensors[n.outputs[0]].elements for n in graph.nodes if n.op == FUSED)
 
 
 def alike_is_smaller(graph: Graph, chip: Chip | None) -> bool:
@@ -142,11 +184,16 @@ def layer_by_layer(graph: Graph, chip: Chip | None, tiling: Tiling) -> Schedule:
 
 
 def layers_of(
-    graph: Graph, chip: Chip | None, tiling: Tiling, small: bool = False, alike: bool = False
+    graph: Graph,
+    chip: Chip | None,
+    tiling: Tiling,
+    small: bool = False,
+    alike: bool = False,
+    wide: tuple[str, ...] = (),
 ) -> tuple[Layer, ...]:
-    """The layers of the graph's nodes, in its order, with their kernels chosen. small, alike: see select."""
+    """The layers of the graph's nodes, in its order, with their kernels chosen. small, alike, wide: see select."""
     copies = _copied_aliases(graph)
-    return tuple(select(node, graph, chip, tiling, node.name in copies, small, alike) for node in graph.nodes)
+    return tuple(select(node, graph, chip, tiling, node.name in copies, small, alike, wide) for node in graph.nodes)
 
 
 def _not_by_rows(graph: Graph, layers: Sequence[Layer], pushed: str) -> McucError:

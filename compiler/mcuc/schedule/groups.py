@@ -25,7 +25,8 @@ PROJECT = 2  # number of the member that sums
 class Bottleneck:
     """The calls of a bottleneck whose lines hold `group` of its `channels` expanded channels, all by rows: expand and
     depthwise compute channels [c0, c1) of a row; add adds input channels [c0, c1) to the sums of a row; finish turns
-    the sums of a row into the output. row_bytes: of the sums of an output row."""
+    the sums of a row into the output. row_bytes: of the sums of an output row. residual: the tensor that finish adds to
+    them, a row of its own behind that of the sums; "" for none."""
 
     channels: int
     group: int
@@ -34,6 +35,7 @@ class Bottleneck:
     add: tuple[Call, Kernel]
     finish: tuple[Call, Kernel]
     row_bytes: int
+    residual: str = ""
 
 
 def bottleneck(members: Sequence[Member], group: int) -> Bottleneck | None:
@@ -43,12 +45,12 @@ def bottleneck(members: Sequence[Member], group: int) -> Bottleneck | None:
         return None
     first, middle, last = members
     (expand, expand_kernel), (depthwise, depthwise_kernel), (project, _) = (m.layer.calls[0] for m in members)
+    if not (_pointwise(expand) and _pointwise(project) and depthwise.family == "depthwise"):
+        return None
     chained = set(middle.inside) == {first.output} and set(last.inside) == {middle.output}
-    if not chained or first.inside or middle.outside or last.outside:
+    if not chained or first.inside or middle.outside or len(last.outside) > (project.params["residual"] is not None):
         return None
     if first.sink or middle.sink or not last.sink or expand.channels <= group:
-        return None
-    if not (_pointwise(expand) and _pointwise(project) and depthwise.family == "depthwise"):
         return None
     if depthwise.params["multiplier"] != 1 or project.channels * last.width != project.out_row_bytes:
         return None
@@ -56,7 +58,8 @@ def bottleneck(members: Sequence[Member], group: int) -> Bottleneck | None:
     weights, bias, *rest = project.tables
     zero_points = tuple(t for t in rest if t.name == "weight_zp")
     constants = tuple(t for t in rest if t.name != "weight_zp")
-    add = replace(project, params={**project.params, "in_c": group}, tables=(weights, bias, *zero_points))
+    params = {**project.params, "in_c": group, "residual": None}
+    add = replace(project, params=params, tables=(weights, bias, *zero_points), rows=project.rows[:1])
     return Bottleneck(
         expand.channels,
         group,
@@ -65,6 +68,7 @@ def bottleneck(members: Sequence[Member], group: int) -> Bottleneck | None:
         (add, PARTIAL),
         (replace(project, tables=constants), FINISH),
         SUM_BYTES * project.channels * last.width,
+        next(iter(last.outside), ""),
     )
 
 

@@ -12,6 +12,7 @@ from mcuc.errors import McucError
 from mcuc.ir import Graph, Node, Tensor, check
 from mcuc.ops._pool import PoolAttrs
 from mcuc.ops.reshape import ReshapeAttrs
+from mcuc.passes.fuse_add import fuse_add
 from mcuc.schedule.explore import Explored, explore
 from mcuc.targets import Board, list_boards
 
@@ -30,7 +31,7 @@ def remedies(explored: Explored, board: Board, arena_of: ArenaOf) -> list[str]:
     arena_of: bytes that the arena of a network takes in what is allowed, None where it does not fit.
     """
     graph, pushed = explored.ordered.graph, explored.candidates[0].pushed
-    found = [*_rows_in(graph, board, arena_of)] if pushed is None else []
+    found = [*_rows_in(explored.graph, board, arena_of)] if pushed is None else []
     found += _first_that_fits(lambda f: with_input(graph, f), board, arena_of, pushed, _input_words)
     found += _first_that_fits(lambda f: with_width(graph, f), board, arena_of, pushed, _width_words)
     return found
@@ -63,7 +64,7 @@ def _first_that_fits(
     for factor in FACTORS:
         try:
             smaller = make(factor)
-            arena = arena_of(explore(smaller, board.chip, "sram", pushed))
+            arena = arena_of(explore(fuse_add(smaller), board.chip, "sram", pushed))
         except (McucError, ValueError):
             return  # a layer that is made for this one size, such as a dense layer over an image
         if arena is not None:
@@ -193,5 +194,5 @@ def _consistent(node: Node, inputs: list[Tensor], graph: Graph) -> None:
     constants = [t for t in inputs if t.data is not None]
     if node.op in ("add", "mul") and constants and constants[0].shape[-1] not in (1, inputs[0].shape[-1]):
         raise ValueError(f"{node.name} has a constant of {constants[0].shape}")
-    if node.op == "resize_nearest":
-        raise ValueError(f"{node.name} resizes to a fixed size")
+    if node.op in ("resize_nearest", "transpose_conv"):
+        raise ValueError(f"{node.name} has an output of a fixed size")

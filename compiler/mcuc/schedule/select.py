@@ -9,11 +9,20 @@ from mcuc import kernels, ops
 from mcuc.errors import McucError
 from mcuc.ir import Graph, Node
 from mcuc.kernels._base import Call, Kernel, No, Rows
+from mcuc.ops._base import overlaid
 from mcuc.ops._unary import table_call
 from mcuc.schedule import Layer, Reduction, Tiling
 from mcuc.targets import Chip
 
+# By what --optimize asks for. A depthwise layer has few weights, and taking them apart doubles its time.
+WIDE: dict[str, tuple[str, ...]] = {"latency": ("depthwise", "dot"), "flash": ()}
+SELDOM_WIDE = ("depthwise",)
 IDENTITY = bytes(range(256))
+
+
+def wide_for(optimize: str) -> tuple[str, ...]:
+    """The families whose weights of four bits are spread to bytes where --optimize asks for that."""
+    return WIDE.get(optimize, SELDOM_WIDE)
 
 
 def select(
@@ -24,10 +33,12 @@ def select(
     copy: bool = False,
     small: bool = False,
     alike: bool = False,
+    wide: tuple[str, ...] = (),
 ) -> Layer:
     """The layer of a node. copy: an aliasing node that must move its bytes after all (from input to output). small:
     with kernels that compute a pixel at a time, for little scratch and short windows. alike: with inner loops that all
-    layers can share, for little code.
+    layers can share, for little code. wide: families whose weights of four bits are spread to bytes, which kernels read
+    faster.
 
     Raises McucError("unsupported") when the operator cannot be lowered.
     """
@@ -41,11 +52,15 @@ def select(
         )
     calls: tuple[Call, ...] = ()
     if operator.alias and copy:
-        calls = (table_call(IDENTITY, graph.tensors[node.outputs[0]].shape),)
+        out = graph.tensors[node.outputs[0]]
+        calls = (table_call(IDENTITY, out.shape if out.dtype.bytes == 1 else (*out.shape, out.dtype.bytes)),)
     elif not operator.alias:
         calls = operator.lower(node, graph)
     chosen, refused = [], list[str]()
-    for call in map(_own_shifts, calls) if alike else calls:
+    if alike:
+        calls = tuple(map(_own_shifts, calls))
+    calls = tuple(_spread(call) if call.family in wide else call for call in calls)
+    for call in calls:
         kernel, no = _first(call, chip, small)
         chosen.append((call, kernel))
         refused += no
@@ -59,6 +74,11 @@ def select(
 def _own_shifts(call: Call) -> Call:
     """The call with an output stage that reads its shifts, so that none stands in the code (kernels/_linear.py)."""
     return replace(call, params={**call.params, "own_shifts": True})
+
+
+def _spread(call: Call) -> Call:
+    """The call without the mark that its weights fit four bits."""
+    return replace(call, params={k: v for k, v in call.params.items() if k != "int4"})
 
 
 def _reduction(node: Node, graph: Graph, chip: Chip | None) -> Reduction | None:
@@ -97,15 +117,19 @@ def with_kernels(layer: Layer, chosen: Sequence[Kernel], why: str = "", refused:
 
 def in_place_inputs(layer: Layer, graph: Graph) -> tuple[str, ...]:
     """Inputs over which the layer's output may be laid, when they die in it: same size, every kernel in place."""
-    if not layer.calls or not ops.get(layer.node.op).in_place or not all(k.in_place for _, k in layer.calls):
+    operator = ops.get(layer.node.op)
+    if not layer.calls or not operator.in_place or not all(k.in_place for _, k in layer.calls):
         return ()
     if layer.into:  # its place is taken already
         return ()
     out = graph.tensors[layer.node.outputs[0]]
     names = graph.runtime_inputs(layer.node)
     whole = {rows.input for call, _ in layer.calls for rows in call.rows if _reads_itself(call, rows)}
+    may = overlaid(operator, layer.node)
     return tuple(
-        n for i, n in enumerate(names) if i in whole and graph.tensors[n].bytes == out.bytes and names.count(n) == 1
+        n
+        for i, n in enumerate(names)
+        if i in whole and n in may and graph.tensors[n].bytes == out.bytes and names.count(n) == 1
     )
 
 

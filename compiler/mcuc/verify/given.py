@@ -11,7 +11,7 @@ from mcuc import data
 from mcuc.data.npz import read_arrays
 from mcuc.errors import McucError
 from mcuc.ir import Array, DType, Graph, Tensor
-from mcuc.verify.samples import quantized, random_samples
+from mcuc.verify.samples import bounds, quantized, random_samples
 
 RANDOM_SAMPLES = 32
 MOST_RESIZED = 4  # a data set's images may be this many times smaller or larger than the model's input
@@ -114,7 +114,7 @@ def _integers(x: Array, tensor: Tensor, graph: Graph, where: str) -> Array:
             where,
             "give samples of the input's shape (height x width x channels)",
         )
-    low, high = tensor.dtype.limits
+    low, high = bounds(tensor.dtype)
     shaped = x.reshape(len(x), *tensor.shape)
     if x.dtype.kind == "f":
         if not np.isfinite(x).all():

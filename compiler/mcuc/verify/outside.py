@@ -13,6 +13,7 @@ import numpy as np
 from mcuc.errors import McucError
 from mcuc.importers import load
 from mcuc.ir import Array, DType, Graph, Tensor
+from mcuc.ops._tflite import BEYOND_MICRO
 from mcuc.verify import oracle
 from mcuc.verify.compare import Outputs, expected
 
@@ -31,8 +32,9 @@ class Oracle:
 
 
 def open_oracle(path: Path, wanted: OracleName) -> Oracle:
-    """auto: the file format's own runtime (TFLite Micro, LiteRT's reference kernels for uint8 models, ONNX Runtime),
-    the NumPy reference where it is not installed. Raises McucError("wrong-oracle") where it cannot read the format."""
+    """auto: the file format's own runtime (TFLite Micro, or LiteRT's reference kernels for uint8 models and for what
+    TFLite Micro lacks; ONNX Runtime), the NumPy reference where it is not installed. Raises McucError("wrong-oracle")
+    where it cannot read the format."""
     graph = load(path)
     suffix = path.suffix.lower()
     if wanted != "auto" and wanted not in _FITS[suffix]:
@@ -56,7 +58,7 @@ def open_oracle(path: Path, wanted: OracleName) -> Oracle:
 def _automatic(suffix: str, graph: Graph) -> str:
     if suffix == ".onnx":
         return "onnxruntime"
-    if any(t.dtype is DType.UINT8 for t in graph.tensors.values()):
+    if any(t.dtype is DType.UINT8 for t in graph.tensors.values()) or any(BEYOND_MICRO in n for n in graph.notes):
         return "litert"
     return "tflite-micro" if find_spec("tflite_micro") else "numpy"
 

@@ -2,7 +2,8 @@
 
 gemmlowp rescales both operands and then the sum, rounding three times at 20 bits beyond the result's steps. A sum with
 weights of up to 31 bits has the same results wherever no pair lies so close to a rounding threshold that the three
-roundings decide; all pairs are compared. Where 32 bits hold no such weights, the sum is taken in 64.
+roundings decide; all pairs are compared. Where 32 bits hold no such weights, the sum is taken in 64. A shift that
+nearly all additions can have is tried first, for kernels in whose code it stands.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from mcuc.numerics import multiply_by_quantized_multiplier, requantize
 from mcuc.targets import Chip
 
 _BYTES = np.arange(-128, 128, dtype=np.int64)
-_NEAR = (0, 1, -1, 2, -2, 3, -3)  # tried around the likely weights
+_NEAR = (0, 1, -1, 2, -2, 3, -3, 4, -4, 5, -5)  # tried around the likely weights
+_CLOSE = 64  # pairs looked at first
+_NARROW = (22, 23, 21, 20)  # shifts of sums of 32 bits
 _KEY = ("za", "zb", "left_shift", "subtract", "ma", "sa", "mb", "sb", "mo", "so", "out_zp", "act_min", "act_max")
 Sum = tuple[int, int, int, int, bool]
 
@@ -61,16 +64,32 @@ def weighted(
     rule = Requant("tflite_double", (mo,), (so,))
     exact = requantize((left[:, None] + right[None]).reshape(-1, 1), rule, out_zp, act_min, act_max)
     out = exact.reshape(256, 256).astype(np.int64)
-    narrow = min(30, floor(31 - log2((abs(a) + abs(b)) * 512 + 512)))
-    for wide, shift in ((False, narrow), (True, min(40, floor(30.9 - log2(max(abs(a), abs(b))))))):
+    close = _close(a, b, out, act_min, act_max)
+    least = min(30, floor(31 - log2((abs(a) + abs(b)) * 512 + 512)))  # where any offset fits 32 bits
+    most = min(40, floor(30.9 - log2(max(abs(a), abs(b)))))
+    narrow = [s for s in dict.fromkeys((*_NARROW, least)) if 128 * (abs(a) + abs(b)) * 2**s < 2**31]
+    for wide, shift in (*((False, s) for s in narrow), (True, most)):
         for i in _NEAR if shift >= 1 else ():
             for j in _NEAR:
                 first, second = round(a * 2**shift) + i, round(b * 2**shift) + j
-                offset = _offset(first * _BYTES[:, None] + second * _BYTES[None], out, shift, act_min, act_max)
+                sums = first * _BYTES[:, None] + second * _BYTES[None]
+                if _offset(sums[close], out[close], shift, act_min, act_max) is None:
+                    continue
+                offset = _offset(sums, out, shift, act_min, act_max)
                 fits = offset is not None and (wide or abs(offset) + 128 * (abs(first) + abs(second)) < 2**31)
                 if offset is not None and fits:
                     return first, second, offset, shift, wide
     return None
+
+
+def _close(a: float, b: float, out: Array, act_min: int, act_max: int) -> tuple[Array, Array]:
+    """Indices of the pairs that lie closest to where their result changes: most weights fail there already."""
+    above = a * _BYTES[:, None] + b * _BYTES[None] - out
+    least = np.where(out > act_min, above, np.inf).reshape(-1)
+    most = np.where(out < act_max, above, -np.inf).reshape(-1)
+    found = np.concatenate([np.argpartition(least, _CLOSE)[:_CLOSE], np.argpartition(-most, _CLOSE)[:_CLOSE]])
+    first, second = np.unravel_index(found, out.shape)
+    return first, second
 
 
 def _offset(sums: Array, out: Array, shift: int, act_min: int, act_max: int) -> int | None:

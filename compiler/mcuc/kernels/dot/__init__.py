@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from mcuc.kernels._base import Call, Family, Kernel, always, no_scratch
-from mcuc.kernels.dot import _halves, _pairs
+from mcuc.kernels.dot import _halves, _nibbles, _pairs
 
 
 def _taps(call: Call) -> int:
@@ -38,6 +38,7 @@ def _pairs_kernel(
         partial(_pairs.context, pixels=pixels, dual=dual, unrolled=unrolled),
         tables=partial(_pairs.tables, ahead=dual),
         helpers=partial(_pairs.helpers, pixels=pixels, dual=dual, unrolled=unrolled),
+        in_place=True,
         pixels=pixels,
         outputs=_pairs.CHANNELS,
         per_mac=per_mac,
@@ -47,6 +48,27 @@ def _pairs_kernel(
 FAMILY = Family(
     "dot",
     (
+        Kernel(
+            "dot_nibbles",
+            "dot/nibbles.c.j2",
+            _nibbles.applies,
+            _nibbles.scratch,
+            _nibbles.context,
+            tables=_nibbles.tables,
+            pixels=_nibbles.PIXELS,
+            outputs=2,
+            per_mac=1.6,
+        ),
+        Kernel(
+            "dot_nibbles_patch",
+            "dot/nibbles_patch.c.j2",
+            _nibbles.four_bits,
+            _scratch,
+            lambda call: {**_context(call), **_nibbles.words_of(call)},
+            tables=_nibbles.tables,
+            outputs=1,
+            per_mac=6.0,
+        ),
         _pairs_kernel("dot_pairs_dual", 2, 1.0, dual=True),
         _pairs_kernel("dot_pairs_dual_8", 2, 1.0, dual=True, unrolled=8),
         _pairs_kernel("dot_pairs", 2, 0.9),
@@ -59,11 +81,12 @@ FAMILY = Family(
             _scratch,
             _halves.context,
             tables=_halves.tables,
+            in_place=True,
             helpers=_halves.helpers,
             outputs=_pairs.CHANNELS,
             per_mac=4.0,
         ),
-        Kernel("dot_patch", "dot/dot.c.j2", always, _scratch, _context, outputs=2, per_mac=2.4),
+        Kernel("dot_patch", "dot/dot.c.j2", always, _scratch, _context, in_place=True, outputs=2, per_mac=2.4),
     ),
 )
 

@@ -135,7 +135,9 @@ def helpers(
     unrolled: units in the loop."""
     stage = stage_of(call)
     assert stage is not None
-    values = {"kinked": stage.kinked, "common": stage.common, "unrolled": unrolled}
+    residual = call.params["residual"]
+    joined = 0 if residual is None else residual["shift"]
+    values = {"kinked": stage.kinked, "common": stage.common, "unrolled": unrolled, "joined": joined}
     one = ("dot/pairs_one.c.j2", values)
     two = ("dot/pairs_two.c.j2", {**values, "dual": dual})
     return {"one": one} if min(pixels, call.width) == 1 else {"one": one, "two": two}

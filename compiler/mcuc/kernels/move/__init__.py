@@ -1,39 +1,43 @@
-"""Move family: bytes from one place to another (transpose, slice, concatenate, pad, nearest resize)."""
+"""Move family: bytes from one place to another (transpose, slice, concatenate, pad, gather, nearest resize)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mcuc.kernels._base import Call, Family, Kernel, No, no_scratch
 from mcuc.targets import Chip
 
 
-def _kind(kind: str, call: Call) -> No | None:
-    return None if call.params["kind"] == kind else No(f"moves by {call.params['kind']}, not by {kind}")
+def _only(kind: str) -> Callable[[Call, Chip | None], No | None]:
+    """Applies to calls of that kind."""
 
+    def applies(call: Call, chip: Chip | None) -> No | None:
+        return None if call.params["kind"] == kind else No(f"moves by {call.params['kind']}, not by {kind}")
 
-def _gather(call: Call, chip: Chip | None) -> No | None:
-    return _kind("gather", call)
-
-
-def _pad(call: Call, chip: Chip | None) -> No | None:
-    return _kind("pad", call)
-
-
-def _columns(call: Call, chip: Chip | None) -> No | None:
-    return _kind("columns", call)
+    return applies
 
 
 def _context(call: Call) -> Mapping[str, Any]:
     return {"channels": call.channels, "width": call.width}
 
 
+def _kernel(kind: str, in_order: bool = True) -> Kernel:
+    return Kernel(f"move_{kind}", f"move/{kind}.c.j2", _only(kind), no_scratch, _context, in_order=in_order)
+
+
 FAMILY = Family(
     "move",
     (
-        Kernel("move_gather", "move/gather.c.j2", _gather, no_scratch, _context, in_order=False),
-        Kernel("move_pad", "move/pad.c.j2", _pad, no_scratch, _context),
-        Kernel("move_columns", "move/columns.c.j2", _columns, no_scratch, _context),
+        _kernel("gather", in_order=False),
+        _kernel("strided", in_order=False),
+        _kernel("pad"),
+        _kernel("columns"),
+        _kernel("constant"),
+        _kernel("indexed"),
+        _kernel("one_hot"),
+        _kernel("to_depth", in_order=False),
+        _kernel("to_space", in_order=False),
+        _kernel("update"),
     ),
 )

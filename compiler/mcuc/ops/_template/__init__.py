@@ -1,8 +1,8 @@
 """Absolute value, element by element: the skeleton of an operator. Copy the folder and replace, top to bottom.
 
 It works and is tested, but no list names it: an operator exists once its folder's name stands in mcuc.ops.NAMES.
-Keep the order of this file: attributes, infer, reference, cost, lower, limits, reduction, OPERATOR. What only a file
-format knows stands in tflite.py and onnx.py; leave a file out where the format has no such operator.
+Keep the order of this file: attributes, infer, reference, cost, lower, limits, reduction, expand, OPERATOR. What only a
+file format knows stands in tflite.py and onnx.py; leave a file out where the format has no such operator.
 """
 
 from __future__ import annotations
@@ -66,6 +66,11 @@ def reduction(node: Node, graph: Graph) -> tuple[Call, Call] | None:
     return None
 
 
+def expand(node: Node, graph: Graph) -> tuple[tuple[Node, ...], tuple[Tensor, ...]]:
+    """Only for operators that are others in disguise (see ops/split): the nodes that compute the same, new tensors."""
+    return (node,), ()
+
+
 OPERATOR = Operator(
     name="_template",  # the folder's name
     summary="absolute value",
@@ -82,5 +87,7 @@ OPERATOR = Operator(
     to_onnx=to_onnx,
     in_place=True,  # output element i needs input element i only, so it may lie over a dying input
     alias=False,  # True: the output is the input's bytes and nothing is computed (see ops/reshape)
+    expand=expand,  # leave it out where the operator is computed as it is
+    as_tflite=to_tflite,  # of a node of profile onnx; leave it out where to_tflite says it as well
     reduction=reduction,  # leave it out where the operator is no average
 )

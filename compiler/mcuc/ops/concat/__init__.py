@@ -9,9 +9,9 @@ from math import prod
 import numpy as np
 
 from mcuc.ir import Array, Graph, Node, Tensor
-from mcuc.kernels._base import Call
-from mcuc.ops._base import Operator, Shape, int8_runtime, no_cost
-from mcuc.ops._move import copy_call
+from mcuc.kernels._base import Call, Table
+from mcuc.ops._base import Operator, Shape, no_cost
+from mcuc.ops._move import as_bytes, copy_call, element_bytes, moved_types
 from mcuc.ops._unary import table_call, table_lookup
 from mcuc.ops.concat.onnx import KINDS, from_onnx, to_onnx
 from mcuc.ops.concat.tflite import from_tflite, to_tflite
@@ -43,14 +43,22 @@ def reference(attrs: ConcatAttrs, arrays: Sequence[Array | None]) -> tuple[Array
 
 def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     """One call per input into its slice of the output: move, or unary where it has a table."""
-    shape = graph.tensors[node.outputs[0]].shape
+    size = element_bytes(node, graph)
+    whole = graph.tensors[node.outputs[0]].shape
+    if size > 1:
+        whole = (*whole, size)
     axis = node.attrs.axis
-    inner = prod(shape[axis + 1 :])
-    calls, at = [], 0
-    for i, (name, table) in enumerate(zip(node.inputs, node.attrs.tables, strict=True)):
-        part = graph.tensors[name].shape
-        call = _part(part, shape, axis, at * inner, i, table)
-        calls.append(call)
+    inner = prod(whole[axis + 1 :])
+    calls, at, source = [], 0, 0
+    for name, table in zip(node.inputs, node.attrs.tables, strict=True):
+        tensor = graph.tensors[name]
+        part = tensor.shape if size == 1 else (*tensor.shape, size)
+        if tensor.data is not None:
+            data = table_lookup(table, tensor.data) if table else tensor.data
+            calls.append(_constant(data, part, whole, axis, at * inner))
+        else:
+            calls.append(_part(part, whole, axis, at * inner, source, table))
+            source += 1
         at += part[axis]
     return tuple(calls)
 
@@ -68,10 +76,12 @@ def _part(part: tuple[int, ...], whole: tuple[int, ...], axis: int, offset: int,
     return replace(call, family="unary", params=unary.params, tables=unary.tables)
 
 
-def run_time_inputs(node: Node, graph: Graph) -> str | None:
-    """Every part is computed at run time."""
-    constants = [n for n in node.inputs if graph.tensors[n].data is not None]
-    return f"part {constants[0]!r} is a constant" if constants else None
+def _constant(data: Array, part: tuple[int, ...], whole: tuple[int, ...], axis: int, offset: int) -> Call:
+    """A part that is known: its bytes are a table."""
+    run, out_run, w = prod(part[axis:]), prod(whole[axis:]), prod(part[:axis])
+    params = {"kind": "constant", "in_c": run}
+    table = Table("values", "int8_t", as_bytes(data))
+    return Call("move", params, (table,), (), 1, w, run, w * out_run, out_run, offset)
 
 
 OPERATOR = Operator(
@@ -81,7 +91,7 @@ OPERATOR = Operator(
     reference=reference,
     cost=no_cost,
     lower=lower,
-    limits=(int8_runtime, run_time_inputs),
+    limits=(moved_types,),
     tflite=("CONCATENATION",),
     from_tflite=from_tflite,
     to_tflite=to_tflite,

@@ -16,16 +16,18 @@ from mcuc.ops.conv_2d.tflite import from_tflite, to_tflite
 
 
 def infer(attrs: ConvAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
-    """x [1, h, w, c], weights [oc, kh, kw, c / groups] -> [1, oh, ow, oc]."""
-    _, h, w, _ = inputs[0].shape
+    """x [n, h, w, c], weights [oc, kh, kw, c / groups] -> [n, oh, ow, oc]."""
+    n, h, w, _ = inputs[0].shape
     oh, ow = attrs.window.output(h, w)
-    return ((1, oh, ow, inputs[1].shape[0]),)
+    return ((n, oh, ow, inputs[1].shape[0]),)
 
 
 def reference(attrs: ConvAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     """Integer reference: x int8 [1, h, w, c], weights int8 [oc, kh, kw, cg], bias int32 [oc] or None."""
     x, w = arrays[0], arrays[1]
     assert x is not None and w is not None
+    if x.shape[0] > 1:  # between space_batch nodes
+        return (np.concatenate([reference(attrs, (x[i : i + 1], *arrays[1:]))[0] for i in range(x.shape[0])]),)
     oc, _, _, cg = w.shape
     centred = w.astype(np.int64) - np.array(attrs.weight_zero_point, np.int64).reshape(-1, 1, 1, 1)
     oh, ow = attrs.window.output(*x.shape[1:3])
@@ -53,7 +55,8 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     _, h, width, c = graph.tensors[node.inputs[0]].shape
     _, oh, ow, oc = graph.tensors[node.outputs[0]].shape
     bias = graph.const(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(oc, np.int32)
-    return (dot_call(node.attrs, (h, width, c), w, bias, (oh, ow, oc)),)
+    int4 = graph.tensors[node.inputs[1]].int4
+    return (dot_call(node.attrs, (h, width, c), w, bias, (oh, ow, oc), int4=int4),)
 
 
 def constant_weights(node: Node, graph: Graph) -> str | None:

@@ -17,16 +17,18 @@ from mcuc.ops.depthwise_conv_2d.tflite import from_tflite, to_tflite
 
 
 def infer(attrs: ConvAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
-    """x [1, h, w, c], weights [1, kh, kw, oc] -> [1, oh, ow, oc]; output channel o reads channel o // (oc / c)."""
-    _, h, w, _ = inputs[0].shape
+    """x [n, h, w, c], weights [1, kh, kw, oc] -> [n, oh, ow, oc]; output channel o reads channel o // (oc / c)."""
+    n, h, w, _ = inputs[0].shape
     oh, ow = attrs.window.output(h, w)
-    return ((1, oh, ow, inputs[1].shape[3]),)
+    return ((n, oh, ow, inputs[1].shape[3]),)
 
 
 def reference(attrs: ConvAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     """Integer reference: x int8 [1, h, w, c], weights int8 [1, kh, kw, oc], bias int32 [oc] or None."""
     x, w = arrays[0], arrays[1]
     assert x is not None and w is not None
+    if x.shape[0] > 1:  # between space_batch nodes
+        return (np.concatenate([reference(attrs, (x[i : i + 1], *arrays[1:]))[0] for i in range(x.shape[0])]),)
     oc = w.shape[3]
     centred = w[0].astype(np.int64) - np.array(attrs.weight_zero_point, np.int64)
     oh, ow = attrs.window.output(*x.shape[1:3])
@@ -49,12 +51,13 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     require_folded(node)
     attrs: ConvAttrs = node.attrs
     w = graph.const(node.inputs[1])
+    int4 = graph.tensors[node.inputs[1]].int4
     _, kh, kw, oc = w.shape
     _, h, width, c = graph.tensors[node.inputs[0]].shape
     _, oh, ow, _ = graph.tensors[node.outputs[0]].shape
     bias = graph.const(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(oc, np.int32)
     if c == 1:
-        return (dot_call(attrs, (h, width, 1), w.transpose(3, 1, 2, 0), bias, (oh, ow, oc)),)
+        return (dot_call(attrs, (h, width, 1), w.transpose(3, 1, 2, 0), bias, (oh, ow, oc), int4=int4),)
     centred = w[0].astype(np.int16) - np.array(attrs.weight_zero_point, np.int16)
     wide = any(z != 0 for z in attrs.weight_zero_point)
     params = {
@@ -70,6 +73,8 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
         "pad_value": attrs.pad_value,
         "wide": wide,
     }
+    if int4 and not wide:
+        params["int4"] = True
     tables = (
         Table("weights", "int16_t" if wide else "int8_t", centred.reshape(-1)),
         Table("bias", "int32_t", bias),

@@ -14,14 +14,19 @@ from mcuc.ops._tflite import (
     checked_activation,
     conv_requant,
     fused_activation,
-    weight_tensor,
+    int8_weights,
 )
 
 
 def from_tflite(node: Imported) -> Built:
-    """Weights [oc, k], per tensor or per output channel. Raises McucError on float tensors or misfitting shapes."""
+    """Weights [oc, k], per tensor or per output channel, constant or (per tensor) computed at run time.
+
+    Raises McucError on float tensors or misfitting shapes.
+    """
     x = checked_activation(node, 0)
-    weights = weight_tensor(node, 1, 2)
+    weights = int8_weights(node, 1, 2)
+    if weights.data is None:
+        zero_point_of(weights, node.where)
     oc, k = weights.shape
     if k < 1 or x.elements % k:
         raise McucError(

@@ -10,13 +10,14 @@ import numpy as np
 from mcuc.errors import McucError
 from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Columns, Rows
-from mcuc.ops._base import Built, Exported, Imported, Operator, Shape, int8_runtime, no_cost, zero_point_of
+from mcuc.ops._base import Built, Exported, Imported, Operator, Shape, no_cost, zero_point_of
+from mcuc.ops._move import element_bytes, moved_types
 from mcuc.ops.pad.onnx import KINDS, from_onnx, to_onnx
 
 
 @dataclass(frozen=True)
 class PadAttrs:
-    """pads[i]: elements before and after along axis i; value: the int8 that fills them."""
+    """pads[i]: elements before and after along axis i; value: the integer that fills them."""
 
     pads: tuple[tuple[int, int], ...]
     value: int
@@ -73,9 +74,10 @@ def reference(attrs: PadAttrs, arrays: Sequence[Array | None]) -> tuple[Array, .
     return (np.pad(x, attrs.pads, constant_values=attrs.value),)
 
 
-def _three(shape: tuple[int, ...], attrs: PadAttrs) -> list[tuple[int, int, int]] | None:
-    """(extent, before, after) of rows, columns, channels; None when more than three axes remain."""
-    axes = [(n, a, b) for n, (a, b) in zip(shape, attrs.pads, strict=True)]
+def _three(shape: tuple[int, ...], attrs: PadAttrs, size: int) -> list[tuple[int, int, int]] | None:
+    """(extent, before, after) of rows, columns, channels, these in bytes; None when more than three axes remain."""
+    axes = [(n, a, b) for n, (a, b) in zip(shape, attrs.pads, strict=True)] or [(1, 0, 0)]
+    axes[-1] = (axes[-1][0] * size, axes[-1][1] * size, axes[-1][2] * size)
     while len(axes) > 3 and axes[0] == (1, 0, 0):
         axes = axes[1:]
     if len(axes) > 3:
@@ -92,20 +94,36 @@ def _three(shape: tuple[int, ...], attrs: PadAttrs) -> list[tuple[int, int, int]
 
 def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     """One call of the move family; rows above and below are padding rows."""
-    three = _three(graph.tensors[node.inputs[0]].shape, node.attrs)
+    size = element_bytes(node, graph)
+    three = _three(graph.tensors[node.inputs[0]].shape, node.attrs, size)
     assert three is not None  # at_most_three_axes
     (h, top, bottom), (w, left, right), (c, front, back) = three
     rows = Rows(0, w * c, h, pad=top, columns=Columns(c, pad=left))
     oh, ow, oc = top + h + bottom, left + w + right, front + c + back
-    params = {"kind": "pad", "in_w": w, "in_c": c, "left": left, "front": front, "value": node.attrs.value}
+    value = _fill(node.attrs.value, size)[0]
+    params = {"kind": "pad", "in_w": w, "in_c": c, "left": left, "front": front, "value": value}
     return (Call("move", params, (), (rows,), oh, ow, oc, ow * oc, oc),)
 
 
 def at_most_three_axes(node: Node, graph: Graph) -> str | None:
     """At most three axes remain once unit axes are dropped and unpadded axes merged into the one before."""
     shape = graph.tensors[node.inputs[0]].shape
-    if _three(shape, node.attrs) is None:
+    if _three(shape, node.attrs, 1) is None:
         return f"paddings {node.attrs.pads} of {shape} need four or more axes"
+    return None
+
+
+def _fill(value: int, size: int) -> list[int]:
+    """The bytes of the value, as int8."""
+    raw = value.to_bytes(size, "little", signed=value < 0 or size > 1)
+    return [b - 256 if b > 127 else b for b in raw]
+
+
+def even_fill(node: Node, graph: Graph) -> str | None:
+    """The value that fills wider elements has bytes that are all alike, as 0 has."""
+    size = element_bytes(node, graph)
+    if len(set(_fill(node.attrs.value, size))) > 1:
+        return f"{graph.tensors[node.outputs[0]].dtype.value} is filled with {node.attrs.value}"
     return None
 
 
@@ -116,7 +134,7 @@ OPERATOR = Operator(
     reference=reference,
     cost=no_cost,
     lower=lower,
-    limits=(int8_runtime, at_most_three_axes),
+    limits=(moved_types, at_most_three_axes, even_fill),
     tflite=("PAD", "PADV2"),
     from_tflite=from_tflite,
     to_tflite=to_tflite,

@@ -10,8 +10,8 @@ import numpy as np
 from mcuc.errors import McucError
 from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.kernels._base import Call
-from mcuc.ops._base import Built, Exported, Imported, Operator, Shape, int8_runtime, no_cost
-from mcuc.ops._move import gather_call
+from mcuc.ops._base import Built, Exported, Imported, Operator, Shape, no_cost
+from mcuc.ops._move import gather_call, moved_types
 from mcuc.ops.reshape.onnx import KINDS, from_onnx, to_onnx
 
 
@@ -64,8 +64,8 @@ def reference(attrs: ReshapeAttrs, arrays: Sequence[Array | None]) -> tuple[Arra
 
 def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     """A plain copy, for the places where the bytes cannot be shared."""
-    n = graph.tensors[node.inputs[0]].elements
-    return (gather_call(((1, 0), (1, 0), (n, 1)), 0),)
+    n = graph.tensors[node.inputs[0]].bytes
+    return (gather_call([(n, 1)], 0),)
 
 
 def known_shape(node: Node, graph: Graph) -> str | None:
@@ -82,7 +82,7 @@ OPERATOR = Operator(
     reference=reference,
     cost=no_cost,
     lower=lower,
-    limits=(int8_runtime, known_shape),
+    limits=(moved_types, known_shape),
     tflite=("EXPAND_DIMS", "RESHAPE", "SQUEEZE"),
     from_tflite=from_tflite,
     to_tflite=to_tflite,

@@ -10,7 +10,8 @@ import numpy as np
 from mcuc.errors import McucError
 from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Rows, Table
-from mcuc.ops._base import Built, Exported, Imported, Operator, Shape, int8_runtime, no_cost
+from mcuc.ops._base import Built, Exported, Imported, Operator, Shape, no_cost
+from mcuc.ops._move import element_bytes, moved_types
 from mcuc.ops.resize_nearest.onnx import KINDS, from_onnx, to_onnx
 
 _MODES = ((False, False), (True, False), (False, True), (True, True))  # align_corners, half_pixel_centers
@@ -37,7 +38,7 @@ def from_tflite(node: Imported) -> Built:
     """RESIZE_NEAREST_NEIGHBOR with a constant size."""
     x = node.input(0)
     size = [int(v) for v in node.constant(1).reshape(-1)]
-    if len(x.shape) != 4 or len(size) != 2 or min(*size, *x.shape) < 1 or max(size) > 1 << 15:
+    if len(x.shape) != 4 or len(size) != 2 or min(*size, *x.shape) < 1 or max(*size, *x.shape) >= 1 << 15:
         raise McucError(
             "broken-model",
             f"cannot resize {x.shape} to {size}",
@@ -89,10 +90,11 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     """One call of the move family; rows by the emitter's index, columns by a table."""
     attrs: ResizeAttrs = node.attrs
     _, h, w, c = graph.tensors[node.inputs[0]].shape
-    rows = Rows(0, w * c, h, index=attrs.rows)
+    run = c * element_bytes(node, graph)
+    rows = Rows(0, w * run, h, index=attrs.rows)
     oh, ow = len(attrs.rows), len(attrs.columns)
     columns = Table("columns", "int16_t", np.array(attrs.columns, np.int16))
-    return (Call("move", {"kind": "columns", "in_c": c}, (columns,), (rows,), oh, ow, c, ow * c, c),)
+    return (Call("move", {"kind": "columns", "in_c": run}, (columns,), (rows,), oh, ow, run, ow * run, run),)
 
 
 def one_image(node: Node, graph: Graph) -> str | None:
@@ -108,7 +110,7 @@ OPERATOR = Operator(
     reference=reference,
     cost=no_cost,
     lower=lower,
-    limits=(int8_runtime, one_image),
+    limits=(moved_types, one_image),
     tflite=("RESIZE_NEAREST_NEIGHBOR",),
     from_tflite=from_tflite,
     to_tflite=to_tflite,

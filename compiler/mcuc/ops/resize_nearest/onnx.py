@@ -5,32 +5,36 @@ from __future__ import annotations
 import numpy as np
 
 from mcuc.errors import McucError
-from mcuc.ir import DType, Graph, Node, Tensor
+from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.ops._base import Built, Imported
 from mcuc.ops._onnx import OnnxNode, not_exportable
 
 KINDS = ("Resize",)
-_COORDINATES = ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel_symmetric")
-_NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+COORDINATES = ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel_symmetric")
+NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 
-def positions(inputs: int, outputs: int, scale: float, coordinate: str, nearest: str) -> tuple[int, ...]:
-    """Where each output position reads, in float32 as ONNX Runtime computes it."""
+def coordinates(inputs: int, outputs: int, scale: float, coordinate: str) -> Array:
+    """Where each output position lies in the input, in float32 as ONNX Runtime computes it."""
     f32 = np.float32
     x, s = np.arange(outputs).astype(f32), f32(scale)
     match coordinate:
         case "asymmetric":
-            at = x / s
+            return x / s
         case "align_corners":
-            at = x * f32(inputs - 1) / f32(outputs - 1) if outputs > 1 else np.zeros_like(x)
+            return x * f32(inputs - 1) / f32(outputs - 1) if outputs > 1 else np.zeros_like(x)
         case "pytorch_half_pixel" if outputs <= 1:
-            at = np.zeros_like(x)
+            return np.zeros_like(x)
         case "half_pixel_symmetric":
-            adjustment = f32(outputs) / (s * f32(inputs))
-            center = f32(inputs) / f32(2)
-            at = center * (f32(1) - adjustment) + (x + f32(0.5)) / s - f32(0.5)
-        case _:
-            at = (x + f32(0.5)) / s - f32(0.5)
+            adjustment = f32(outputs) / (s * f32(inputs))  # the runtime goes on in double precision from here
+            offset = inputs / 2 * (1 - float(adjustment))
+            return (offset + ((x + 0.5).astype(np.float64) / float(s) - 0.5)).astype(f32)
+    return (x + f32(0.5)) / s - f32(0.5)
+
+
+def positions(inputs: int, outputs: int, scale: float, coordinate: str, nearest: str) -> tuple[int, ...]:
+    """Where each output position reads, in float32 as ONNX Runtime computes it."""
+    f32, at = np.float32, coordinates(inputs, outputs, scale, coordinate)
     match nearest:
         case "floor":
             index = np.floor(at)
@@ -50,7 +54,7 @@ def from_onnx(node: Imported) -> Built:
     from mcuc.ops.resize_nearest import ResizeAttrs
 
     o, x = node.options, node.input(0)
-    if o["mode"] != "nearest" or o["coordinate"] not in _COORDINATES or o["nearest"] not in _NEAREST:
+    if o["mode"] != "nearest" or o["coordinate"] not in COORDINATES or o["nearest"] not in NEAREST:
         raise McucError(
             "unsupported-operator",
             f"Resize in mode {o['mode']} with {o['coordinate']} coordinates is not supported",
@@ -68,8 +72,8 @@ def to_onnx(node: Node, graph: Graph) -> OnnxNode:
     x, attrs = graph.tensors[node.inputs[0]], node.attrs
     n, h, w, c = x.shape
     oh, ow = len(attrs.rows), len(attrs.columns)
-    for coordinate in _COORDINATES[:3]:
-        for nearest in _NEAREST:
+    for coordinate in COORDINATES[:3]:
+        for nearest in NEAREST:
             if (positions(h, oh, oh / h, coordinate, nearest), positions(w, ow, ow / w, coordinate, nearest)) == (
                 attrs.rows,
                 attrs.columns,

@@ -9,25 +9,30 @@ import numpy as np
 
 from mcuc.ir import Array, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Columns, Rows
-from mcuc.ops._base import Operator, Shape, int8_runtime, no_cost
-from mcuc.ops._move import Axis, gather_call, image, strides, three_axes
+from mcuc.ops._base import Operator, Shape, no_cost
+from mcuc.ops._move import Axis, element_bytes, gather_call, image, in_bytes, moved_types, strides
 from mcuc.ops.slice.onnx import KINDS, from_onnx, to_onnx
 from mcuc.ops.slice.tflite import from_tflite, to_tflite
 
 
 @dataclass(frozen=True)
 class SliceAttrs:
-    """Along axis i: size[i] elements from begin[i], step[i] apart (negative: backwards). squeeze: axes dropped."""
+    """Along axis i: size[i] elements from begin[i], step[i] apart (negative: backwards). squeeze: axes dropped. added:
+    axes of 1 of the output."""
 
     begin: tuple[int, ...]
     size: tuple[int, ...]
     step: tuple[int, ...]
     squeeze: tuple[int, ...] = ()
+    added: tuple[int, ...] = ()
 
 
 def infer(attrs: SliceAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
-    """size without the squeezed axes."""
-    return (tuple(n for i, n in enumerate(attrs.size) if i not in attrs.squeeze),)
+    """size without the squeezed axes, with the added ones."""
+    shape = [n for i, n in enumerate(attrs.size) if i not in attrs.squeeze]
+    for axis in sorted(attrs.added):
+        shape.insert(axis, 1)
+    return (tuple(shape),)
 
 
 def reference(attrs: SliceAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -48,12 +53,10 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     """One gather of the move family; over an image the rows keep their numbers, so that rings of rows can feed it."""
     attrs: SliceAttrs = node.attrs
     shape = graph.tensors[node.inputs[0]].shape
-    whole = image(shape)
-    if whole is None or len(shape) < 3:
+    whole, size = image(shape), element_bytes(node, graph)
+    if whole is None or len(shape) < 3 or size > 1:
         axes, offset = _axes(attrs, shape)
-        three = three_axes(axes)
-        assert three is not None  # at_most_three_axes
-        return (gather_call(three, offset),)
+        return (gather_call(in_bytes(axes, size), offset * size),)
     h, w, c = whole
     (by, bx, bc), (ny, nx, nc), (sy, sx, sc) = attrs.begin[-3:], attrs.size[-3:], attrs.step[-3:]
     index = () if sy > 0 else tuple(by + sy * y for y in range(ny))
@@ -63,23 +66,15 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     return (Call("move", {"kind": "gather", "sx": sx * c, "sc": sc}, (), (rows,), ny, nx, nc, nx * nc, nc),)
 
 
-def at_most_three_axes(node: Node, graph: Graph) -> str | None:
-    """At most three axes remain once unit axes are dropped and neighbours merged."""
-    shape = graph.tensors[node.inputs[0]].shape
-    if image(shape) is None and three_axes(_axes(node.attrs, shape)[0]) is None:
-        return f"the slice {node.attrs.size} of {shape} has four or more axes"
-    return None
-
-
 OPERATOR = Operator(
     name="slice",
-    summary="slice, strided slice",
+    summary="slice, strided slice, reverse",
     infer=infer,
     reference=reference,
     cost=no_cost,
     lower=lower,
-    limits=(int8_runtime, at_most_three_axes),
-    tflite=("SLICE", "STRIDED_SLICE"),
+    limits=(moved_types,),
+    tflite=("REVERSE_V2", "SLICE", "STRIDED_SLICE"),
     from_tflite=from_tflite,
     to_tflite=to_tflite,
     onnx=KINDS,

@@ -6,7 +6,7 @@ import numpy as np
 
 from mcuc.ir import DType, Graph, Node, Tensor
 from mcuc.ops._base import Built, Imported
-from mcuc.ops._onnx import OnnxNode
+from mcuc.ops._onnx import OnnxNode, not_exportable
 
 KINDS = ("Slice",)
 
@@ -22,6 +22,8 @@ def from_onnx(node: Imported) -> Built:
 def to_onnx(node: Node, graph: Graph) -> OnnxNode:
     """As Slice (and Squeeze, by the exporter) in the graph's own order."""
     attrs = node.attrs
+    if attrs.added:
+        raise not_exportable(node, "a slice with new axes")
     ends = [b + n * s for b, n, s in zip(attrs.begin, attrs.size, attrs.step, strict=True)]
     ends = [e if e >= 0 else -(2**31) for e in ends]
     constants = []

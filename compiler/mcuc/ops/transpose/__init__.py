@@ -1,4 +1,4 @@
-"""Transpose: any permutation that collapses to three axes once unit axes are dropped and neighbours merged."""
+"""Transpose: any permutation of any number of axes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from mcuc.errors import McucError
 from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.kernels._base import Call
-from mcuc.ops._base import Built, Exported, Imported, Operator, Shape, int8_runtime, no_cost
-from mcuc.ops._move import Axis, gather_call, strides, three_axes
+from mcuc.ops._base import Built, Exported, Imported, Operator, Shape, no_cost
+from mcuc.ops._move import Axis, element_bytes, gather_call, in_bytes, moved_types, strides
 from mcuc.ops.transpose.onnx import KINDS, from_onnx, to_onnx
 
 
@@ -64,17 +64,8 @@ def output_axes(shape: tuple[int, ...], perm: tuple[int, ...]) -> list[Axis]:
 
 def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     """One gather of the move family."""
-    axes = three_axes(output_axes(graph.tensors[node.inputs[0]].shape, node.attrs.perm))
-    assert axes is not None  # at_most_three_axes
-    return (gather_call(axes, 0),)
-
-
-def at_most_three_axes(node: Node, graph: Graph) -> str | None:
-    """The permutation moves at most three groups of axes."""
-    shape = graph.tensors[node.inputs[0]].shape
-    if three_axes(output_axes(shape, node.attrs.perm)) is None:
-        return f"permutation {node.attrs.perm} of {shape} moves four or more groups of axes"
-    return None
+    axes = output_axes(graph.tensors[node.inputs[0]].shape, node.attrs.perm)
+    return (gather_call(in_bytes(axes, element_bytes(node, graph)), 0),)
 
 
 OPERATOR = Operator(
@@ -84,7 +75,7 @@ OPERATOR = Operator(
     reference=reference,
     cost=no_cost,
     lower=lower,
-    limits=(int8_runtime, at_most_three_axes),
+    limits=(moved_types,),
     tflite=("TRANSPOSE",),
     from_tflite=from_tflite,
     to_tflite=to_tflite,

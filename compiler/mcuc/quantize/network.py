@@ -80,14 +80,28 @@ def convert(
     profile: tflite or onnx, None for tflite where that can express the network.
     Raises McucError where the network cannot be quantized or the samples do not fit.
     """
-    columns = [np.ascontiguousarray(c, np.float32) for c in samples]
     with Runtime(where) as runtime:
-        model = recognised(from_proto(with_shapes(proto, columns, where), name, where, runtime))
-        runtime.set_samples(columns)
-        found = quantize(model, runtime, options, progress)
-        noise = layer_noise(found, runtime)
-        if options.sensitivity:
-            noise = sensitivity(found, runtime, noise, progress)
+        return convert_with(runtime, proto, name, where, samples, options, profile, progress)
+
+
+def convert_with(
+    runtime: Runtime,
+    proto: Any,
+    name: str,
+    where: str,
+    samples: Sequence[Array],
+    options: Options = STANDARD,
+    profile: str | None = None,
+    progress: Progress = quiet,
+) -> Converted:
+    """As convert, with a runtime of the caller's, which keeps these samples."""
+    columns = [np.ascontiguousarray(c, np.float32) for c in samples]
+    model = recognised(from_proto(with_shapes(proto, columns, where), name, where, runtime))
+    runtime.set_samples(columns)
+    found = quantize(model, runtime, options, progress)
+    noise = layer_noise(found, runtime)
+    if options.sensitivity:
+        noise = sensitivity(found, runtime, noise, progress)
     return finished(found, model, noise, where, profile)
 
 

@@ -1,0 +1,87 @@
+"""Weights of four bits: exact against TFLite Micro, two in a byte of the generated C, written back as they were."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import test_conv_2d as conv
+import test_depthwise_conv_2d as depthwise
+import test_fully_connected as dense
+from harness import check_c, check_tflite
+
+from mcuc import passes
+from mcuc.errors import McucError
+from mcuc.exporters import tflite as exporter
+from mcuc.importers import tflite as importer
+from mcuc.ir import Graph, rebuild
+from mcuc.schedule import Tiling
+from mcuc.schedule.explore import layers_of
+from mcuc.schedule.select import wide_for
+from mcuc.targets import load_board
+
+
+def of_four_bits(graph: Graph) -> Graph:
+    """The graph with its weights in -8..7, marked as a file's int4; an odd number of them where the case has one."""
+    (node,) = graph.nodes
+    w = graph.tensors[node.inputs[1]]
+    assert w.data is not None
+    return rebuild(graph, graph.nodes, [replace(w, data=(w.data >> 4).astype(np.int8), int4=True)])
+
+
+CONV = ("plain", "stride 2 SAME odd", "VALID", "dilation 2", "1x1", "1x1 stride 2", "whole image", "one pixel 1x1",
+        "one channel, long kernel", "no bias", "per tensor", "relu6", "many taps")
+DEPTHWISE = tuple(depthwise.CASES)
+# TFLite Micro refuses dense weights of four bits with a scale for every channel.
+DENSE = ("plain", "no bias", "one input", "one output", "several rows",
+         "rank 3, dimensions kept", "relu", "many inputs")
+GRAPHS = {
+    **{f"convolution, {n}": lambda n=n: conv.graph_of(conv.CASES[n], 1) for n in CONV},
+    **{f"depthwise, {n}": lambda n=n: depthwise.graph_of(depthwise.CASES[n], 1) for n in DEPTHWISE},
+    **{f"dense, {n}": lambda n=n: dense.graph_of(dense.CASES[n], 1) for n in DENSE},
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_tflite_micro(name: str) -> None:
+    graph = of_four_bits(GRAPHS[name]())
+    again = check_tflite(graph)
+    w, back = (g.tensors[g.nodes[0].inputs[1]] for g in (graph, again))
+    assert back.int4 and np.array_equal(w.data, back.data)
+
+
+def test_the_file_holds_two_weights_in_a_byte() -> None:
+    graph = of_four_bits(dense.graph_of(dense.Case(shape=(1, 4000), outputs=5), 1))
+    plain = rebuild(graph, graph.nodes, [replace(t, int4=False) for t in graph.tensors.values() if t.int4])
+    assert len(exporter.export(plain)) - len(exporter.export(graph)) == pytest.approx(10000, abs=16)
+
+
+@pytest.mark.parametrize("board", ("mps2-an386", "mps2-an500", "nucleo-g0b1re", None))
+def test_the_tables_hold_two_weights_in_a_byte(board: str | None) -> None:
+    """Unless bytes are asked for, on every core."""
+    graphs = [conv.graph_of(conv.Case(channels=16, outputs=16), 1), depthwise.graph_of(depthwise.Case(channels=32), 1)]
+    chip = None if board is None else load_board(board).chip
+    for graph in map(of_four_bits, graphs):
+        lowered = passes.optimize(graph)
+        weights = graph.tensors[graph.nodes[0].inputs[1]].elements
+        for wide, least, most in (((), 0, 0.51 * weights), (wide_for("latency"), 0.99 * weights, 9 * weights)):
+            (layer,) = layers_of(lowered, chip, Tiling(), wide=wide)
+            ((call, kernel),) = layer.calls
+            table = next(t for t in kernel.tables(call) if t.name in ("weights", "halves"))
+            assert least <= table.bytes <= most, f"{kernel.id}: {table.bytes} bytes for {weights} weights"
+
+
+def test_c_in_all_tilings(tmp_path: Path) -> None:
+    grouped = conv.graph_of(conv.CASES["groups 2"], 3)
+    check_c([of_four_bits(graph) for graph in (*(make() for make in GRAPHS.values()), grouped)], tmp_path,
+            optimize=True)
+
+
+def test_a_run_time_tensor_of_four_bits_is_refused() -> None:
+    graph = dense.graph_of(dense.Case(), 1)
+    x = graph.tensors["x"]
+    blob = exporter.export(rebuild(graph, graph.nodes, [replace(x, int4=True)]))
+    with pytest.raises(McucError, match="int4 is computed at run time"):
+        importer.parse(blob, "case.tflite", "case")

@@ -1,0 +1,153 @@
+"""From a float network to int8 files: they mean what the float network means, and are what the runtimes compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from float_networks import Net, answers, residual, samples
+from onnx import ModelProto
+
+from mcuc.errors import McucError
+from mcuc.importers import onnx as onnx_importer
+from mcuc.importers import tflite as tflite_importer
+from mcuc.ir import text
+from mcuc.quantize.build import integers
+from mcuc.quantize.network import Converted, convert
+from mcuc.quantize.quantizer import Options
+from mcuc.verify import oracle, reference
+
+X = samples(24, (1, 3, 12, 12))
+
+
+def odd_padding() -> ModelProto:
+    """Stride 2 with a pad of 1 on every side is neither SAME nor VALID; a concatenation of different scales."""
+    net = Net((1, 3, 12, 12), seed=3)
+    a = net.node("Relu", net.conv("x", 6, 3, stride=2))
+    b = net.node("Sigmoid", net.conv(a, 6, 6, 1))
+    c = net.node("MaxPool", net.node("Concat", a, b, axis=1), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    return net.done(net.node("Add", c, net.const(0.25)))
+
+
+def dense() -> ModelProto:
+    net = Net((1, 3, 12, 12), seed=4)
+    flat = net.node("Flatten", "x")
+    a = net.node(
+        "Relu",
+        net.node(
+            "Gemm",
+            flat,
+            net.const(net.rng.normal(0, 0.06, (432, 24))),
+            net.const(net.rng.normal(0, 0.1, 24)),
+            alpha=0.5,
+            beta=2.0,
+        ),
+    )
+    return net.done(net.node("Gemm", a, net.const(net.rng.normal(0, 0.2, (7, 24))), transB=1))
+
+
+NETWORKS: dict[str, Callable[[], ModelProto]] = {"residual": residual, "odd padding": odd_padding, "dense": dense}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def made(request: pytest.FixtureRequest) -> Converted:
+    return convert(NETWORKS[request.param](), "net", "net", [X])
+
+
+def reference_answers(made: Converted) -> np.ndarray:
+    outs = [
+        reference.run(made.graph, {made.graph.inputs[0]: s})[made.graph.outputs[0]] for s in integers(made.ports[0], X)
+    ]
+    return np.stack(outs)
+
+
+def real(made: Converted, outs: np.ndarray) -> np.ndarray:
+    quant = made.graph.tensors[made.graph.outputs[0]].quant
+    assert quant is not None
+    return (outs.astype(np.float64) - quant.zero_point[0]) * quant.scale[0]
+
+
+def test_the_int8_network_means_what_the_float_network_means(made: Converted) -> None:
+    found, wanted = real(made, reference_answers(made)), answers(made.original, X).astype(np.float64)
+    if found.ndim == 5:  # stored channels last
+        wanted = wanted.transpose(0, 1, 3, 4, 2)
+    noise = ((found.reshape(wanted.shape) - wanted) ** 2).sum()
+    assert made.graph.profile == "tflite" and 10 * np.log10((wanted**2).sum() / noise) > 22
+
+
+def test_importing_the_exported_file_gives_the_same_graph(made: Converted) -> None:
+    assert made.tflite is not None
+    assert text(tflite_importer.parse(made.tflite, "net", made.graph.name)) == text(made.graph)
+
+
+def test_tflite_micro_computes_the_same_bytes(made: Converted) -> None:
+    pytest.importorskip("tflite_micro")
+    assert made.tflite is not None
+    outs = oracle.tflite_micro(made.tflite, [[s] for s in integers(made.ports[0], X)])
+    assert np.array_equal(
+        np.stack([o[0] for o in outs]).reshape(len(X), -1), reference_answers(made).reshape(len(X), -1)
+    )
+
+
+def test_onnx_runtime_computes_the_same_bytes_under_its_own_rounding(made: Converted) -> None:
+    graph, ends = onnx_importer.parse_with_interface(made.onnx, "net", "net")
+    outs = oracle.onnxruntime(made.onnx, [[s] for s in X])
+    port = ends.outputs[0]
+    for sample, out in zip(X, outs, strict=True):
+        given = {graph.inputs[0]: onnx_importer.from_file(ends.inputs[0], sample)}
+        found = reference.run(graph, given)[graph.outputs[0]].astype(int)
+        wanted = onnx_importer.from_file(port, out[0]).astype(int)
+        assert np.abs(found - wanted).max() <= 1 and (found != wanted).mean() <= 0.005
+
+
+def test_the_best_way_is_taken(made: Converted) -> None:
+    assert made.quantized.snr == max(t.snr for t in made.quantized.tried)
+    assert len({t.way for t in made.quantized.tried}) == len(made.quantized.tried) == 10
+
+
+def test_the_same_samples_give_the_same_bytes() -> None:
+    first, second = (convert(residual(), "net", "net", [X], Options(methods=("mse",))) for _ in range(2))
+    assert first.onnx == second.onnx and first.tflite == second.tflite
+
+
+def test_sensitivity_names_the_layer_that_costs_most() -> None:
+    """One layer's weights are made so uneven that one scale for all of them destroys the small ones."""
+    net = Net((1, 3, 12, 12), seed=5)
+    a = net.node("Relu", net.conv("x", 8, 3))
+    b = net.node("Relu", net.conv(a, 8, 8))
+    flat = net.node("Flatten", net.node("GlobalAveragePool", b))
+    weight = net.rng.normal(0, 1, (8, 4))
+    weight[0] *= 300
+    shift = net.const(-net.rng.normal(0, 1, 8) * 0)
+    proto = net.done(
+        net.node("Gemm", net.node("Mul", flat, net.const([0.003, 1, 1, 1, 1, 1, 1, 1])), net.const(weight))
+    )
+    assert shift
+    made = convert(proto, "net", "net", [X], Options(sensitivity=True, equalize=(False,), compensate=False))
+    costs = {n.value: n.alone for n in made.noise if n.alone is not None}
+    worst = min(costs, key=lambda v: costs[v])
+    assert {n.value: n.op for n in made.noise}[worst] in ("Gemm", "Mul")
+
+
+@pytest.mark.parametrize(
+    ("columns", "code"),
+    (
+        ([X[:, :, :2]], "bad-samples"),
+        ([X, X], "bad-samples"),
+        ([np.full_like(X, np.inf)], "not-finite"),
+    ),
+)
+def test_samples_that_do_not_fit_are_refused(columns: list[np.ndarray], code: str) -> None:
+    with pytest.raises(McucError) as found:
+        convert(residual(), "net", "net", columns)
+    assert found.value.code == code
+
+
+def test_a_quantized_model_is_not_quantized_again() -> None:
+    made = convert(residual(), "net", "net", [X], Options(methods=("minmax",), equalize=(False,), compensate=False))
+    import onnx
+
+    with pytest.raises(McucError) as found:
+        convert(onnx.load_from_string(made.onnx), "net", "net", [X])
+    assert found.value.code == "not-float"

@@ -1,0 +1,116 @@
+"""Quantization-aware training: what is trained rounds as the int8 network does, and training makes up for rounding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import numpy_helper
+
+torch = pytest.importorskip("torch")
+
+from float_networks import answers, residual, samples  # noqa: E402
+
+import mcuc.quantize  # noqa: E402
+from mcuc.ir import text  # noqa: E402
+from mcuc.quantize import qdq  # noqa: E402
+from mcuc.quantize.build import integers  # noqa: E402
+from mcuc.quantize.quantizer import Options  # noqa: E402
+from mcuc.verify import oracle, reference  # noqa: E402
+
+X = samples(32, (3, 12, 12))
+PLAIN = Options(methods=("minmax",), equalize=(False,), compensate=False)
+
+
+def tensor(x: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(x))
+
+
+def test_the_module_computes_what_onnx_runtime_does_with_the_quantized_file() -> None:
+    net = mcuc.quantize.prepare(residual(), X, options=PLAIN).eval()
+    with torch.no_grad():
+        found = net(tensor(X)).numpy()
+    proto = qdq.write(net.model, net.roles, net.found.scheme)
+    wanted = np.stack([o[0][0] for o in oracle.onnxruntime(proto, [[x[None]] for x in X])])
+    assert found.shape == wanted.shape and np.abs(found - wanted).max() <= 2.01 / 256  # steps of the softmax
+
+
+def test_an_untrained_network_converts_to_what_quantization_gave() -> None:
+    net = mcuc.quantize.prepare(residual(), X, options=PLAIN)
+    made = mcuc.quantize.convert(net)
+    assert made.graph.profile == "tflite" and made.quantized.tried[-1].way == "trained"
+    assert abs(made.quantized.snr - net.found.snr) < 1.0
+
+
+def test_training_makes_up_for_rounding_and_is_what_the_int8_network_computes() -> None:
+    """Every filter of a 1x1 layer has one enormous weight, so its other weights lose most bits; training on the
+    float answers regains them, in the int8 network as in the module."""
+    proto = residual(softmax=False)
+    for constant in proto.graph.initializer:
+        data = numpy_helper.to_array(constant).copy()
+        if data.ndim == 4 and data.shape[2] == 1:
+            data[:, 0] *= 40 * np.abs(data).max() / np.abs(data[:, 0]).max()
+            constant.CopyFrom(numpy_helper.from_array(data, constant.name))
+    torch.manual_seed(0)
+    net = mcuc.quantize.prepare(proto, X, options=PLAIN)
+    wanted = answers(net.original, X[:, None]).reshape(len(X), -1)
+
+    def error(outputs: np.ndarray) -> float:
+        return float(((outputs.reshape(wanted.shape) - wanted) ** 2).mean())
+
+    before = error(net.eval()(tensor(X)).detach().numpy())
+    optimizer = torch.optim.Adam(net.parameters(), 2e-3)
+    net.train()
+    for step in range(60):
+        if step == 40:
+            net.freeze()
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(net(tensor(X)), tensor(wanted)).backward()
+        optimizer.step()
+    after = error(net.eval()(tensor(X)).detach().numpy())
+    assert after < 0.5 * before
+    made = mcuc.quantize.convert(net)
+    outs = [reference.run(made.graph, {made.graph.inputs[0]: s})[made.graph.outputs[0]]
+            for s in integers(made.ports[0], X[:, None])]
+    quant = made.graph.tensors[made.graph.outputs[0]].quant
+    assert quant is not None
+    real = (np.stack(outs).astype(np.float64) - quant.zero_point[0]) * quant.scale[0]
+    assert error(real) < 0.6 * before
+
+
+def test_ranges_follow_the_activations_until_they_are_frozen() -> None:
+    net = mcuc.quantize.prepare(residual(), X, options=PLAIN).train()
+    start = net.ends.clone()
+    net(tensor(3 * X))
+    moved = net.ends.clone()
+    net.freeze()
+    net(tensor(9 * X))
+    assert not torch.equal(start, moved) and torch.equal(moved, net.ends)
+    net.eval()
+    assert torch.equal(moved, net.ends)
+
+
+def test_a_pytorch_module_is_prepared_from_an_example() -> None:
+    pytest.importorskip("onnxscript")
+
+    class Small(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = torch.nn.Conv2d(3, 6, 3, stride=2, bias=False), torch.nn.BatchNorm2d(6)
+            self.head = torch.nn.Linear(6, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = self.head(torch.relu(self.norm(self.conv(x))).mean((2, 3)))
+            return y
+
+    torch.manual_seed(1)
+    module = Small()
+    net = mcuc.quantize.prepare(module, X, example=(torch.zeros(1, 3, 12, 12),), options=PLAIN)
+    assert module.training and {n.kind for n in net.model.nodes} >= {"Conv", "Relu", "Gemm"}
+    assert "BatchNormalization" not in {n.kind for n in net.model.nodes}
+    made = mcuc.quantize.convert(net)
+    module.eval()
+    with torch.no_grad():
+        wanted = module(tensor(X)).numpy()
+    found = net.eval()(tensor(X)).detach().numpy()
+    assert made.tflite is not None and text(made.graph)
+    assert ((found - wanted) ** 2).sum() < 0.01 * (wanted**2).sum()
