@@ -73,6 +73,16 @@ static inline int8_t mcuc_clamp(int32_t v, int32_t low, int32_t high)
     return (int8_t)(v < low ? low : (v > high ? high : v));
 }
 
+/* numerics.step_of: how many of 255 ascending thresholds v reaches, less 128. */
+static inline int8_t mcuc_step_of(int32_t v, const int32_t *steps)
+{
+    int32_t reached = 0;
+    for (int32_t half = 128; half > 0; half >>= 1) {
+        reached += v >= steps[reached + half - 1] ? half : 0;
+    }
+    return (int8_t)(reached - 128);
+}
+
 /* numerics.one_over_one_plus_x: 1 / (1 + a) for a in [0, 1), both with 31 fractional bits (Newton-Raphson). */
 static inline int32_t mcuc_one_over_one_plus(int32_t a)
 {
@@ -254,6 +264,14 @@ static inline float mcuc_float_of(int32_t bits)
     float f;
     __builtin_memcpy(&f, &bits, 4);
     return f;
+}
+
+/* float32(steps) * scale, the scale as its bits. */
+static inline float mcuc_dequantize(int32_t steps, int32_t scale)
+{
+    float product = (float)steps * mcuc_float_of(scale);
+    MCUC_ROUNDED(product);
+    return product;
 }
 
 /* numerics.f32_rne: float32(acc) * float32(scale), half to even; scale as its bits. In integers without an FPU. */

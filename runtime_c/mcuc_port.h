@@ -155,6 +155,20 @@ static inline int32_t mcuc_smlatt(int32_t a, int32_t b, int32_t acc)
     __asm__("smlatt %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(acc));
     return r;
 }
+/* Of four bytes: x where a >= b as signed numbers, else y. */
+static inline uint32_t mcuc_at_least_sel(uint32_t a, uint32_t b, uint32_t x, uint32_t y)
+{
+    uint32_t r;
+    __asm__("ssub8 %0, %1, %2\n\tsel %0, %3, %4" : "=&r"(r) : "r"(a), "r"(b), "r"(x), "r"(y));
+    return r;
+}
+/* Of four bytes: x where a is not 0, else y. */
+static inline uint32_t mcuc_select4(uint32_t a, uint32_t x, uint32_t y)
+{
+    uint32_t r;
+    __asm__("usub8 %0, %1, %2\n\tsel %0, %3, %4" : "=&r"(r) : "r"(a), "r"(0x01010101u), "r"(x), "r"(y));
+    return r;
+}
 #elif defined(MCUC_EMULATE_DSP)
 #define MCUC_DSP 1
 static inline int32_t mcuc_lanes(int32_t low, int32_t high)
@@ -172,8 +186,33 @@ static inline int32_t mcuc_smlad(int32_t a, int32_t b, int32_t acc)
 {
     return mcuc_smlatt(a, b, mcuc_smlabb(a, b, acc));
 }
+static inline uint32_t mcuc_at_least_sel(uint32_t a, uint32_t b, uint32_t x, uint32_t y)
+{
+    uint32_t r = 0;
+    for (uint32_t at = 0; at < 32u; at += 8u) {
+        r |= (mcuc_byte(a, at) >= mcuc_byte(b, at) ? x : y) & ((uint32_t)0xFF << at);
+    }
+    return r;
+}
+static inline uint32_t mcuc_select4(uint32_t a, uint32_t x, uint32_t y)
+{
+    uint32_t r = 0;
+    for (uint32_t at = 0; at < 32u; at += 8u) {
+        r |= (mcuc_byte(a, at) != 0 ? x : y) & ((uint32_t)0xFF << at);
+    }
+    return r;
+}
 #else
 #define MCUC_DSP 0
+#endif
+
+#if MCUC_DSP
+/* Four signed bytes at once: the larger, the smaller; 1 or 0 by comparison. */
+static inline uint32_t mcuc_max4(uint32_t a, uint32_t b) { return mcuc_at_least_sel(a, b, a, b); }
+static inline uint32_t mcuc_min4(uint32_t a, uint32_t b) { return mcuc_at_least_sel(a, b, b, a); }
+static inline uint32_t mcuc_at_least4(uint32_t a, uint32_t b) { return mcuc_at_least_sel(a, b, 0x01010101u, 0u); }
+static inline uint32_t mcuc_at_most4(uint32_t a, uint32_t b) { return mcuc_at_least_sel(b, a, 0x01010101u, 0u); }
+static inline uint32_t mcuc_differ4(uint32_t a, uint32_t b) { return mcuc_select4(a ^ b, 0x01010101u, 0u); }
 #endif
 
 #endif

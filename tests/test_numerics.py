@@ -148,11 +148,16 @@ def test_reciprocal() -> None:
 MIRROR = r"""
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include "mcuc_math.h"
 int main(int argc, char **argv)
 {
     const int which = argc > 1 ? atoi(argv[1]) : 0;
-    int32_t v[3];
+    int32_t v[3], steps[255];
+    float f;
+    for (int32_t k = 0; k < 255; k++) {
+        steps[k] = (k - 100) * (k > 100 ? k - 100 : 3);
+    }
     while (fread(v, 4, 3, stdin) == 3) {
         int32_t r = 0;
         switch (which) {
@@ -170,6 +175,8 @@ int main(int argc, char **argv)
         case 11: r = mcuc_inverse_sqrt(v[0]).multiplier; break;
         case 12: r = mcuc_inverse_sqrt(v[0]).shift; break;
         case 13: r = mcuc_high_by_halves(v[0], v[1]); break;
+        case 14: r = mcuc_step_of(v[0], steps); break;
+        case 15: f = mcuc_dequantize(v[0], v[1]); memcpy(&r, &f, 4); break;
         default: return 2;
         }
         fwrite(&r, 4, 1, stdout);
@@ -247,6 +254,21 @@ def test_c_float_to_int(mirror: Mirror) -> None:
     assert np.array_equal(np.rint(f).astype(np.int64), mirror(7, f.view(np.int32)))
     big = np.array([2.0**21, 1e10, -1e10, 3e38], np.float32)
     assert (np.abs(mirror(7, big.view(np.int32))) >= 2**21).all()
+
+
+def test_c_steps(mirror: Mirror) -> None:
+    k = np.arange(255)
+    steps = (k - 100) * np.where(k > 100, k - 100, 3)
+    v = np.concatenate([CORNERS, np.arange(-400, 30_000)])
+    assert np.array_equal(numerics.step_of(v, steps.tolist()).astype(int), mirror(14, v))
+
+
+def test_c_dequantize(mirror: Mirror) -> None:
+    rng = np.random.default_rng(10)
+    steps = np.concatenate([CORNERS, rng.integers(-510, 511, 50_000)])
+    scale = (2.0 ** rng.uniform(-40, 20, steps.size)).astype(np.float32)
+    expected = (steps.astype(np.float32) * scale).view(np.int32)
+    assert np.array_equal(expected, mirror(15, steps, scale.view(np.int32)))
 
 
 def test_c_reciprocal(mirror: Mirror) -> None:

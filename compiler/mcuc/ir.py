@@ -1,8 +1,8 @@
 """The graph that every part of mcuc reads: frozen dataclasses, a checker and a stable text form.
 
-All activations are int8 in NHWC order. What a node computes is determined by its attributes alone
-(zero points, requantization and clamps live there); the quantization of a tensor is metadata that
-says how its integers map to real numbers.
+Activations are int8 in NHWC order (truth values bool, a byte each, indices int32). What a node computes is
+determined by its attributes alone (zero points, requantization and clamps live there); the quantization of a tensor is
+metadata that says how its integers map to real numbers.
 """
 
 from __future__ import annotations
@@ -36,6 +36,14 @@ class DType(Enum):
     @property
     def bytes(self) -> int:
         return int(np.dtype(self.value).itemsize)
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The smallest and the largest value of an integer type; 0 and 1 of a bool."""
+        if self is DType.BOOL:
+            return 0, 1
+        info = np.iinfo(self.value)
+        return int(info.min), int(info.max)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ kernels of TensorFlow Lite Micro for the operator formulas, and IEEE 754 for the
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -134,6 +135,12 @@ def requantize(acc: Array, rule: Requant, zero_point: int, low: int, high: int) 
     else:
         scaled = f32_rne(acc, np.array(rule.scale, np.float32))
     return np.clip(scaled + zero_point, low, high).astype(np.int8)
+
+
+def step_of(v: Array, steps: Sequence[int]) -> npt.NDArray[np.int8]:
+    """How many of 255 ascending thresholds v reaches, less 128: any monotone function of v to int8."""
+    reached = np.searchsorted(np.array(steps, np.int64), v, side="right")
+    return np.asarray(reached - 128).astype(np.int8)
 
 
 def tflite_requant(input_scale: float, weight_scales: tuple[float, ...], output_scale: float) -> Requant:

@@ -24,6 +24,7 @@ TYPES = {
     "int32": TensorProto.INT32,
     "int64": TensorProto.INT64,
     "int16": TensorProto.INT16,
+    "bool": TensorProto.BOOL,
 }
 
 
@@ -150,6 +151,14 @@ def _output_types(model: Any) -> dict[str, int]:
             )
         elif node.op_type == "DequantizeLinear":
             kind = TensorProto.FLOAT
+        elif node.op_type in ("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Not"):
+            kind = TensorProto.BOOL
+        elif node.op_type in ("ArgMax", "ArgMin"):
+            kind = TensorProto.INT64
+        elif node.op_type == "Cast":
+            kind = node.attribute[0].i
+        elif node.op_type == "Where":
+            kind = TensorProto.FLOAT
         else:
             kind = found.get(node.input[0], TensorProto.FLOAT) if node.input else TensorProto.FLOAT
         for output in node.output:
@@ -169,10 +178,10 @@ def samples(graph: Graph, count: int = 5, seed: int = 1) -> list[list[Array]]:
         sample = []
         for name in graph.inputs:
             t = graph.tensors[name]
-            info = np.iinfo(t.dtype.value)
-            x = rng.integers(info.min, info.max + 1, t.shape)
+            low, high = t.dtype.limits
+            x = rng.integers(low, high + 1, t.shape)
             if n < 2:
-                x = np.full(t.shape, (info.min, info.max)[n])
+                x = np.full(t.shape, (low, high)[n])
             sample.append(x.astype(t.dtype.value))
         chosen.append(sample)
     return chosen

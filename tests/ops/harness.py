@@ -37,7 +37,9 @@ from mcuc.verify.compare import emulated
 RNG = np.random.default_rng
 _OPTIONS = {"AVERAGE_POOL_2D": "Pool2D", "MAX_POOL_2D": "Pool2D", "MEAN": "Reducer", "CONV_2D": "Conv2D",
             "DEPTHWISE_CONV_2D": "DepthwiseConv2D", "PADV2": "PadV2", "LOGISTIC": "", "RELU": "", "RELU6": "",
-            "RELU_N1_TO_1": "", "BATCH_MATMUL": "BatchMatMul", "L2_NORMALIZATION": "L2Norm"}
+            "RELU_N1_TO_1": "", "BATCH_MATMUL": "BatchMatMul", "L2_NORMALIZATION": "L2Norm",
+            "MAXIMUM": "MaximumMinimum", "MINIMUM": "MaximumMinimum",
+            **dict.fromkeys(("SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_ANY", "REDUCE_ALL"), "Reducer")}
 
 
 def activation(name: str, shape: Sequence[int], scale: float = 0.05, zero_point: int = 0) -> Tensor:
@@ -99,12 +101,12 @@ def samples(graph: Graph, count: int = 6, seed: int = 0) -> list[list[Array]]:
         sample = []
         for name in graph.inputs:
             tensor = graph.tensors[name]
-            info = np.iinfo(tensor.dtype.value) if tensor.dtype is not DType.BOOL else SimpleNamespace(min=0, max=1)
-            x = rng.integers(info.min, info.max + 1, tensor.shape)
+            low, high = tensor.dtype.limits
+            x = rng.integers(low, high + 1, tensor.shape)
             if n < 2:
-                x = np.full(tensor.shape, (info.min, info.max)[n])
-            elif n == 2 and tensor.dtype is not DType.BOOL:
-                x = np.clip(rng.integers(-1, 2, tensor.shape) + int(rng.integers(-120, 120)), info.min, info.max)
+                x = np.full(tensor.shape, (low, high)[n])
+            elif n == 2 and tensor.dtype.value != "bool":
+                x = np.clip(rng.integers(-1, 2, tensor.shape) + int(rng.integers(-120, 120)), low, high)
             sample.append(x.astype(tensor.dtype.value))
         chosen.append(sample)
     return chosen

@@ -18,19 +18,33 @@ from mcuc.verify import reference
 SHAPES = ((1, 2), (1, 10), (1, 3, 4, 5), (6, 1), (1, 1000))
 
 
-def graph_of(shape: tuple[int, ...]) -> Graph:
+def graph_of(shape: tuple[int, ...], axis: int = -1, kind: str = "ARG_MAX") -> Graph:
     x = activation("x", shape, 0.1, 3)
-    y = Tensor("y", shape[:-1], DType.INT32)
-    return tflite_graph("ARG_MAX", [x, constant("axis", np.array(len(shape) - 1, np.int32))], y, outputType=2)
+    y = Tensor("y", shape[: axis % len(shape)] + shape[axis % len(shape) + 1 :], DType.INT32)
+    return tflite_graph(kind, [x, constant("axis", np.array(axis, np.int32))], y, outputType=2)
 
 
+@pytest.mark.parametrize("kind", ["ARG_MAX", "ARG_MIN"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_reference_equals_the_oracle(shape: tuple[int, ...]) -> None:
-    check_tflite(graph_of(shape))
+def test_reference_equals_the_oracle(shape: tuple[int, ...], kind: str) -> None:
+    check_tflite(graph_of(shape, kind=kind))
+
+
+@pytest.mark.parametrize("kind", ["ARG_MAX", "ARG_MIN"])
+@pytest.mark.parametrize("axis", range(-4, 4))
+def test_any_axis(axis: int, kind: str) -> None:
+    check_tflite(graph_of((2, 3, 4, 5), axis, kind))
+
+
+def test_an_axis_out_of_range_is_refused() -> None:
+    with pytest.raises(mcuc.McucError, match="axis 4 of 4"):
+        tflite_graph("ARG_MAX", [activation("x", (2, 3, 4, 5)), constant("axis", np.array(4, np.int32))],
+                     Tensor("y", (2, 3, 4), DType.INT32), outputType=2)
 
 
 def test_c_in_all_tilings(tmp_path: Path) -> None:
-    check_c([graph_of(shape) for shape in SHAPES], tmp_path)
+    check_c([graph_of(shape, axis, kind) for shape in (*SHAPES, (2, 3, 4, 5)) for axis in range(-len(shape), 0)
+             for kind in ("ARG_MAX", "ARG_MIN")], tmp_path)
 
 
 def test_of_equal_values_the_first() -> None:

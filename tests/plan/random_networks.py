@@ -10,7 +10,7 @@ import numpy as np
 from harness import RNG, activation, bias, constant, tflite_graph, weights
 from hypothesis import strategies as st
 
-from mcuc.ir import Graph, Node, Tensor, check
+from mcuc.ir import DType, Graph, Node, Tensor, check
 
 SAME, VALID = 0, 1
 FIXED_SCALE = {"LOGISTIC": (1 / 256, -128), "SOFTMAX": (1 / 256, -128), "TANH": (1 / 128, 0),
@@ -120,7 +120,27 @@ def binary(g: Growing, x: Tensor) -> None:
     if other is None:
         other = constant("", g.rng.integers(-128, 128, x.shape[-1:]).astype(np.int8), (0.03,), (4,))
     pair = (x, other) if g.pick(0, 1) else (other, x)
-    add_step(g, g.choose(["ADD", "ADD", "SUB", "MUL"]), pair, fresh(g, x.shape), fusedActivationFunction=g.pick(0, 1))
+    kind = g.choose(["ADD", "ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE"])
+    plain = kind in ("MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE")
+    add_step(g, kind, pair, fresh(g, x.shape), **({} if plain else {"fusedActivationFunction": g.pick(0, 1)}))
+
+
+def masked(g: Growing, x: Tensor) -> None:
+    """A comparison, and a choice by it; no other step meets the truth values."""
+    others = [t for t in g.values if t.shape == x.shape]
+    truth = Tensor(f"t{len(g.values)}/mask", x.shape, DType.BOOL)
+    add_step(g, g.choose(["LESS", "GREATER_EQUAL", "EQUAL"]), (x, g.choose(others)), truth)
+    g.values.pop()
+    level = replace(x, name="", shape=x.shape[-1:], data=g.rng.integers(-128, 128, x.shape[-1:]).astype(np.int8))
+    add_step(g, "SELECT_V2", (truth, x, level), fresh(g, x.shape, like=x))
+
+
+def reduction(g: Growing, x: Tensor) -> None:
+    axis = g.pick(1, len(x.shape) - 1)
+    shape = [1 if i == axis else n for i, n in enumerate(x.shape)]
+    kind = g.choose(["SUM", "REDUCE_MAX", "REDUCE_MIN"])
+    out = fresh(g, shape, like=None if kind == "SUM" else x)
+    add_step(g, kind, (x, constant("", np.array([axis], np.int32))), out, keepDims=True)
 
 
 def reshape(g: Growing, x: Tensor) -> None:
@@ -229,7 +249,7 @@ def product(g: Growing, x: Tensor) -> None:
 
 
 IMAGE = (conv, conv, depthwise, pool, mean, pad, transpose, transpose_conv, resize, rearrange)
-ANY = (element_wise, element_wise, binary, binary, reshape, reshape, concat, cut, gather, product)
+ANY = (element_wise, element_wise, binary, binary, masked, reduction, reshape, reshape, concat, cut, gather, product)
 
 
 @st.composite

@@ -104,7 +104,9 @@ def pool(g: Growing, x: Tensor) -> None:
 
 def join(g: Growing, x: Tensor, other: Tensor) -> None:
     pair = (x, other) if g.pick(0, 1) else (other, x)
-    add_step(g, g.choose(["ADD", "ADD", "SUB", "MUL"]), pair, fresh(g, x.shape), fusedActivationFunction=g.pick(0, 1))
+    kind = g.choose(["ADD", "ADD", "SUB", "MUL", "MAXIMUM", "SQUARED_DIFFERENCE"])
+    plain = kind in ("MAXIMUM", "SQUARED_DIFFERENCE")
+    add_step(g, kind, pair, fresh(g, x.shape), **({} if plain else {"fusedActivationFunction": g.pick(0, 1)}))
 
 
 def residual(g: Growing, x: Tensor) -> None:

@@ -33,7 +33,7 @@ from mcuc.passes.spell_out import spell_out
 OPSET = 17
 _OWN = ("Expand", "Gather", "Places", "Reshape", "Tile", "Transpose")  # written in the graph's own order
 _MOVES = ("DepthToSpace", "MaxPool", "Pad", "Resize", "Slice", "SpaceToDepth", *_OWN)
-_ELEMENTWISE = ("Add", "Sub", "Mul", "Sigmoid", "Identity")
+_ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Sigmoid", "Identity")
 _MICROSOFT = {
     "Gemm": "QGemm",
     "Add": "QLinearAdd",

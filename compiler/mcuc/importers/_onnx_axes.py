@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from mcuc.importers._onnx_choice import settled
 from mcuc.importers._onnx_fold import axes_of
 from mcuc.importers._onnx_moves import IDENTITY, constants_of
 from mcuc.importers._onnx_nodes import (
@@ -26,6 +27,7 @@ from mcuc.importers._onnx_proto import FileNode
 from mcuc.importers._onnx_quant import Goal
 from mcuc.importers._onnx_state import (
     State,
+    build,
     constant,
     need,
     not_quantized,
@@ -34,8 +36,10 @@ from mcuc.importers._onnx_state import (
     refuse,
     runtime,
     stored_order,
+    unique,
 )
 from mcuc.importers._onnx_values import Layout, Value, apply, channels_last
+from mcuc.ir import DType, Tensor
 
 
 def on_pool(state: State, node: FileNode) -> Result:
@@ -109,17 +113,41 @@ def on_qlinear_global_average_pool(state: State, node: FileNode) -> Result:
     return [replace(_mean(state, node, x, axes, True, Goal(given(state, node, 3))), real=False)]
 
 
-def on_reduce_mean(state: State, node: FileNode) -> Result:
+def on_reduce(state: State, node: FileNode) -> Result:
+    """Reductions over any axes; the largest and the smallest are taken before they are requantized."""
     x = runtime(state, node)
-    if not x.real:
+    if not x.real or x.params is None:
         raise not_quantized(node.inputs[0], node.where)
-    rank = len(x.shape)
+    rank, goal = len(x.shape), goal_of(state, node)
     raw = axes_of(node, constants_of(state, node))
+    if not raw and int(node.attrs.get("noop_with_empty_axes", 0)):
+        return [settled(state, node, x, goal)]
     axes = tuple(range(rank)) if not raw else tuple(sorted({normal_axis(a, rank, node) for a in raw}))
-    return [_mean(state, node, x, axes, bool(node.attrs.get("keepdims", 1)), goal_of(state, node))]
+    keep = bool(node.attrs.get("keepdims", 1))
+    if node.kind in ("ReduceMax", "ReduceMin"):
+        chosen = _mean(state, node, x, axes, keep, Goal(x.params), node.kind)
+        return [settled(state, node, chosen, goal)]
+    return [_mean(state, node, x, axes, keep, goal, node.kind)]
 
 
-def _mean(state: State, node: FileNode, x: Value, axes: Sequence[int], keep: bool, goal: Goal) -> Value:
+def on_arg(state: State, node: FileNode) -> Result:
+    """ArgMax and ArgMin: indices, of 64 bits in the file, of 32 here."""
+    x = runtime(state, node)
+    axis = normal_axis(int(node.attrs.get("axis", 0)), len(x.shape), node)
+    perm = stored_order(x)
+    tensor = need(state, x, perm, node.where)
+    kept = tuple(1 if i == axis else d for i, d in enumerate(x.shape))
+    options = {"axis": perm.index(axis), "last": bool(node.attrs.get("select_last_index", 0)), "keep_dims": True}
+    layout = Layout(kept, perm)
+    out = Tensor(unique(state, node.outputs[0]), layout.stored, DType.INT32)
+    made = build(state, node.kind, (tensor,), options, out, node.where)
+    shape = kept if int(node.attrs.get("keepdims", 1)) else tuple(d for i, d in enumerate(kept) if i != axis)
+    return [Value(shape, None, made, layout)]
+
+
+def _mean(
+    state: State, node: FileNode, x: Value, axes: Sequence[int], keep: bool, goal: Goal, kind: str = "ReduceMean"
+) -> Value:
     perm = stored_order(x)
     tensor = need(state, x, perm, node.where)
     stored_axes = tuple(sorted(perm.index(a) for a in axes))
@@ -128,14 +156,14 @@ def _mean(state: State, node: FileNode, x: Value, axes: Sequence[int], keep: boo
     out = finish(
         state,
         node,
-        "ReduceMean",
+        kind,
         (tensor,),
         {"axes": stored_axes, "keep_dims": True},
         kept_shape,
         Layout(kept_shape, perm),
         goal,
         (dtype_of(x),),
-        clamps=True,
+        clamps=kind in ("ReduceMean", "ReduceSum"),
     )
     return replace(out, shape=shape)
 

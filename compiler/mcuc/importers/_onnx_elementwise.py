@@ -36,6 +36,8 @@ from mcuc.importers._onnx_state import (
     stored_order,
 )
 from mcuc.importers._onnx_values import Layout, Params, Value, apply, plain
+from mcuc.ir import Tensor
+from mcuc.kernels.binary import OPERANDS
 from mcuc.ops.unary.functions import DEFAULTS
 from mcuc.ops.unary.functions import FUNCTIONS as _KINDS
 
@@ -97,7 +99,7 @@ def on_qlinear_unary(kind: str) -> Callable[..., Result]:
 
 
 def on_binary(state: State, node: FileNode) -> Result:
-    """Add, Sub, Mul, Div of quantized values; a constant number in float makes a table."""
+    """Add, Sub, Mul, Div, Pow of quantized values; a constant number in float makes a table."""
     values = [optional(state, node, i) for i in (0, 1)]
     for i, value in enumerate(values):
         if value is not None and value.array is not None and not (value.real and value.params):
@@ -113,11 +115,17 @@ def on_binary(state: State, node: FileNode) -> Result:
             result = _unary(state, node, "ScalarMath", x, options, goal_of(state, node))
             shape = np.broadcast_shapes(x.shape, value.shape)
             return [replace(result, shape=tuple(shape)) if len(shape) != len(x.shape) else result]
-    if node.kind not in ("Add", "Mul"):
+    if node.kind == "Pow":
         raise refuse(
-            "unsupported-operator", f"{node.kind} of two values is not supported", node.where, "use Add or Mul"
+            "unsupported-operator", "Pow of two values is not supported", node.where, "use a constant exponent"
         )
-    return [_binary(state, node, node.kind, _either(state, node, 0), _either(state, node, 1), goal_of(state, node))]
+    if node.kind not in ("Add", "Mul"):
+        operands = [either(state, node, 0), either(state, node, 1)]
+        tensors, shape, layout, stays = aligned(state, node, operands)
+        goal, types = goal_of(state, node), [dtype_of(v) for v in operands]
+        made = finish(state, node, node.kind, tensors, {}, shape, layout, goal, types, clamps=True)
+        return [replace(made, layout=stays)]
+    return [_binary(state, node, node.kind, either(state, node, 0), either(state, node, 1), goal_of(state, node))]
 
 
 def on_prelu(state: State, node: FileNode) -> Result:
@@ -127,79 +135,62 @@ def on_prelu(state: State, node: FileNode) -> Result:
         x = real_input(state, node, 0)
         options = {"alpha": float(slope.array.reshape(-1)[0])}
         return [_unary(state, node, "LeakyRelu", x, options, goal_of(state, node))]
-    x, slope = _either(state, node, 0), _either(state, node, 1)
+    x, slope = either(state, node, 0), either(state, node, 1)
     if tuple(np.broadcast_shapes(x.shape, slope.shape)) != x.shape:
         raise broken(node, f"slopes of shape {slope.shape} for a value of shape {x.shape}")
     return [_binary(state, node, node.kind, x, slope, goal_of(state, node))]
 
 
-def _either(state: State, node: FileNode, index: int) -> Value:
+def either(state: State, node: FileNode, index: int) -> Value:
+    """A quantized operand, computed or constant, that the file sees as float."""
     value = optional(state, node, index)
     if value is None or value.params is None or not value.real:
         raise not_quantized(node.inputs[index] if index < len(node.inputs) else node.kind, node.where)
     return value
 
 
-def _binary(state: State, node: FileNode, kind: str, a: Value, b: Value, goal: Goal) -> Value:
-    if a.tensor is None and b.tensor is None:
+def aligned(
+    state: State, node: FileNode, values: Sequence[Value]
+) -> tuple[list[Tensor], tuple[int, ...], Layout, Layout]:
+    """Operands of a broadcast in one order: their tensors, the file's shape of the result, its layout as the operator
+    makes it, and as it is known from then on. Raises McucError for shapes that do not fit, and for constants alone."""
+    computed = [v for v in values if v.tensor is not None and v.array is None]
+    if not computed:
         raise broken(node, "both operands are constants")
     try:
-        shape = tuple(int(d) for d in np.broadcast_shapes(a.shape, b.shape))
+        shape = tuple(int(d) for d in np.broadcast_shapes(*(v.shape for v in values)))
     except ValueError:
-        raise broken(node, f"shapes {a.shape} and {b.shape} do not broadcast") from None
-    lead = (
-        a
-        if a.tensor is not None
-        and len(a.shape) == len(shape)
-        and a.elements >= (b.elements if b.tensor is not None else 0)
-        else b
-    )
-    if lead.tensor is None:
-        lead = a
-    whole = lead.shape == shape
-    if (
-        whole
-        and a.shape == b.shape
-        and a.tensor is not None
-        and b.tensor is not None
-        and layout_of(a) == layout_of(b)
-        and a.tensor.shape == b.tensor.shape
-    ):  # the same order on both sides: whatever it is
-        tensor = finish(
-            state,
-            node,
-            kind,
-            (as_stored(a), as_stored(b)),
-            {"scalar_first": False},
-            shape,
-            plain(a.tensor.shape),
-            goal,
-            (dtype_of(a), dtype_of(b)),
-            clamps=True,
-        )
-        return replace(tensor, layout=layout_of(a))
-    perm = stored_order(lead) if len(lead.shape) == len(shape) else tuple(range(len(shape)))
+        raise broken(node, f"shapes {' and '.join(str(v.shape) for v in values)} do not broadcast") from None
+    tensors = [v.tensor for v in computed if v.tensor is not None]
+    alike = {(v.shape, v.layout, t.shape) for v, t in zip(computed, tensors, strict=True)}
+    if len(computed) == len(values) and len(alike) == 1:  # the same order on all sides: whatever it is
+        return [_seen(v) for v in values], shape, plain(tensors[0].shape), layout_of(values[0])
+    whole = [v for v in computed if len(v.shape) == len(shape)]
+    lead = max(whole, key=lambda v: v.elements) if whole else None
+    perm = tuple(range(len(shape))) if lead is None else stored_order(lead)
     operands = []
-    for value, name in ((a, "a"), (b, "b")):
+    for k, value in enumerate(values):
         extended = replace(value, shape=(1,) * (len(shape) - len(value.shape)) + value.shape)
         if extended.array is not None:
             array = apply(extended.array.reshape(extended.shape), Layout(extended.shape, perm))
-            operands.append(constant(state, f"{node.outputs[0]}/{name}", array, value.params))
+            operands.append(constant(state, f"{node.outputs[0]}/{OPERANDS[k]}", array, value.params))
         else:
             operands.append(need(state, extended, perm, node.where))
+    return operands, shape, Layout(shape, perm), Layout(shape, perm)
+
+
+def _seen(value: Value) -> Tensor:
+    assert value.tensor is not None
+    return as_stored(value) if value.params is not None else value.tensor
+
+
+def _binary(state: State, node: FileNode, kind: str, a: Value, b: Value, goal: Goal) -> Value:
+    tensors, shape, layout, stays = aligned(state, node, (a, b))
     first = _innermost_is_scalar(a.shape, b.shape, shape)
-    return finish(
-        state,
-        node,
-        kind,
-        operands,
-        {"scalar_first": first},
-        shape,
-        Layout(shape, perm),
-        goal,
-        (dtype_of(a), dtype_of(b)),
-        clamps=True,
-    )
+    options = {"scalar_first": first}
+    types = (dtype_of(a), dtype_of(b))
+    made = finish(state, node, kind, tensors, options, shape, layout, goal, types, clamps=True)
+    return replace(made, layout=stays)
 
 
 def _innermost_is_scalar(a: Sequence[int], b: Sequence[int], shape: Sequence[int]) -> bool:

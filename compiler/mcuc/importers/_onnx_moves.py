@@ -30,15 +30,18 @@ from mcuc.importers._onnx_state import (
     need,
     not_quantized,
     optional,
+    quant_of,
     refuse,
     runtime,
     stored_order,
+    unique,
 )
 from mcuc.importers._onnx_values import Layout, Params, Value, plain
-from mcuc.ir import Array
+from mcuc.ir import Array, DType, Tensor
 from mcuc.ops._move import MOST_LISTED, padded_positions
 
 IDENTITY = Params((1.0,), (0,), "int8")
+FLOAT, INT32, INT64, BOOL = 1, 6, 7, 9  # TensorProto.DataType
 
 
 def constants_of(state: State, node: FileNode) -> list[Any]:
@@ -284,8 +287,15 @@ def _pad_constant(state: State, node: FileNode, x: Value, around: Sequence[tuple
 
 def on_cast(state: State, node: FileNode) -> Result:
     x = runtime(state, node)
-    if x.real and int(node.attrs.get("to", 0)) == 1:
+    to = int(node.attrs.get("to", 0))
+    kind = None if x.tensor is None else x.tensor.dtype
+    if x.real and to == FLOAT:
         return [x]
+    if (kind is DType.BOOL and to == BOOL) or (kind is DType.INT32 and to in (INT32, INT64)):
+        return [x]
+    if kind is DType.BOOL and to == FLOAT and x.tensor is not None:  # 0 and 1 are 0.0 and 1.0
+        out = Tensor(unique(state, node.outputs[0]), x.tensor.shape, DType.INT8, quant_of(IDENTITY))
+        return [replace(x, tensor=build(state, "Cast", (x.tensor,), {}, out, node.where), params=IDENTITY, real=True)]
     raise refuse(
         "unsupported-operator", "Cast at run time is not supported", node.where, "remove the cast or export without it"
     )

@@ -58,7 +58,7 @@ def from_file(port: Port, array: Array) -> Array:
             - port.params.shift
         )
         array = np.clip(steps, -128, 127).astype(np.int8)
-    if port.file_dtype in _INDICES:
+    if array.dtype == np.int64:  # indices
         array = array.astype(np.int32)
     return apply(array, port.layout)
 
@@ -84,12 +84,17 @@ def input_port(state: State, entry: FileInput) -> Port:
                 entry.name,
                 "export the model again",
             )
+    elif entry.dtype == "bool":
+        tensor = Tensor(name, layout.stored, DType.BOOL)
+        state.tensors[name] = tensor
+        state.values[entry.name] = Value(entry.shape, None, tensor, layout)
+        return Port(name, entry.name, "bool", entry.shape, layout, None)
     else:
         raise refuse(
             "unsupported-type",
             f"input {entry.name!r} is {entry.dtype}",
             entry.name,
-            "use a float32, int8 or uint8 input, int32 or int64 for indices",
+            "use a float32, int8, uint8 or bool input, int32 or int64 for indices",
         )
     quant = None if params is None else quant_of(params)
     tensor = Tensor(name, layout.stored, DType.INT8, quant)
@@ -159,4 +164,6 @@ def output_port(state: State, entry: FileInput, value: Value) -> Port:
 
 
 def dtype_here(value: Value) -> str:
+    if value.tensor is not None and value.tensor.dtype in (DType.BOOL, DType.INT32):
+        return str(value.tensor.dtype.value)
     return value.params.dtype if value.params is not None else "int8"

@@ -74,7 +74,8 @@ def _squeezed(layout: Layout) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 def apply(array: Array, layout: Layout) -> Array:
     """A file array in stored order, shape layout.stored."""
-    return np.ascontiguousarray(np.transpose(array.reshape(layout.view), layout.perm))
+    ordered = np.transpose(array.reshape(layout.view), layout.perm)
+    return np.ascontiguousarray(ordered).reshape(layout.stored)
 
 
 def undo(array: Array, layout: Layout, shape: Sequence[int]) -> Array:

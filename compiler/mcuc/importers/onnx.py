@@ -16,6 +16,7 @@ import numpy as np
 
 from mcuc.errors import McucError
 from mcuc.importers import _onnx_axes as axes
+from mcuc.importers import _onnx_choice as choice
 from mcuc.importers import _onnx_elementwise as elementwise
 from mcuc.importers import _onnx_indices as indices
 from mcuc.importers import _onnx_macs as macs
@@ -56,6 +57,9 @@ _QUANTIZE_STATIC = (
 
 HANDLERS: dict[str, Handler] = {
     "Add": elementwise.on_binary,
+    "And": choice.on_logical,
+    "ArgMax": axes.on_arg,
+    "ArgMin": axes.on_arg,
     "AveragePool": axes.on_pool,
     "Cast": moves.on_cast,
     "CenterCropPad": picks.on_center_crop_pad,
@@ -67,6 +71,7 @@ HANDLERS: dict[str, Handler] = {
     "DequantizeLinear": lambda s, n: [on_dequantize(s, n)],
     "Div": elementwise.on_binary,
     "Dropout": moves.on_identity,
+    "Equal": choice.on_comparison,
     "Einsum": products.on_einsum,
     "Expand": picks.on_repeat,
     "EyeLike": moves.on_eye_like,
@@ -77,23 +82,40 @@ HANDLERS: dict[str, Handler] = {
     "Gemm": products.on_gemm,
     "GlobalAveragePool": axes.on_global_pool,
     "GlobalMaxPool": axes.on_global_pool,
+    "Greater": choice.on_comparison,
+    "GreaterOrEqual": choice.on_comparison,
     "GroupNormalization": norms.on_group_norm,
     "Identity": moves.on_identity,
     "InstanceNormalization": norms.on_group_norm,
     "LayerNormalization": norms.on_layer_norm,
+    "Less": choice.on_comparison,
+    "LessOrEqual": choice.on_comparison,
     "LogSoftmax": axes.on_softmax,
     "LpNormalization": norms.on_lp_normalization,
     "MatMul": products.on_matmul,
+    "Max": choice.on_extremum,
     "MaxPool": axes.on_pool,
+    "Mean": choice.on_float_math,
+    "Min": choice.on_extremum,
     "Mul": elementwise.on_binary,
+    "Not": choice.on_logical,
+    "Or": choice.on_logical,
     "OneHot": indices.on_one_hot,
     "PRelu": elementwise.on_prelu,
     "Pad": moves.on_pad,
+    "Pow": elementwise.on_binary,
     "QLinearConv": macs.on_qlinear_conv,
     "QLinearMatMul": products.on_qlinear_matmul,
     "QuantizeLinear": lambda s, n: [on_quantize(s, n)],
     "RMSNormalization": norms.on_layer_norm,
-    "ReduceMean": axes.on_reduce_mean,
+    "ReduceL1": axes.on_reduce,
+    "ReduceL2": axes.on_reduce,
+    "ReduceLogSum": axes.on_reduce,
+    "ReduceMax": axes.on_reduce,
+    "ReduceMean": axes.on_reduce,
+    "ReduceMin": axes.on_reduce,
+    "ReduceSum": axes.on_reduce,
+    "ReduceSumSquare": axes.on_reduce,
     "Relu": elementwise.on_clip,
     "Reshape": moves.on_reshape,
     "Resize": resize.on_resize,
@@ -110,10 +132,13 @@ HANDLERS: dict[str, Handler] = {
     "Split": moves.on_split,
     "Squeeze": moves.on_reshape,
     "Sub": elementwise.on_binary,
+    "Sum": choice.on_float_math,
     "Tile": picks.on_repeat,
     "Transpose": moves.on_transpose,
     "Trilu": picks.on_trilu,
     "Unsqueeze": moves.on_reshape,
+    "Where": choice.on_where,
+    "Xor": choice.on_logical,
     **elementwise.FUNCTIONS,
 }
 MICROSOFT: dict[str, Handler] = {

@@ -1,4 +1,5 @@
-"""What add and mul share: broadcasting seen as height x width x channels with strides, the binary family's call."""
+"""What element-wise operators of several tensors share: broadcasting seen as height x width x channels with strides,
+and the binary family's call."""
 
 from __future__ import annotations
 
@@ -10,23 +11,24 @@ import numpy as np
 
 from mcuc.ir import Array, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Columns, Rows, Table
+from mcuc.kernels.binary import OPERANDS
 from mcuc.ops._base import Shape
 
-Dim = tuple[int, tuple[bool, bool]]  # size, and whether each operand varies along it
+Dim = tuple[int, tuple[bool, ...]]  # size, and whether each operand varies along it
 
 
 def infer(attrs: Any, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
-    """The broadcast shape of the two inputs."""
-    return (tuple(np.broadcast_shapes(inputs[0].shape, inputs[1].shape)),)
+    """The broadcast shape of the inputs."""
+    return (tuple(np.broadcast_shapes(*(t.shape for t in inputs))),)
 
 
-def dims(out: Shape, operands: tuple[Shape, Shape], constants: tuple[bool, bool]) -> list[Dim]:
+def dims(out: Shape, operands: Sequence[Shape], constants: Sequence[bool]) -> list[Dim]:
     """The output as at most three dimensions h, w, c where that is possible, more otherwise.
 
     Rank 4 with batch 1 keeps its own; a constant never varies along h (its row would not be known to the kernel).
     """
     padded = [(1,) * (len(out) - len(s)) + tuple(s) for s in operands]
-    found: list[Dim] = [(size, (padded[0][i] != 1, padded[1][i] != 1)) for i, size in enumerate(out) if size != 1]
+    found: list[Dim] = [(size, tuple(p[i] != 1 for p in padded)) for i, size in enumerate(out) if size != 1]
     tall = len(found) == 3 and any(c and found[0][1][k] for k, c in enumerate(constants))
     if len(found) > 3 or tall:
         merged: list[Dim] = []
@@ -37,31 +39,37 @@ def dims(out: Shape, operands: tuple[Shape, Shape], constants: tuple[bool, bool]
                 merged.append((size, varies))
         found = merged
     if len(found) == 3 and any(c and found[0][1][k] for k, c in enumerate(constants)):
-        (h, _), (w, _), last = found  # the constant is spelled out over h and w, the other operand as well
-        found = [(h * w, (True, True)), last]
-    return [(1, (False, False))] * (3 - len(found)) + found
+        (h, _), (w, _), last = found  # the constant is spelled out over h and w, the other operands as well
+        found = [(h * w, (True,) * len(operands)), last]
+    return [(1, (False,) * len(operands))] * (3 - len(found)) + found
+
+
+def _view(node: Node, graph: Graph) -> list[Dim]:
+    tensors = [graph.tensors[n] for n in node.inputs]
+    shapes, constants = [t.shape for t in tensors], [t.data is not None for t in tensors]
+    return dims(graph.tensors[node.outputs[0]].shape, shapes, constants)
 
 
 def viewable(node: Node, graph: Graph) -> str | None:
     """Broadcasting that can be written with three strides (any, for batch 1 and rank 4), not both constant."""
-    tensors = [graph.tensors[n] for n in node.inputs[:2]]
-    constants = (tensors[0].data is not None, tensors[1].data is not None)
-    found = dims(graph.tensors[node.outputs[0]].shape, (tensors[0].shape, tensors[1].shape), constants)
+    tensors = [graph.tensors[n] for n in node.inputs]
+    found = _view(node, graph)
     if len(found) > 3:
-        return f"shapes {tensors[0].shape} and {tensors[1].shape}"
+        return f"shapes {' and '.join(str(t.shape) for t in tensors)}"
     for k, tensor in enumerate(tensors):
-        if not constants[k] and tensor.elements != prod(size for size, varies in found if varies[k]):
+        if tensor.data is None and tensor.elements != prod(size for size, varies in found if varies[k]):
             return f"a run-time operand of shape {tensor.shape} spread over a larger constant"
     return None
 
 
 def binary_call(kind: str, node: Node, graph: Graph, params: Mapping[str, Any], tables: tuple[Table, ...]) -> Call:
-    """A call of the binary family; kind is "add" or "mul", params and tables its constants."""
-    tensors = [graph.tensors[n] for n in node.inputs[:2]]
+    """A call of the binary family; kind is the function ("add", "max", ...), params and tables its constants.
+
+    Operands are called a, b, ... in the order of the node's inputs; all of one byte an element.
+    """
+    tensors = [graph.tensors[n] for n in node.inputs]
     out_shape = graph.tensors[node.outputs[0]].shape
-    found = dims(
-        out_shape, (tensors[0].shape, tensors[1].shape), (tensors[0].data is not None, tensors[1].data is not None)
-    )
+    found = _view(node, graph)
     (h, _), (w, _), (c, _) = found
     rows: list[Rows] = []
     operands: list[dict[str, Any]] = []
@@ -79,11 +87,12 @@ def binary_call(kind: str, node: Node, graph: Graph, params: Mapping[str, Any], 
             rows.append(tall if on[0] else Rows(runtime, row_bytes, 1, stride=0))
         else:
             values = _spell(tensor.data, out_shape, (h * w, c), (on[1], on[2]))
-            constants.append(Table("operand", "int8_t", values))
-            operands.append({"source": "operand", "x_stride": x_stride, "c_stride": c_stride})
+            name = f"operand{len(constants) or ''}"
+            constants.append(Table(name, "int8_t", values.view(np.int8)))
+            operands.append({"source": name, "x_stride": x_stride, "c_stride": c_stride})
     return Call(
         "binary",
-        {"kind": kind, "a": operands[0], "b": operands[1], **params},
+        {"kind": kind, **dict(zip(OPERANDS, operands, strict=False)), **params},
         (*constants, *tables),
         tuple(rows),
         h,
@@ -102,7 +111,7 @@ def _spell(data: Array, out: Shape, view: tuple[int, int], on: tuple[bool, bool]
 
 def scalar_constant(node: Node, graph: Graph) -> int | None:
     """Which operand is a constant of one element (the other then is the run-time one), or None."""
-    for k in (0, 1):
+    for k in (0, 1) if len(node.inputs) == 2 else ():
         tensor, other = graph.tensors[node.inputs[k]], graph.tensors[node.inputs[1 - k]]
         if tensor.data is not None and tensor.elements == 1 and other.data is None:
             return k

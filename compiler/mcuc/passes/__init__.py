@@ -40,7 +40,8 @@ PASSES = (
 )
 
 ENDS = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.BOOL)  # what the caller's buffers may hold
-_ONE_IMAGE = (  # their shape rules assume batch 1
+# their shape rules assume batch 1
+_ONE_IMAGE = (
     "average_pool_2d",
     "conv_2d",
     "conv_2d_add",

@@ -18,7 +18,7 @@ from mcuc.passes._tables import table_of
 # For each activation: pairs (channels of the input, channels of the output) of which both go or none.
 Ties = tuple[tuple[Array, Array], ...]
 _NONE = np.zeros(0, np.int64)
-_SLICED_CONSTANTS = ("add", "mul", "qlinear_add", "qlinear_mul")
+_SLICED_CONSTANTS = ("add", "divide", "extremum", "mul", "qlinear_add", "qlinear_mul", "squared_difference")
 
 
 def ties(node: Node, graph: Graph) -> Ties | None:
@@ -119,6 +119,8 @@ _RULES: dict[str, Callable[[Node, Graph], Ties | None]] = {
     "clip": _table,
     "concat": _concat,
     "depthwise_conv_2d": _depthwise,
+    "divide": _binary,
+    "extremum": _binary,
     "logistic": _table,
     "max_pool_2d": _same,
     "mean": _mean,
@@ -133,6 +135,7 @@ _RULES: dict[str, Callable[[Node, Graph], Ties | None]] = {
     "resize_cubic": _same,
     "resize_nearest": _same,
     "slice": _slice,
+    "squared_difference": _binary,
     "transpose": _transpose,
     "unary": _table,
 }

@@ -251,6 +251,8 @@ _RULES: dict[str, Rule] = {
     "average_pool_2d": _pool,
     "clip": _table,
     "concat": _concat,
+    "divide": _binary,
+    "extremum": _binary,
     "logistic": _table,
     "max_pool_2d": _pool,
     "mean": _mean,
@@ -263,6 +265,7 @@ _RULES: dict[str, Rule] = {
     "reshape": _reshape,
     "resize_nearest": _same,
     "slice": _slice,
+    "squared_difference": _binary,
     "transpose": _transpose,
     "unary": _table,
 }

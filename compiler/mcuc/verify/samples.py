@@ -23,10 +23,7 @@ def random_samples(graph: Graph, count: int, seed: int = 0) -> list[list[Array]]
 
 def bounds(dtype: DType) -> tuple[int, int]:
     """The lowest and highest value of an integer type, 0 and 1 of bool."""
-    if dtype is DType.BOOL:
-        return 0, 1
-    info = np.iinfo(dtype.value)
-    return int(info.min), int(info.max)
+    return dtype.limits
 
 
 def _bounds(graph: Graph, name: str) -> tuple[int, int]:
@@ -64,7 +61,7 @@ def quantized(graph: Graph, name: str, x: Array) -> Array:
     if x.dtype.kind != "f":
         return x.astype(tensor.dtype.value)
     assert tensor.quant is not None
-    info = np.iinfo(tensor.dtype.value)
+    low, high = tensor.dtype.limits
     rule = tflite_quantize_float if name in graph.float_inputs and graph.profile == "tflite" else quantize_float
     scale, zero_point = tensor.quant.scale[0], tensor.quant.zero_point[0]
-    return rule(x, scale, zero_point, int(info.min), int(info.max)).astype(tensor.dtype.value)
+    return rule(x, scale, zero_point, low, high).astype(tensor.dtype.value)

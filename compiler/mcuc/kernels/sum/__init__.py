@@ -1,6 +1,7 @@
 """Sum family: averages over a whole image that passes by row by row.
 
 accumulate adds pixels to one int32 sum a channel, in the arena; average and mean turn the sums into the output.
+running sums up the columns of each row.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ def _mean(call: Call, chip: Chip | None) -> No | None:
     return _kind("mean", call)
 
 
+def _running(call: Call, chip: Chip | None) -> No | None:
+    return _kind("running", call)
+
+
 def _context(call: Call) -> Mapping[str, Any]:
     return {}
 
@@ -37,6 +42,7 @@ FAMILY = Family(
     (
         Kernel("sum_accumulate", "sum/accumulate.c.j2", _accumulate, no_scratch, _context),
         Kernel("sum_average", "sum/average.c.j2", _average, no_scratch, _context),
+        Kernel("sum_running", "sum/running.c.j2", _running, no_scratch, _context),
         Kernel("sum_mean", "sum/mean.c.j2", _mean, no_scratch, _context),
     ),
 )

@@ -1,4 +1,4 @@
-"""Mean over any set of axes, requantized."""
+"""Mean or sum over any set of axes, requantized."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from mcuc.ir import Array, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Rows
 from mcuc.numerics import requantize, wrap32
+from mcuc.ops._axes import groups, reduced, walk, walkable
 from mcuc.ops._base import Operator, Shape, int8_runtime, no_cost
 from mcuc.ops._conv import requant_tables
 from mcuc.ops._reduce import reduction_calls
@@ -21,10 +22,7 @@ from mcuc.ops.mean.tflite import from_tflite, to_tflite
 
 def infer(attrs: MeanAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
     """The input's shape without the axes, or with 1 in their places."""
-    shape = inputs[0].shape
-    if attrs.keep_dims:
-        return (tuple(1 if i in attrs.axes else d for i, d in enumerate(shape)),)
-    return (tuple(d for i, d in enumerate(shape) if i not in attrs.axes),)
+    return (reduced(inputs[0].shape, attrs.axes, attrs.keep_dims),)
 
 
 def reference(attrs: MeanAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -34,25 +32,6 @@ def reference(attrs: MeanAttrs, arrays: Sequence[Array | None]) -> tuple[Array, 
     total = (x.astype(np.int64) - attrs.input_zero_point).sum(axis=attrs.axes, keepdims=attrs.keep_dims)
     flat = requantize(wrap32(total).reshape(-1, 1), attrs.requant, attrs.output_zero_point, *attrs.clamp)
     return (flat.reshape(total.shape),)
-
-
-def groups(shape: tuple[int, ...], axes: tuple[int, ...]) -> list[tuple[int, bool]]:
-    """The dimensions as (size, reduced), neighbours of one kind merged, dimensions of 1 dropped."""
-    merged: list[tuple[int, bool]] = []
-    for axis, size in enumerate(shape):
-        if size == 1:
-            continue
-        if merged and merged[-1][1] == (axis in axes):
-            merged[-1] = (merged[-1][0] * size, merged[-1][1])
-        else:
-            merged.append((size, axis in axes))
-    return merged
-
-
-def few_groups(node: Node, graph: Graph) -> str | None:
-    """Kept and averaged dimensions alternate at most twice (any choice of axes for batch 1 and rank 4 does)."""
-    shape = graph.tensors[node.inputs[0]].shape
-    return None if len(groups(shape, node.attrs.axes)) <= 3 else f"axes {node.attrs.axes} of shape {shape}"
 
 
 def _output(attrs: MeanAttrs) -> dict[str, Any]:
@@ -66,10 +45,23 @@ def _output(attrs: MeanAttrs) -> dict[str, Any]:
     }
 
 
+def _many_strides(attrs: MeanAttrs, shape: Shape) -> tuple[Call, ...]:
+    way = walk(shape, attrs.axes)
+    assert way is not None
+    start = -attrs.input_zero_point * way.count
+    params: dict[str, Any] = {"kind": "sum", "valued": False, "stepped": False, "start": start, "loops": way.loops,
+                              "x_stride": way.x_stride, "c_stride": way.c_stride, **_output(attrs)}
+    h, w, c = way.kept
+    return (Call("mean", params, requant_tables(attrs.requant, 1), (way.rows,), h, w, c, w * c, c),)
+
+
 def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     """One call of the mean family: each output element sums two nested strides of one input row."""
     attrs: MeanAttrs = node.attrs
-    dims = groups(graph.tensors[node.inputs[0]].shape, attrs.axes)
+    shape, r = graph.tensors[node.inputs[0]].shape, attrs.requant
+    dims = groups(shape, attrs.axes)
+    if len(dims) > 3:
+        return _many_strides(attrs, shape)
     dims = [(1, False)] * (3 - len(dims)) + dims
     strides = [prod(size for size, _ in dims[i + 1 :]) for i in range(3)]
     kept = [1 if reduced else size for size, reduced in dims]
@@ -78,7 +70,6 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     count = loops[0][0] * loops[1][0]
     rows_kept = not dims[0][1]
     rows = Rows(0, strides[0] if rows_kept else strides[0] * dims[0][0], kept[0])
-    r = attrs.requant
     params: dict[str, Any] = {
         "n0": loops[0][0],
         "stride0": loops[0][1],
@@ -105,14 +96,14 @@ def reduction(node: Node, graph: Graph) -> tuple[Call, Call] | None:
 
 OPERATOR = Operator(
     name="mean",
-    summary="mean over axes, global average pooling",
+    summary="mean and sum over axes, global average pooling",
     infer=infer,
     reference=reference,
     cost=no_cost,
     lower=lower,
     reduction=reduction,
-    limits=(int8_runtime, few_groups),
-    tflite=("MEAN",),
+    limits=(int8_runtime, walkable),
+    tflite=("MEAN", "SUM"),
     from_tflite=from_tflite,
     to_tflite=to_tflite,
     onnx=KINDS,

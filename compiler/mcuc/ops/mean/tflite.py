@@ -1,34 +1,32 @@
-"""MEAN of TFLite."""
+"""MEAN and SUM of TFLite."""
 
 from __future__ import annotations
 
 from math import prod
 
-import numpy as np
-
 from mcuc.errors import McucError
-from mcuc.ir import DType, Graph, Node, Requant, Tensor
+from mcuc.ir import Graph, Node, Requant
 from mcuc.numerics import divide_multiplier, quantize_multiplier
+from mcuc.ops._axes import axes_constant, file_axes
 from mcuc.ops._base import Built, Exported, Imported, scale_of, zero_point_of
 from mcuc.ops._tflite import checked_activation
-from mcuc.ops.mean.attrs import MeanAttrs
+from mcuc.ops.mean.attrs import MeanAttrs, is_sum
 
 
 def from_tflite(node: Imported) -> Built:
     """The axes are a constant and become attributes. Raises McucError on float tensors or axes out of range."""
     x, out = checked_activation(node, 0), node.outputs[0]
-    rank = len(x.shape)
-    raw = [int(a) for a in np.asarray(node.constant(1)).reshape(-1)]
-    if any(not -rank <= a < rank for a in raw):
-        raise McucError(
-            "broken-model",
-            f"axes {raw} of a tensor of rank {rank}",
-            where=node.where,
-            try_this="check that the model file is complete",
-        )
-    axes = tuple(sorted({a % rank for a in raw}))
+    axes = file_axes(node, x)
     m, s = quantize_multiplier(scale_of(x, node.where) / scale_of(out, node.where))
-    m, s = divide_multiplier(m, s, prod(x.shape[a] for a in axes))
+    if node.kind == "SUM" and node.unsigned:
+        raise McucError(
+            "unsupported-operator",
+            "SUM of uint8 tensors is not supported",
+            where=node.where,
+            try_this="convert the model again with int8 activations",
+        )
+    if node.kind == "MEAN":
+        m, s = divide_multiplier(m, s, prod(x.shape[a] for a in axes))
     attrs = MeanAttrs(
         axes,
         bool(node.options.keepDims),
@@ -40,10 +38,10 @@ def from_tflite(node: Imported) -> Built:
 
 
 def to_tflite(node: Node, graph: Graph) -> Exported:
-    """As MEAN with a constant of axes."""
+    """As MEAN or SUM with a constant of axes."""
     attrs: MeanAttrs = node.attrs
-    axes = np.array(attrs.axes, np.int32)
-    constant = Tensor(f"{node.outputs[0]}/axes", axes.shape, DType.INT32, None, axes)
+    constant = axes_constant(node, attrs.axes)
+    kind = "SUM" if is_sum(attrs, graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]) else "MEAN"
     return Exported(
-        "MEAN", "ReducerOptions", {"keepDims": attrs.keep_dims}, (node.inputs[0], constant.name), (constant,)
+        kind, "ReducerOptions", {"keepDims": attrs.keep_dims}, (node.inputs[0], constant.name), (constant,)
     )

@@ -16,9 +16,10 @@ KINDS = ("QuantizeLinear", "ScalarMath")
 
 def _function(node: Imported) -> Callable[[Array], Array]:
     o: dict[str, Any] = dict(node.options)
-    if node.kind == "ScalarMath":  # Add, Sub, Mul, Div with one constant number of the file
+    if node.kind == "ScalarMath":  # Add, Sub, Mul, Div, Pow with one constant number of the file
         value, first = np.float32(o["value"]), bool(o["constant_first"])
-        operation = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}[o["operation"]]
+        operations = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide, "Pow": np.power}
+        operation = operations[o["operation"]]
         return lambda x: operation(value, x) if first else operation(x, value)
     return lambda x: x
 
