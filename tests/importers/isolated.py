@@ -6,6 +6,7 @@ limits on the CPU seconds of each step and on the time that it is waited for.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import resource
@@ -87,6 +88,7 @@ def _read(reader: int) -> tuple[bytes, bool]:
 
 def _child(path: Path, quantizes: bool, writer: int) -> None:
     """Never returns."""
+    faulthandler.disable()  # a crash is reported by its signal
     try:
         held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
