@@ -12,6 +12,7 @@ from mcuc.ops._base import Operator
 NAMES = (
     "add",
     "argmax",
+    "assign",
     "average_pool_2d",
     "batch_matmul",
     "cast",

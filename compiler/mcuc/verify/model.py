@@ -75,17 +75,18 @@ def verify_compiled(
     worst = first_wrong(got, wanted) if found[0].differing else None
     layer: str | None = None
     if worst is not None:
-        layer = _name_layer(compiled, source, given.samples[worst], got, worst, work)
+        layer = _name_layer(compiled, source, given.samples, got, worst, work)
     core = CortexM(compiled.firmware.elf, load_board(request.board).chip, compiled.emitted.symbols)
     some = given.samples[:emulate]
+    run = None
     for i, sample in enumerate(some):
         progress(f"emulating sample {i + 1} of {len(some)}")
-        outs, _ = emulated(core, graph, compiled.plan, sample)
+        outs, run = emulated(core, graph, compiled.plan, sample, before=run)
         gap = difference(outs, tuple(w[i : i + 1] for w in wanted))
         found.append(gap)
         elements += sum(o.size for o in outs)
         if gap.differing and layer is None:
-            worst, layer = i, _emulated_layer(compiled, request, sample, work)
+            worst, layer = i, _emulated_layer(compiled, request, sample, work, some[:i])
     total = Difference(sum(d.differing for d in found), max(d.max_abs for d in found))
     right = None if given.labels is None else accuracy(got[0], given.labels)
     return Verification(
@@ -106,17 +107,26 @@ def verify_compiled(
 
 
 def _name_layer(
-    compiled: Compiled, source: outside.Oracle, sample: Sequence[Array], got: Outputs, index: int, work: Path
+    compiled: Compiled,
+    source: outside.Oracle,
+    samples: Sequence[Sequence[Array]],
+    got: Outputs,
+    index: int,
+    work: Path,
 ) -> str:
     """Where the C code parts from the reference; where it does not, the operator at which the oracle does."""
-    own = expected(compiled.graph, [sample])
+    graph, sample, before = compiled.graph, samples[index], samples[:index] if compiled.graph.states else []
+    own = tuple(o[-1:] for o in expected(graph, [*before, sample]))
     if difference(own, tuple(g[index : index + 1] for g in got)).differing:
-        return first_difference_host(compiled.graph, compiled.schedule, compiled.emitted, sample, work / "trace")
+        where = work / "trace"
+        return first_difference_host(graph, compiled.schedule, compiled.emitted, sample, where, before=before)
     return outside.first_difference(source, compiled.graph, sample) or _OWN_REFERENCE
 
 
-def _emulated_layer(compiled: Compiled, request: Request, sample: Sequence[Array], work: Path) -> str:
+def _emulated_layer(
+    compiled: Compiled, request: Request, sample: Sequence[Array], work: Path, before: Sequence[Sequence[Array]]
+) -> str:
     board = load_board(request.board)
     image = build_image(compiled.emitted, board, request, work / "traced", trace=True)
     traced = CortexM(image.elf, board.chip, compiled.emitted.symbols)
-    return first_difference_emulated(compiled.graph, compiled.schedule, compiled.plan, traced, sample)
+    return first_difference_emulated(compiled.graph, compiled.schedule, compiled.plan, traced, sample, before)
