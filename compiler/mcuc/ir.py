@@ -115,8 +115,8 @@ class State:
 class Graph:
     """A network: nodes in a valid execution order.
 
-    states: what it keeps from run to run. notes: what a user should know of the import. float_inputs: int8 inputs that were float in the file, whose own
-    quantize node rounded them.
+    states: what it keeps from run to run. notes: what a user should know of the import. float_inputs: int8 inputs that
+    were float in the file, whose own quantize node rounded them.
     """
 
     name: str

@@ -6,7 +6,6 @@ from typing import Any
 
 from mcuc.plan import Plan
 
-
 KEPT = "kept"  # the start of the memory that the caller keeps for the states, inside the generated functions
 
 

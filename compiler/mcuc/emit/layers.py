@@ -32,7 +32,9 @@ class KernelPool:
         self, call: Call, kernel: Kernel, tables: TablePool, place: str, staged: str = ""
     ) -> dict[str, str]:
         """fn: the C function that runs the call's kernel; numbers: what comes before its rows among the arguments;
-        tables: what comes after its scratch, tables and states. place: part of the tables' names, where they are used first; staged: what
+        tables: what comes after its scratch, tables and states.
+
+        place: part of the tables' names, where they are used first; staged: what
         stands for the first table."""
         text = self._text(call, kernel)
         common = self.alike.get(text)

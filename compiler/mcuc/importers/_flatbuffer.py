@@ -49,8 +49,8 @@ class OperatorEntry:
 
 @dataclass(frozen=True, eq=False)
 class ModelFile:
-    """The first subgraph of a file. buffers[i]: a view of the bytes, None where empty. subgraph(i): tensors and operators
-    of another one; reading one again and again counts against the file's size."""
+    """The first subgraph of a file. buffers[i]: a view of the bytes, None where empty. subgraph(i): tensors and
+    operators of another one; reading one again and again counts against the file's size."""
 
     tensors: tuple[TensorEntry, ...]
     operators: tuple[OperatorEntry, ...]

@@ -72,6 +72,7 @@ def make_report(
             plan.arena + static + stack,
             budget,
             _regions(plan, board, static + stack),
+            plan.state_bytes,
         ),
         flash=Flash(sizes.weights, sizes.code, sizes.flash, request.flash or board.flash_bytes),
         macs=sum(layer.macs for layer in schedule.layers),

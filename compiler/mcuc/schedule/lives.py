@@ -47,7 +47,8 @@ def lives_of(layers: Sequence[Layer], graph: Graph, pushed: str | None = None) -
     for name in graph.kept:
         touch(reads, name, len(layers))
     states = {n for s in graph.states for n in (s.current, s.next)}
-    last = {root: len(layers) if root in states else max(k for *_, k in (*found, *reads.get(root, ()))) for root, found in writes.items()}
+    last = {root: max(k for *_, k in (*found, *reads.get(root, ()))) for root, found in writes.items()}
+    last |= dict.fromkeys(states & last.keys(), len(layers))
     elsewhere = {pushed, *states}  # not in the arena
     pieces = {root: _pieces(found, reads.get(root, [])) for root, found in writes.items() if root not in elsewhere}
     shared = frozenset(layer.into for layer in layers if layer.into)
