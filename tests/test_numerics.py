@@ -149,6 +149,7 @@ MIRROR = r"""
 #include <stdio.h>
 #include <stdlib.h>
 #include "mcuc_math.h"
+static const int16_t sigmoid[256] = { @TABLE@ };
 int main(int argc, char **argv)
 {
     const int which = argc > 1 ? atoi(argv[1]) : 0;
@@ -164,6 +165,8 @@ int main(int argc, char **argv)
         case 5: r = mcuc_one_over_one_plus(v[0]); break;
         case 6: r = mcuc_share_of(mcuc_share(v[0]), v[1]); break;
         case 7: r = mcuc_float_to_int(mcuc_float_of(v[0])); break;
+        case 8: r = mcuc_sigmoid16(v[0], sigmoid); break;
+        case 9: r = mcuc_tanh16(v[0], sigmoid); break;
         default: return 2;
         }
         fwrite(&r, 4, 1, stdout);
@@ -178,7 +181,8 @@ Mirror = Callable[..., Array]
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Mirror:
     """mirror(which, a, b, c): a function of mcuc_math.h over arrays of int32, with the sanitizers on."""
     folder = tmp_path_factory.mktemp("mirror")
-    (folder / "mirror.c").write_text(MIRROR)
+    table = ", ".join(map(str, numerics.sigmoid16_table()))
+    (folder / "mirror.c").write_text(MIRROR.replace("@TABLE@", table))
     program = build_host_executable([folder / "mirror.c"], [runtime_folder()], folder / "mirror", sanitize=True)
 
     def run(which: int, *columns: Array) -> Array:
@@ -261,3 +265,19 @@ def test_c_softmax(mirror: Mirror, scale: float) -> None:
         totals, each = np.broadcast_arrays(total, exponentials)
         found = mirror(6, totals.reshape(-1), each.reshape(-1)).reshape(x.shape)
         assert np.array_equal(numerics.softmax(x, table), found)
+
+
+@pytest.mark.parametrize("which,rule,real", [(8, numerics.sigmoid16, lambda x: 1 / (1 + np.exp(-x))),
+                                             (9, numerics.tanh16, np.tanh)])
+def test_sigmoid_and_tanh_of_int16(mirror: Mirror, which: int, rule: Callable[..., Array],
+                                   real: Callable[..., Array]) -> None:
+    """C equals the rule for all int16 values times three and far beyond, and both are near the real function."""
+    x = np.concatenate([3 * np.arange(-32768, 32768), np.random.default_rng(10).integers(-(2**30), 2**30, 50_000)])
+    found = rule(x)
+    assert np.array_equal(found, mirror(which, x))
+    assert np.abs(found / 32768 - real(x / 12288)).max() < 4 / 32768
+
+
+@given(st.integers(-32768, 32767), st.integers(-6, 3))
+def test_times_three_rounds_once(x: int, shift: int) -> None:
+    assert half_up(Fraction(3 * x) * Fraction(2) ** shift) == int(numerics.times_three(np.array(x), shift))

@@ -17,6 +17,7 @@ NAMES = (
     "mean",
     "move",
     "pool",
+    "recurrent",
     "resize",
     "softmax",
     "sum",

@@ -29,6 +29,7 @@ NAMES = (
     "gather_nd",
     "integer_math",
     "logistic",
+    "lstm",
     "max_pool_2d",
     "mean",
     "mul",
