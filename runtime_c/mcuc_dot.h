@@ -22,6 +22,23 @@ static inline int32_t mcuc_dot1(const int8_t *x, const int8_t *w, int32_t n, int
     return acc;
 }
 
+/* a: int16 values, at any byte; the sum is taken modulo 2^32. */
+static inline int32_t mcuc_dot16(const int8_t *a, const int16_t *w, int32_t n, int32_t acc)
+{
+#if MCUC_DSP && !defined(MCUC_EMULATE_DSP)
+    for (; n >= 2; n -= 2) {
+        acc = mcuc_smlad((int32_t)mcuc_load32(a), (int32_t)mcuc_load32(w), acc);
+        a += 4;
+        w += 2;
+    }
+#endif
+    for (; n > 0; n--) {
+        acc = (int32_t)((uint32_t)acc + (uint32_t)(mcuc_load_i16(a) * *w++));
+        a += 2;
+    }
+    return acc;
+}
+
 static inline void mcuc_dot2(const int8_t *x, const int8_t *w0, const int8_t *w1, int32_t n, int32_t *acc0, int32_t *acc1)
 {
     int32_t a0 = *acc0, a1 = *acc1;

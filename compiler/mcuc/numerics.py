@@ -268,7 +268,8 @@ def sigmoid16_table() -> npt.NDArray[np.int16]:
     """256 values of sigmoid(i / 24) - 1 / 2 with 16 fractional bits, for sigmoid16 and tanh16."""
     i = np.arange(256)
     more = np.array([_ONE_MORE >> int(k) & 1 for k in i])
-    return (np.rint(65536 / (1 + np.exp(-i / 24))) + more - 32768).astype(np.int16)
+    table: npt.NDArray[np.int16] = (np.rint(65536 / (1 + np.exp(-i / 24))) + more - 32768).astype(np.int16)
+    return table
 
 
 def times_three(x: Array, shift: int) -> I64:

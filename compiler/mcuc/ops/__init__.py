@@ -53,6 +53,7 @@ NAMES = (
     "softmax",
     "space_batch",
     "split",
+    "svdf",
     "take",
     "transpose",
     "transpose_conv",

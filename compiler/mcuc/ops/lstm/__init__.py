@@ -56,8 +56,8 @@ def reference(attrs: LstmAttrs, arrays: Sequence[Array | None]) -> tuple[Array, 
         out = multiply_by_quantized_multiplier(squashed * gates[3], *attrs.hidden)
         hidden = np.clip(out + attrs.hidden_zero_point, -128, 127)
         steps.append(hidden)
-    out = np.stack(steps).astype(np.int8).reshape(*x.shape[:2], -1)
-    return out, hidden.astype(np.int8).reshape(given[13].shape), cell.astype(np.int16).reshape(given[14].shape)
+    whole = np.stack(steps).astype(np.int8).reshape(*x.shape[:2], -1)
+    return whole, hidden.astype(np.int8).reshape(given[13].shape), cell.astype(np.int16).reshape(given[14].shape)
 
 
 def cost(node: Node, graph: Graph) -> Cost:

@@ -88,7 +88,7 @@ def _attrs(node: Imported, x: Tensor, gates: list[Tensor], hidden: Tensor, cell:
     clip = node.options.cellClip
     limit = min(float(np.float64(clip) / np.float64(np.float32(cell_scale))), 32767.0)
     if clip > 0 and int(limit) == 0:
-        raise _refuse(node, f"its cell is clipped at {clip}, less than a step", "clip it at a larger value or not at all")
+        raise _refuse(node, f"its cell is clipped at {clip}, less than a step", "clip it at a larger value, or not")
     return LstmAttrs(
         zero_point_of(x, node.where),
         zero_point_of(hidden, node.where),
