@@ -39,6 +39,25 @@ static inline int32_t mcuc_dot16(const int8_t *a, const int16_t *w, int32_t n, i
     return acc;
 }
 
+/* a: int16 values, at any byte. */
+static inline int32_t mcuc_dot16x8(const int8_t *a, const int8_t *w, int32_t n, int32_t acc)
+{
+#if MCUC_DSP
+    for (; n >= 4; n -= 4) {
+        const uint32_t low = mcuc_load32(a), high = mcuc_load32(a + 4), wv = mcuc_load32(w);
+        acc = mcuc_smlad((int32_t)((low & 0xFFFFu) | high << 16), mcuc_sxtb16(wv), acc);
+        acc = mcuc_smlad((int32_t)(low >> 16 | (high & 0xFFFF0000u)), mcuc_sxtb16_ror8(wv), acc);
+        a += 8;
+        w += 4;
+    }
+#endif
+    for (; n > 0; n--) {
+        acc += mcuc_load_i16(a) * *w++;
+        a += 2;
+    }
+    return acc;
+}
+
 static inline void mcuc_dot2(const int8_t *x, const int8_t *w0, const int8_t *w1, int32_t n, int32_t *acc0, int32_t *acc1)
 {
     int32_t a0 = *acc0, a1 = *acc1;

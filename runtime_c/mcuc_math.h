@@ -201,6 +201,12 @@ static inline int32_t mcuc_clamp16(int32_t v)
     return v < -32768 ? -32768 : (v > 32767 ? 32767 : v);
 }
 
+/* numerics.multiply_q15: a * b / 2^15, half up. */
+static inline int32_t mcuc_q15(int32_t a, int32_t b)
+{
+    return (int32_t)(((int64_t)a * b + 16384) >> 15);
+}
+
 /* numerics.gate16: two values, each requantized to int16 by a multiplier and a shift, added with saturation. */
 static inline int32_t mcuc_gate16(int32_t a, const int32_t *by_a, int32_t b, const int32_t *by_b)
 {

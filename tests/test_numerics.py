@@ -167,6 +167,7 @@ int main(int argc, char **argv)
         case 7: r = mcuc_float_to_int(mcuc_float_of(v[0])); break;
         case 8: r = mcuc_sigmoid16(v[0], sigmoid); break;
         case 9: r = mcuc_tanh16(v[0], sigmoid); break;
+        case 10: r = mcuc_q15(v[0], v[1]); break;
         default: return 2;
         }
         fwrite(&r, 4, 1, stdout);
@@ -281,3 +282,10 @@ def test_sigmoid_and_tanh_of_int16(mirror: Mirror, which: int, rule: Callable[..
 @given(st.integers(-32768, 32767), st.integers(-6, 3))
 def test_times_three_rounds_once(x: int, shift: int) -> None:
     assert half_up(Fraction(3 * x) * Fraction(2) ** shift) == int(numerics.times_three(np.array(x), shift))
+
+
+def test_c_product_of_fractions(mirror: Mirror) -> None:
+    a, b = pairs(11, -(2**15), 2**15)
+    expected = numerics.multiply_q15(a, b)
+    fits = np.abs(expected) < 2**31
+    assert np.array_equal(expected[fits], mirror(10, a[fits], b[fits]))

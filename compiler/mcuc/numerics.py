@@ -299,6 +299,11 @@ def _interpolated(x: Array, bits: int, most: int) -> I64:
     return np.asarray(np.where(magnitude >> bits >= 255, most << bits, value), np.int64)
 
 
+def multiply_q15(a: Array, b: Array) -> I64:
+    """a * b / 2^15, half up."""
+    return np.asarray((np.asarray(a, np.int64) * np.asarray(b, np.int64) + 16384) >> 15, np.int64)
+
+
 def gate16(a: Array, by_a: tuple[int, int], b: Array, by_b: tuple[int, int]) -> I64:
     """Two values, each requantized to int16 by a multiplier and a shift, added with saturation."""
     parts = [np.clip(multiply_by_quantized_multiplier(x, *by), -32768, 32767) for x, by in ((a, by_a), (b, by_b))]

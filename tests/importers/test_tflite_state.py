@@ -271,7 +271,8 @@ def test_control_flow_is_refused_with_what_to_try(kind: str) -> None:
 
     with pytest.raises(McucError) as caught:
         load(edited(STREAMING, edit))
-    assert kind in caught.value.found and "control flow" in caught.value.found and "unroll=True" in caught.value.try_this
+    found = caught.value
+    assert kind in found.found and "control flow" in found.found and "unroll=True" in found.try_this
 
 
 def test_the_survey_judges_operators_on_variables(tmp_path: Path) -> None:

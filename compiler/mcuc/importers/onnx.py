@@ -24,6 +24,7 @@ from mcuc.importers import _onnx_moves as moves
 from mcuc.importers import _onnx_picks as picks
 from mcuc.importers import _onnx_products as products
 from mcuc.importers import _onnx_proto as proto
+from mcuc.importers import _onnx_recurrent as recurrent
 from mcuc.importers import _onnx_resize as resize
 from mcuc.importers._onnx_conv_transpose import on_conv_transpose
 from mcuc.importers._onnx_fold import can_fold, fold
@@ -89,11 +90,13 @@ HANDLERS: dict[str, Handler] = {
     "GatherElements": picks.on_gather_elements,
     "GatherND": picks.on_gather_nd,
     "Gemm": products.on_gemm,
+    "GRU": recurrent.on_recurrent,
     "GlobalAveragePool": axes.on_global_pool,
     "GlobalMaxPool": axes.on_global_pool,
     "HardSigmoid": elementwise.unary("HardSigmoid", _alpha(0.2, beta=0.5)),
     "HardSwish": elementwise.unary("HardSwish", _nothing),
     "Identity": moves.on_identity,
+    "LSTM": recurrent.on_recurrent,
     "LeakyRelu": elementwise.unary("LeakyRelu", _alpha(0.01)),
     "MatMul": products.on_matmul,
     "MaxPool": axes.on_pool,
@@ -103,6 +106,7 @@ HANDLERS: dict[str, Handler] = {
     "QLinearConv": macs.on_qlinear_conv,
     "QLinearMatMul": products.on_qlinear_matmul,
     "QuantizeLinear": lambda s, n: [on_quantize(s, n)],
+    "RNN": recurrent.on_recurrent,
     "ReduceMean": axes.on_reduce_mean,
     "Relu": elementwise.on_clip,
     "Reshape": moves.on_reshape,

@@ -42,6 +42,7 @@ NAMES = (
     "qlinear_softmax",
     "quantize",
     "rearrange",
+    "recurrent",
     "reduce_prod",
     "reshape",
     "resize_bilinear",

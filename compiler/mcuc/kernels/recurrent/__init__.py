@@ -12,12 +12,24 @@ from typing import Any
 from mcuc.kernels._base import Call, Family, Kernel, No, no_scratch
 from mcuc.targets import Chip
 
+SEQUENCES = ("GRU", "LSTM", "RNN")
+
 
 def _only(kind: str) -> Callable[[Call, Chip | None], No | None]:
     def applies(call: Call, chip: Chip | None) -> No | None:
         return None if call.params["kind"] == kind else No(f"a step of {call.params['kind']}, not of {kind}")
 
     return applies
+
+
+def _sequence(call: Call, chip: Chip | None) -> No | None:
+    return None if call.params["kind"] in SEQUENCES else No(f"a step of {call.params['kind']}, not a whole sequence")
+
+
+def _both_states(call: Call) -> int:
+    """Hidden state before and behind a step, and what the kind has besides."""
+    each = {"RNN": 4, "LSTM": 8, "GRU": 8}[call.params["kind"]]
+    return (each * int(call.params["units"]) + 3) & ~3
 
 
 def _context(call: Call) -> Mapping[str, Any]:
@@ -29,5 +41,6 @@ FAMILY = Family(
     (
         Kernel("recurrent_lstm", "recurrent/lstm.c.j2", _only("lstm"), no_scratch, _context),
         Kernel("recurrent_svdf", "recurrent/svdf.c.j2", _only("svdf"), no_scratch, _context),
+        Kernel("recurrent_sequence", "recurrent/sequence.c.j2", _sequence, _both_states, _context, in_order=False),
     ),
 )
