@@ -19,8 +19,8 @@ from mcuc.ops.assign import AssignAttrs
 
 @st.composite
 def stateful_networks(draw: Callable[..., Any]) -> Graph:
-    """A network of which all inputs but the first are states. A state's next value is any tensor of its shape: computed,
-    an input, another state's value in this run, or its own."""
+    """A network of which all inputs but the first are states. A state's next value is any tensor of its shape:
+    computed, an input, another state's value in this run, or its own."""
     graph = draw(networks())
     assume(len(graph.inputs) > 1)
     values = [*graph.inputs, *(n for node in graph.nodes for n in node.outputs)]

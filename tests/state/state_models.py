@@ -70,6 +70,7 @@ def delay_line() -> Graph:
     states = [replace(x, name=n) for n in ("one", "two", "three")]
     graph = joined("delay", tflite_graph("ADD", [x, states[2]], activation("y", (1, 6), 0.1, 0)),
                    inputs=("x", "three"), outputs=("y",))
-    graph = replace(graph, tensors={**graph.tensors, **{t.name: t for t in states}}, inputs=("x", "one", "two", "three"))
+    every = {**graph.tensors, **{t.name: t for t in states}}
+    graph = replace(graph, tensors=every, inputs=("x", "one", "two", "three"))
     order = {"three": "two", "two": "one", "one": "x"}
     return with_states(graph, order, {n: np.full((1, 6), i, np.int8) for i, n in enumerate(order)})

@@ -178,7 +178,8 @@ def by_rows() -> Graph:
 
     rng = RNG(5)
     x, old = activation("x", (1, 6, 5, 3), 0.05, 2), activation("old", (1, 6, 5, 3), 0.05, 2)
-    mixed, out, w = activation("mixed", x.shape, 0.1, 1), activation("y", (1, 6, 5, 4), 0.2, 0), weights(rng, (4, 3, 3, 3))
+    mixed, out = activation("mixed", x.shape, 0.1, 1), activation("y", (1, 6, 5, 4), 0.2, 0)
+    w = weights(rng, (4, 3, 3, 3))
     conv = {"strideH": 1, "strideW": 1, "padding": 0, "dilationHFactor": 1, "dilationWFactor": 1,
             "fusedActivationFunction": 0}
     keep = replace(old, name="keep")

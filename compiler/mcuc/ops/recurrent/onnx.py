@@ -23,8 +23,7 @@ def from_onnx(node: Imported) -> Built:
     bias (float [gates, units], of a GRU one row more), hidden, cell (float [units]), reverse, last, before, clip."""
     x, out, options = activation(node, 0), node.outputs[0], node.options
     weights, recurrent = options["weights"], options["recurrent"]
-    gates, units, _ = weights.shape
-    assert gates == GATES[node.kind]
+    assert len(weights) == GATES[node.kind]
     x_scale = scale_of(x, node.where)
     by_input = options["weight_scales"].astype(np.float64) * x_scale / SUM
     by_hidden = options["recurrent_scales"].astype(np.float64) * STATE / SUM
