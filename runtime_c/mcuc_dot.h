@@ -58,6 +58,17 @@ static inline int32_t mcuc_dot16x8(const int8_t *a, const int8_t *w, int32_t n, 
     return acc;
 }
 
+/* The same with a sum of 64 bits: 512 products of 16 and 8 bits fit 32. */
+static inline int64_t mcuc_dot16x8_wide(const int8_t *a, const int8_t *w, int32_t n, int64_t acc)
+{
+    for (; n > 0; n -= 512) {
+        acc += mcuc_dot16x8(a, w, n < 512 ? n : 512, 0);
+        a += 1024;
+        w += 512;
+    }
+    return acc;
+}
+
 static inline void mcuc_dot2(const int8_t *x, const int8_t *w0, const int8_t *w1, int32_t n, int32_t *acc0, int32_t *acc1)
 {
     int32_t a0 = *acc0, a1 = *acc1;

@@ -201,10 +201,25 @@ static inline int32_t mcuc_clamp16(int32_t v)
     return v < -32768 ? -32768 : (v > 32767 ? 32767 : v);
 }
 
+/* numerics.multiply_reduced: of a 64-bit sum. */
+static inline int32_t mcuc_requant64(int64_t acc, int32_t multiplier, int32_t shift)
+{
+    const int32_t reduced = multiplier < 0x7FFF0000 ? (multiplier + (1 << 15)) >> 16 : 0x7FFF;
+    const int64_t v = (acc * reduced + ((int64_t)1 << (14 - shift))) >> (15 - shift);
+    return mcuc_saturate(v);
+}
+
 /* numerics.multiply_q15: a * b / 2^15, half up. */
 static inline int32_t mcuc_q15(int32_t a, int32_t b)
 {
     return (int32_t)(((int64_t)a * b + 16384) >> 15);
+}
+
+/* numerics.gate16 of 64-bit sums. */
+static inline int32_t mcuc_gate64(int64_t a, const int32_t *by_a, int64_t b, const int32_t *by_b)
+{
+    return mcuc_clamp16(mcuc_clamp16(mcuc_requant64(a, by_a[0], by_a[1]))
+                        + mcuc_clamp16(mcuc_requant64(b, by_b[0], by_b[1])));
 }
 
 /* numerics.gate16: two values, each requantized to int16 by a multiplier and a shift, added with saturation. */

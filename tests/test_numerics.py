@@ -168,6 +168,7 @@ int main(int argc, char **argv)
         case 8: r = mcuc_sigmoid16(v[0], sigmoid); break;
         case 9: r = mcuc_tanh16(v[0], sigmoid); break;
         case 10: r = mcuc_q15(v[0], v[1]); break;
+        case 11: r = mcuc_requant64((int64_t)v[0] * 64, v[1], v[2]); break;
         default: return 2;
         }
         fwrite(&r, 4, 1, stdout);
@@ -268,7 +269,7 @@ def test_c_softmax(mirror: Mirror, scale: float) -> None:
         assert np.array_equal(numerics.softmax(x, table), found)
 
 
-@pytest.mark.parametrize("which,rule,real", [(8, numerics.sigmoid16, lambda x: 1 / (1 + np.exp(-x))),
+@pytest.mark.parametrize("which,rule,real", [(8, numerics.sigmoid16, lambda x: (1 + np.tanh(x / 2)) / 2),
                                              (9, numerics.tanh16, np.tanh)])
 def test_sigmoid_and_tanh_of_int16(mirror: Mirror, which: int, rule: Callable[..., Array],
                                    real: Callable[..., Array]) -> None:
@@ -289,3 +290,18 @@ def test_c_product_of_fractions(mirror: Mirror) -> None:
     expected = numerics.multiply_q15(a, b)
     fits = np.abs(expected) < 2**31
     assert np.array_equal(expected[fits], mirror(10, a[fits], b[fits]))
+
+
+def test_c_requant_of_64_bits(mirror: Mirror) -> None:
+    """Of sums of up to 37 bits; beyond 2^30 the C saturates, where all that follows has saturated before."""
+    x, multiplier = pairs(12, 2**30, 2**31 - 1)
+    shift = np.random.default_rng(13).integers(-31, 8, x.size)
+    expected = np.clip(numerics.multiply_reduced(64 * x, multiplier, shift), -(2**30), 2**30)
+    assert np.array_equal(expected, mirror(11, x, multiplier, shift))
+
+
+@given(st.integers(-(2**40), 2**40), st.integers(2**30, 2**31 - 1), st.integers(-31, 7))
+def test_one_rounding_by_a_reduced_multiplier(x: int, multiplier: int, shift: int) -> None:
+    reduced = min(half_up(Fraction(multiplier, 2**16)), 0x7FFF)
+    expected = half_up(Fraction(x * reduced) * Fraction(2) ** (shift - 15))
+    assert expected == int(numerics.multiply_reduced(np.array(x), multiplier, shift))

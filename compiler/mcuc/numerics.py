@@ -299,12 +299,22 @@ def _interpolated(x: Array, bits: int, most: int) -> I64:
     return np.asarray(np.where(magnitude >> bits >= 255, most << bits, value), np.int64)
 
 
+def multiply_reduced(x: Array, multiplier: Array | int, shift: Array | int) -> I64:
+    """TFLite's rule for 64-bit sums (16-bit activations): the multiplier's upper 16 bits, rounded once, half up."""
+    m = np.asarray(multiplier, np.int64)
+    reduced = np.where(m < 0x7FFF0000, (m + (1 << 15)) >> 16, 0x7FFF)
+    right = 15 - np.asarray(shift, np.int64)
+    product: I64 = np.asarray(x, np.int64) * reduced
+    return (product + (np.int64(1) << (right - 1))) >> right
+
+
 def multiply_q15(a: Array, b: Array) -> I64:
     """a * b / 2^15, half up."""
     return np.asarray((np.asarray(a, np.int64) * np.asarray(b, np.int64) + 16384) >> 15, np.int64)
 
 
-def gate16(a: Array, by_a: tuple[int, int], b: Array, by_b: tuple[int, int]) -> I64:
-    """Two values, each requantized to int16 by a multiplier and a shift, added with saturation."""
-    parts = [np.clip(multiply_by_quantized_multiplier(x, *by), -32768, 32767) for x, by in ((a, by_a), (b, by_b))]
+def gate16(a: Array, by_a: tuple[int, int], b: Array, by_b: tuple[int, int], wide: bool = False) -> I64:
+    """Two values, each requantized to int16 by a multiplier and a shift, added with saturation. wide: 64-bit sums."""
+    rule = multiply_reduced if wide else multiply_by_quantized_multiplier
+    parts = [np.clip(rule(x, *by), -32768, 32767) for x, by in ((a, by_a), (b, by_b))]
     return np.asarray(np.clip(parts[0] + parts[1], -32768, 32767), np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +18,22 @@ TANH = 4
 
 
 def lstm(steps: int, features: int, units: int, *, time_major: bool = False, power: int = -12, clip: float = 0.0,
-         hidden: tuple[float, int] = (1 / 128, 0), x_zero: int = -7, seed: int = 0, spread: int = 6000) -> Graph:
-    """A random layer. power: of the cell state's scale; hidden: scale and zero point of the hidden state."""
+         hidden: tuple[float, int] = (1 / 128, 0), x_zero: int = -7, seed: int = 0, spread: int = 6000,
+         wide: bool = False) -> Graph:
+    """A random layer. power: of the cell state's scale; hidden: scale and zero point of the hidden state; wide: int16
+    input, hidden state and output."""
     rng = RNG(seed)
     leading = (steps, 1) if time_major else (1, steps)
-    x, out = activation("x", (*leading, features), 0.02, x_zero), activation("y", (*leading, units), *hidden)
+    scale = 0.0002 if wide else 0.02
+    x, out = activation("x", (*leading, features), scale, x_zero), activation("y", (*leading, units), *hidden)
     scales = 2.0 ** rng.uniform(-7, -5, 8)
     weights = [constant(f"w{i}", rng.integers(-127, 128, (units, features if i < 4 else units)).astype(np.int8), [s])
                for i, s in enumerate(scales)]
-    biases = [constant(f"b{i}", rng.integers(-spread, spread + 1, units).astype(np.int32), [s * 0.02])
-              for i, s in enumerate(scales[:4])]
+    biases = [constant(f"b{i}", rng.integers(-spread, spread + 1, units).astype(np.int64 if wide else np.int32),
+                       [s * scale]) for i, s in enumerate(scales[:4])]
     state = activation("h", (1, units), *hidden)
+    if wide:
+        x, out, state = (replace(t, dtype=DType.INT16) for t in (x, out, state))
     cell = Tensor("c", (1, units), DType.INT16, Quant((2.0**power,), (0,)))
     inputs = [x, *weights, None, None, None, *biases, None, None, state, cell, None, None, None, None]
     return tflite_graph("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, out, fusedActivationFunction=TANH, cellClip=clip,
@@ -44,10 +50,13 @@ CASES = [
     lstm(2, 1, 1, power=-14, clip=0.4, seed=6),
     lstm(7, 9, 5, power=2, spread=0, seed=7),
     lstm(3, 31, 17, hidden=(1 / 300, -20), seed=8, spread=40000),
+    lstm(5, 6, 7, wide=True, x_zero=0, hidden=(1 / 32768, 0), seed=10, spread=900_000),
+    lstm(3, 9, 4, wide=True, x_zero=0, hidden=(1 / 30000, 0), seed=11, power=-15, time_major=True, spread=1 << 33),
+    lstm(2, 600, 5, wide=True, x_zero=0, hidden=(1 / 32768, 0), seed=12, power=-11, clip=5.0),
 ]
 
 
-@pytest.mark.parametrize("graph", CASES, ids=lambda g: str(g.nodes[0].attrs.tanh_shift))
+@pytest.mark.parametrize("graph", CASES)
 def test_reference_equals_tflite_micro_over_a_sequence(graph: Graph) -> None:
     check_tflite(graph, count=8)
 
@@ -103,7 +112,9 @@ def vector(data: dict[str, Array], name: str) -> tuple[Graph, Array, Array]:
     gates = [f"{gate}_gate" for gate in ("input", "forget", "cell", "output")]
     weights = [array(f"{g}_input_weights").reshape(units, features) for g in gates]
     recurrent = [array(f"{g}_hidden_weights").reshape(units, units) for g in gates]
-    biases = [np.zeros(units, np.int32) for _ in gates]  # the expected output is that without the case's biases
+    wide = array("input_tensor").dtype == np.int16
+    # the expected output of the int8 cases is that without their biases
+    biases = [array(f"{g}_bias") if wide else np.zeros(units, np.int32) for g in gates]
 
     def scale(part: str) -> tuple[int, int]:
         return p[f"{part}_multiplier"], p[f"{part}_shift"]
@@ -111,14 +122,14 @@ def vector(data: dict[str, Array], name: str) -> tuple[Graph, Array, Array]:
     attrs = LstmAttrs(
         -p["input_zero_point"], p["output_zero_point"], tuple(scale(f"{g}_input") for g in gates),
         tuple(scale(f"{g}_hidden") for g in gates), scale("forget_to_cell"), scale("input_to_cell"), scale("output"),
-        12 + p["cell_scale_power"], p["cell_clip"])
-    x = Tensor("x", (1, steps, features), DType.INT8)
-    y = Tensor("y", (1, steps, units), DType.INT8)
-    h, c = Tensor("h", (1, units), DType.INT8), Tensor("c", (1, units), DType.INT16)
+        12 + p["cell_scale_power"], p["cell_clip"], wide=wide)
+    kind = DType.INT16 if wide else DType.INT8
+    x, y = Tensor("x", (1, steps, features), kind), Tensor("y", (1, steps, units), kind)
+    h, c = Tensor("h", (1, units), kind), Tensor("c", (1, units), DType.INT16)
     constants = [constant(f"k{i}", a) for i, a in enumerate([*weights, *recurrent, *biases])]
     after = [Tensor(f"{t.name}/next", t.shape, t.dtype) for t in (h, c)]
     node = Node("0:LSTM", "lstm", ("x", *(t.name for t in constants), "h", "c"), ("y", "h/next", "c/next"), attrs)
-    states = (State("h", "h/next", np.full((1, units), attrs.hidden_zero_point, np.int8)),
+    states = (State("h", "h/next", np.full((1, units), attrs.hidden_zero_point, kind.value)),
               State("c", "c/next", np.zeros((1, units), np.int16)))
     graph = check(Graph(name, "tflite", {t.name: t for t in (x, y, h, c, *constants, *after)}, (node,), ("x",), ("y",),
                         states=states))
@@ -126,7 +137,7 @@ def vector(data: dict[str, Array], name: str) -> tuple[Graph, Array, Array]:
     return graph, array("input_tensor").reshape(batch, 1, steps, features), array("output").reshape(batch, steps, units)
 
 
-@pytest.mark.parametrize("name", ["lstm_2", "lstm_one_time_step"])
+@pytest.mark.parametrize("name", ["lstm_2", "lstm_2_s16", "lstm_one_time_step", "lstm_one_time_step_s16"])
 def test_kernel_vectors(shared_data: Path, name: str) -> None:
     """Every sequence of the batch alone."""
     with np.load(shared_data / "vectors" / "int_kernel_vectors_a.npz") as data:

@@ -25,8 +25,8 @@ STEP, SHARE = 1, 0.02  # of the output's integers at scale 1/128: at most one, o
 
 
 def layer(m: Model, kind: str, steps: int, features: int, units: int, *, direction: str = "forward",
-          weights: str = "int8", used: str = "all", bias: bool = True, state: bool = False, out: tuple[float, int] = (1 / 128, 0),
-          x_type: str = "int8", **attrs: Any) -> str:
+          weights: str = "int8", used: str = "all", bias: bool = True, state: bool = False,
+          out: tuple[float, int] = (1 / 128, 0), x_type: str = "int8", **attrs: Any) -> str:
     """A random layer between QuantizeLinear and DequantizeLinear. used: "all" steps or the "last"."""
     d, g = 2 if direction == "bidirectional" else 1, GATES[kind]
     x = m.qdq(m.input([steps, 1, features]), x_type, 0.03, None if x_type == "uint8" else -9)

@@ -40,6 +40,7 @@ FAMILY = Family(
     "recurrent",
     (
         Kernel("recurrent_lstm", "recurrent/lstm.c.j2", _only("lstm"), no_scratch, _context),
+        Kernel("recurrent_lstm16", "recurrent/lstm16.c.j2", _only("lstm16"), no_scratch, _context),
         Kernel("recurrent_svdf", "recurrent/svdf.c.j2", _only("svdf"), no_scratch, _context),
         Kernel("recurrent_sequence", "recurrent/sequence.c.j2", _sequence, _both_states, _context, in_order=False),
     ),

@@ -1,4 +1,4 @@
-"""Long short-term memory over a sequence, with int8 hidden and int16 cell state kept from run to run.
+"""Long short-term memory over a sequence, with int8 (or int16) hidden and int16 cell state kept from run to run.
 
 Inputs: x, four weights over it, four over the hidden state, four biases (each in the order of GATES), hidden and cell
 state. Outputs: the hidden state of every step, and both states as the last step leaves them.
@@ -37,27 +37,27 @@ def infer(attrs: LstmAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
 
 
 def reference(attrs: LstmAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
-    """x int8 [1, time, features] or [time, 1, features] -> hidden int8 of each step, hidden, cell int16."""
+    """x int8 or int16 [1, time, features] or [time, 1, features] -> hidden state of each step, hidden, cell int16."""
     given = [a for a in arrays if a is not None]
     assert len(given) == 15
     x, weights, recurrent, biases = given[0], given[1:5], given[5:9], given[9:13]
     hidden, cell = given[13].astype(np.int64).reshape(-1), given[14].astype(np.int64).reshape(-1)
-    steps = []
+    info, steps = np.iinfo(x.dtype), []
     for row in x.astype(np.int64).reshape(-1, x.shape[2]) - attrs.input_zero_point:
         state = hidden - attrs.hidden_zero_point
         gates = []
         for g in range(4):
             over_input, over_hidden = weights[g].astype(np.int64) @ row, recurrent[g].astype(np.int64) @ state
-            sums = 3 * gate16(over_input + biases[g], attrs.by_input[g], over_hidden, attrs.by_hidden[g])
+            sums = 3 * gate16(over_input + biases[g], attrs.by_input[g], over_hidden, attrs.by_hidden[g], attrs.wide)
             gates.append(tanh16(sums) if g == CELL else sigmoid16(sums))
         cell = gate16(gates[1] * cell, attrs.forget_cell, gates[0] * gates[2], attrs.input_cell)
         cell = np.clip(cell, -attrs.clip, attrs.clip) if attrs.clip else cell
         squashed = tanh16(times_three(cell, attrs.tanh_shift))
         out = multiply_by_quantized_multiplier(squashed * gates[3], *attrs.hidden)
-        hidden = np.clip(out + attrs.hidden_zero_point, -128, 127)
+        hidden = np.clip(out + attrs.hidden_zero_point, info.min, info.max)
         steps.append(hidden)
-    whole = np.stack(steps).astype(np.int8).reshape(*x.shape[:2], -1)
-    return whole, hidden.astype(np.int8).reshape(given[13].shape), cell.astype(np.int16).reshape(given[14].shape)
+    whole = np.stack(steps).astype(x.dtype).reshape(*x.shape[:2], -1)
+    return whole, hidden.astype(x.dtype).reshape(given[13].shape), cell.astype(np.int16).reshape(given[14].shape)
 
 
 def cost(node: Node, graph: Graph) -> Cost:
@@ -79,12 +79,12 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     tables = (
         Table("weights", "int8_t", np.concatenate([w.reshape(-1) for w in weights])),
         Table("recurrent", "int8_t", np.concatenate([w.reshape(-1) for w in recurrent])),
-        Table("bias", "int32_t", np.concatenate([*folded, *hidden]).astype(np.int32)),
+        Table("bias", "int32_t", _halves(np.concatenate(folded)) if attrs.wide else _int32([*folded, *hidden])),
         Table("scales", "int32_t", np.array(scales, np.int32).reshape(-1)),
         Table("sigmoid", "int16_t", sigmoid16_table()),
     )
     params = {
-        "kind": "lstm",
+        "kind": "lstm16" if attrs.wide else "lstm",
         "features": features,
         "units": units,
         "zero_point": attrs.hidden_zero_point,
@@ -92,8 +92,19 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
         "clip": attrs.clip,
     }
     steps = x.elements // features
-    rows = (Rows(0, features, steps),)
-    return (Call("recurrent", params, tables, rows, steps, 1, units, units, units, whole_channels=True, keeps=2),)
+    size = x.dtype.bytes
+    rows = (Rows(0, size * features, steps),)
+    out = size * units
+    return (Call("recurrent", params, tables, rows, steps, 1, units, out, out, whole_channels=True, keeps=2),)
+
+
+def _int32(parts: Sequence[Array]) -> Array:
+    return np.concatenate(parts).astype(np.int32)
+
+
+def _halves(values: Array) -> Array:
+    """64-bit values as pairs of words, the lower one first."""
+    return np.ascontiguousarray(values.astype("<i8")).view("<i4").astype(np.int32)
 
 
 def one_sequence(node: Node, graph: Graph) -> str | None:
@@ -104,8 +115,9 @@ def one_sequence(node: Node, graph: Graph) -> str | None:
 
 
 def int8_with_int16_cell(node: Node, graph: Graph) -> str | None:
-    """Input, weights and hidden state are int8, the cell state is int16."""
-    wanted = ["int8"] * 9 + ["int32"] * 4 + ["int8", "int16"]
+    """Weights are int8, input and hidden state int8 (or both int16), the cell state is int16."""
+    x, bias = ("int16", "int64") if node.attrs.wide else ("int8", "int32")
+    wanted = [x, *["int8"] * 8, *[bias] * 4, x, "int16"]
     for name, dtype in zip(node.inputs, wanted, strict=True):
         if graph.tensors[name].dtype.value != dtype:
             return f"tensor {name!r} is {graph.tensors[name].dtype.value}"
@@ -113,14 +125,15 @@ def int8_with_int16_cell(node: Node, graph: Graph) -> str | None:
 
 
 def sums_fit(node: Node, graph: Graph) -> str | None:
-    """No sum of products and bias leaves 32 bits."""
+    """No sum of products and bias leaves 32 bits (of int16 values, 48)."""
+    most_x, most_sum = (32768, 1 << 47) if node.attrs.wide else (255, INT32_MAX)
     for k in range(4):
         weights, recurrent, bias = (graph.tensors[node.inputs[i + k]].data for i in (1, 5, 9))
         if weights is None or recurrent is None or bias is None:
             return "a weight or bias is computed at run time"
-        most = 255 * np.abs(weights.astype(np.int64)).sum(1) + np.abs(bias.astype(np.int64))
-        if max(int(most.max()), 255 * int(np.abs(recurrent.astype(np.int64)).sum(1).max())) > INT32_MAX:
-            return f"a sum of {node.name} does not fit 32 bits"
+        most = most_x * np.abs(weights.astype(np.int64)).sum(1) + np.abs(bias.astype(np.float64))
+        if max(float(most.max()), most_x * int(np.abs(recurrent.astype(np.int64)).sum(1).max())) > most_sum:
+            return f"a sum of {node.name} does not fit"
     return None
 
 

@@ -17,7 +17,8 @@ class LstmAttrs:
     hidden = clamp(output * tanh(cell * 2^tanh_shift) by hidden + hidden_zero_point)
 
     by_input, by_hidden: the scales of the gates' sums. clip: of the cell state, 0 for none. time_major: input and
-    output are [time, 1, features] instead of [1, time, features].
+    output are [time, 1, features] instead of [1, time, features]. wide: input, hidden state and output are int16, zero
+    points 0, and sums have 64 bits (numerics.multiply_reduced).
     """
 
     input_zero_point: int
@@ -30,3 +31,4 @@ class LstmAttrs:
     tanh_shift: int
     clip: int
     time_major: bool = False
+    wide: bool = False

@@ -1,4 +1,4 @@
-"""UNIDIRECTIONAL_SEQUENCE_LSTM of TFLite, integer 8x8_16 as TFLite Micro computes it (lstm_eval_common.cc)."""
+"""UNIDIRECTIONAL_SEQUENCE_LSTM of TFLite, integer 8x8_16 and 16x8_16 as TFLite Micro computes it (lstm_eval_common.cc)."""
 
 from __future__ import annotations
 
@@ -49,8 +49,10 @@ def _refuse(node: Imported, found: str, try_this: str) -> McucError:
 
 
 def _check_types(node: Imported, x: Tensor, out: Tensor, gates: list[Tensor], hidden: Tensor, cell: Tensor) -> None:
-    wanted = [(x, "int8"), (out, "int8"), (hidden, "int8"), (cell, "int16"), *((t, "int8") for t in gates[:8]),
-              *((t, "int32") for t in gates[8:])]
+    wide = x.dtype.value == "int16"
+    values, biases = ("int16", "int64") if wide else ("int8", "int32")
+    wanted = [(x, values), (out, values), (hidden, values), (cell, "int16"), *((t, "int8") for t in gates[:8]),
+              *((t, biases) for t in gates[8:])]
     for tensor, dtype in wanted:
         if tensor.dtype.value != dtype:
             raise McucError("not-quantized", f"tensor {tensor.name!r} of {node.kind} is {tensor.dtype.value}, {dtype} "
@@ -58,9 +60,9 @@ def _check_types(node: Imported, x: Tensor, out: Tensor, gates: list[Tensor], hi
                             try_this="convert with full integer quantization to int8 (8-bit activations and weights)")
     for index in (*range(WEIGHTS, WEIGHTS + 8), *range(BIASES, BIASES + 4)):
         node.constant(index)
-    for tensor in gates[:8]:
+    for tensor in (*gates[:8], *((x, hidden, out) if wide else ())):
         if zero_point_of(tensor, node.where) != 0:
-            raise _refuse(node, f"weights {tensor.name!r} have a zero point", "quantize weights symmetrically")
+            raise _refuse(node, f"tensor {tensor.name!r} has a zero point", "quantize weights and int16 symmetrically")
 
 
 def _check_shapes(node: Imported, x: Tensor, gates: list[Tensor], hidden: Tensor, cell: Tensor) -> None:
@@ -86,6 +88,9 @@ def _attrs(node: Imported, x: Tensor, gates: list[Tensor], hidden: Tensor, cell:
         return quantize_multiplier(float(product) / GATE)
 
     clip = node.options.cellClip
+    wide = x.dtype.value == "int16"
+    if wide and any(shift > 7 for _, shift in (*map(gate, [x] * 4, gates[:4]), *map(gate, [hidden] * 4, gates[4:8]))):
+        raise _refuse(node, "a scale is larger than TFLite's 64-bit rule takes", "quantize the model again")
     limit = min(float(np.float64(clip) / np.float64(np.float32(cell_scale))), 32767.0)
     if clip > 0 and int(limit) == 0:
         raise _refuse(node, f"its cell is clipped at {clip}, less than a step", "clip it at a larger value, or not")
@@ -100,6 +105,7 @@ def _attrs(node: Imported, x: Tensor, gates: list[Tensor], hidden: Tensor, cell:
         12 + power,
         int(limit),
         bool(node.options.timeMajor),
+        wide,
     )
 
 
