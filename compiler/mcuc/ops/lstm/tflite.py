@@ -1,4 +1,5 @@
-"""UNIDIRECTIONAL_SEQUENCE_LSTM of TFLite, integer 8x8_16 and 16x8_16 as TFLite Micro computes it (lstm_eval_common.cc)."""
+"""UNIDIRECTIONAL_SEQUENCE_LSTM of TFLite, integer 8x8_16 and 16x8_16 as TFLite Micro computes them
+(lstm_eval_common.cc)."""
 
 from __future__ import annotations
 
