@@ -284,3 +284,64 @@ def test_the_survey_judges_operators_on_variables(tmp_path: Path) -> None:
     path.write_bytes(pack(model))
     found = survey(path)
     assert [r.kind for r in found.refused] == ["CALL_ONCE"]
+
+
+def recurrent_files() -> dict[str, bytes]:
+    """Layers with variable tensors, as files."""
+    from test_lstm import lstm
+    from test_svdf import svdf
+
+    made = {"lstm": lstm(3, 4, 5), "lstm16": lstm(2, 3, 4, wide=True, x_zero=0, hidden=(1 / 32768, 0)),
+            "svdf": svdf(4, 3, 2, 3), "svdf16": svdf(4, 3, 2, 3, "int16")}
+    return {name: exporter.export(graph) for name, graph in made.items()}
+
+
+@pytest.mark.parametrize("name", ["lstm", "lstm16", "svdf", "svdf16"])
+def test_bits_of_a_recurrent_layer_flipped(name: str) -> None:
+    """300 files with a few bytes changed: a graph or a refusal, nothing else."""
+    blob, rng = recurrent_files()[name], np.random.default_rng(1)
+    for _ in range(300):
+        raw = bytearray(blob)
+        for at in rng.integers(0, len(raw), 3):
+            raw[at] ^= 1 << int(rng.integers(0, 8))
+        try:
+            passes.optimize(load(bytes(raw)))
+        except McucError as error:
+            assert error.found and error.try_this
+
+
+def test_a_state_that_two_layers_write_is_refused() -> None:
+    def edit(model: Any) -> None:
+        main = model.subgraphs[0]
+        again = schema.OperatorT()  # the same layer once more
+        again.opcodeIndex, again.inputs = main.operators[0].opcodeIndex, list(main.operators[0].inputs)
+        again.builtinOptionsType = main.operators[0].builtinOptionsType
+        again.builtinOptions = main.operators[0].builtinOptions
+        copy = schema.TensorT()
+        shown = main.tensors[int(main.operators[0].outputs[0])]
+        copy.name, copy.shape, copy.type, copy.quantization = "copy", list(shown.shape), shown.type, shown.quantization
+        copy.buffer = 0
+        main.tensors.append(copy)
+        again.outputs = [len(main.tensors) - 1]
+        main.operators.append(again)
+
+    with pytest.raises(McucError, match="two operators write"):
+        load(edited(recurrent_files()["svdf"], edit))
+
+
+def test_a_variable_input_or_output_of_the_model_is_refused() -> None:
+    def edit(model: Any) -> None:
+        main = model.subgraphs[0]
+        main.outputs = [*map(int, main.outputs), int(main.operators[0].inputs[4])]
+
+    with pytest.raises(McucError, match="variable"):
+        load(edited(recurrent_files()["svdf"], edit))
+
+
+def test_a_recurrent_layer_whose_state_is_no_variable_is_refused() -> None:
+    def edit(model: Any) -> None:
+        for tensor in model.subgraphs[0].tensors:
+            tensor.isVariable = False
+
+    with pytest.raises(McucError, match="must be a variable"):
+        load(edited(recurrent_files()["lstm"], edit))

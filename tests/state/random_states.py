@@ -10,11 +10,14 @@ import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 from random_networks import networks
+from test_lstm import lstm
+from test_svdf import svdf
 
 from mcuc.errors import McucError
 from mcuc.importers._tflite_state import _ordered
 from mcuc.ir import Graph, Node, State, Tensor, check
 from mcuc.ops.assign import AssignAttrs
+from mcuc.ops.reshape import ReshapeAttrs
 
 
 @st.composite
@@ -23,7 +26,9 @@ def stateful_networks(draw: Callable[..., Any]) -> Graph:
     computed, an input, another state's value in this run, or its own."""
     graph = draw(networks())
     assume(len(graph.inputs) > 1)
-    values = [*graph.inputs, *(n for node in graph.nodes for n in node.outputs)]
+    if draw(st.booleans()):
+        graph = _with_layer(graph, draw(st.sampled_from(["lstm", "svdf"])), draw(st.integers(0, 99)))
+    values = [*graph.inputs, *(node.outputs[0] for node in graph.nodes)]
     tensors: dict[str, Tensor] = dict(graph.tensors)
     states, writers = [], {}
     for name in graph.inputs[1:]:
@@ -45,6 +50,28 @@ def stateful_networks(draw: Callable[..., Any]) -> Graph:
             tensors=tensors,
             nodes=(*graph.nodes, *assigns),
             inputs=graph.inputs[:1],
-            states=tuple(states),
+            states=(*graph.states, *states),
         )
     )
+
+
+def _with_layer(graph: Graph, kind: str, seed: int) -> Graph:
+    """With an LSTM or an SVDF that reads one of the network's values; what it computes is an output more."""
+    rng = np.random.default_rng(seed)
+    values = [*graph.inputs, *(node.outputs[0] for node in graph.nodes)]
+    source = graph.tensors[values[int(rng.integers(len(values)))]]
+    n = source.elements
+    if kind == "svdf":
+        made = svdf(n, int(rng.integers(1, 5)), int(rng.integers(1, 3)), int(rng.integers(1, 6)), "int16", seed=seed)
+    else:
+        steps = int(rng.choice([d for d in (1, 2, 3, 5) if n % d == 0]))
+        made = lstm(steps, n // steps, int(rng.integers(1, 7)), seed=seed)
+    own = {name: f"layer/{name}" for name in made.tensors}
+    shaped = replace(source, name=own["x"], shape=made.tensors["x"].shape, data=None)
+    tensors = {own[t.name]: replace(t, name=own[t.name]) for t in made.tensors.values()} | {shaped.name: shaped}
+    nodes = [Node("layer/reshape", "reshape", (source.name,), (shaped.name,), ReshapeAttrs(shaped.shape))]
+    nodes += [Node(f"layer/{kind}", n.op, tuple(own[i] for i in n.inputs), tuple(own[o] for o in n.outputs), n.attrs)
+              for n in made.nodes]
+    states = tuple(State(own[s.current], own[s.next], s.initial) for s in made.states)
+    return replace(graph, tensors={**graph.tensors, **tensors}, nodes=(*graph.nodes, *nodes),
+                   outputs=(*graph.outputs, own["y"]), states=states)
