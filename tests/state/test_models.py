@@ -74,7 +74,8 @@ def test_a_streaming_model_compiled_by_the_command_line(
     """mcuc compile, then its firmware over a sequence on the emulated core, step by step TFLite Micro's answer."""
     model, out = shared_data / "models" / "mww_okay_nabu.tflite", tmp_path / "out"
     assert main(["compile", str(model), "--board", BOARD, "-o", str(out)]) == 0
-    assert "bit-exact" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "bit-exact" in said and "the state 3,408 bytes" in said
     report = json.loads((out / "report.json").read_text())
     states = 3408  # six variables of 2 to 16 rows of 40 or 64 bytes
     assert report["sram"]["state"] == states == report["sram"]["static"]
