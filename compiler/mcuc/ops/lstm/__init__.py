@@ -80,7 +80,6 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
         Table("weights", "int8_t", np.concatenate([w.reshape(-1) for w in weights])),
         Table("recurrent", "int8_t", np.concatenate([w.reshape(-1) for w in recurrent])),
         Table("bias", "int32_t", _halves(np.concatenate(folded)) if attrs.wide else _int32([*folded, *hidden])),
-        Table("scales", "int32_t", np.array(scales, np.int32).reshape(-1)),
         Table("sigmoid", "int16_t", sigmoid16_table()),
     )
     params = {
@@ -90,6 +89,7 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
         "zero_point": attrs.hidden_zero_point,
         "tanh_shift": attrs.tanh_shift,
         "clip": attrs.clip,
+        "scales": [number for scale in scales for number in scale],
     }
     steps = x.elements // features
     size = x.dtype.bytes
