@@ -10,33 +10,37 @@ import numpy as np
 from mcuc.importers._onnx_nodes import Result, broken, dtype_of, finish, goal_of, real_input
 from mcuc.importers._onnx_proto import FileNode
 from mcuc.importers._onnx_quant import Goal, dequantize
-from mcuc.importers._onnx_state import State, constant_of, need, optional, refuse
+from mcuc.importers._onnx_state import State, build, constant_of, need, optional, refuse, unique
 from mcuc.importers._onnx_values import Value, plain
 from mcuc.ir import Array, Tensor
 from mcuc.ops.recurrent.attrs import GATES, SATURATED
 
 ACTIVATIONS = {"GRU": ["sigmoid", "tanh"], "LSTM": ["sigmoid", "tanh", "tanh"], "RNN": ["tanh"]}
+RESULTS = ("steps", "last", "cell")  # by output
+MOST_SEQUENCES = 16
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 
 
 def on_recurrent(state: State, node: FileNode) -> Result:
-    """Y and Y_h, of which at least one is used; Y_c only where nobody reads it."""
+    """Y, Y_h and Y_c, those of them that are used, each by a node of its own for every direction and sequence."""
     x = real_input(state, node, 0)
     reversals = _directions(node)
     _plain_only(state, node, len(reversals))
-    if len(x.shape) != 3 or x.shape[1] != 1:
+    if len(x.shape) != 3 or not 0 < x.shape[1] <= MOST_SEQUENCES:
         raise refuse("unsupported-operator", f"{node.kind} on a value of shape {x.shape}", node.where,
-                     "one sequence at a time: [time, 1, features]")
-    parts = [_options(state, node, d, reverse, x.shape[2]) for d, reverse in enumerate(reversals)]
-    tensor = need(state, x, (0, 1, 2), node.where)
+                     f"[time, sequences, features] with at most {MOST_SEQUENCES} sequences, best with one")
+    sequences = _sequences(state, node, x)
+    parts = [[_options(state, node, d, reverse, x.shape[2], b) for d, reverse in enumerate(reversals)]
+             for b in range(len(sequences))]
     wanted = [i for i, name in enumerate(node.outputs) if name and (state.consumers.get(name) or _is_end(state, name))]
-    if not wanted or max(wanted) > 1:
-        raise refuse("unsupported-operator", f"the cell state of {node.kind} is used", node.where,
-                     "use the hidden states; a state from run to run is supported in TFLite files")
+    if not wanted:
+        raise broken(node, "none of its outputs is used")
+    if len(wanted) > 1:
+        state.notes.append(f"{node.where}: {len(wanted)} of its outputs are used, and each computes the layer anew")
     found: list[Value] = [x] * len(node.outputs)  # what nobody reads is never looked at
     for index in wanted:
         named = replace(node, outputs=(node.outputs[index],))
-        found[index] = _output(state, named, tensor, parts, x, index == 1, goal_of(state, named))
+        found[index] = _output(state, named, sequences, parts, x, RESULTS[index], goal_of(state, named))
     return found
 
 
@@ -44,23 +48,41 @@ def _is_end(state: State, name: str) -> bool:
     return any(entry.name == name for entry in state.file.outputs)
 
 
-def _output(state: State, node: FileNode, tensor: Tensor, parts: list[dict[str, Any]], x: Value, last: bool,
-            goal: Goal) -> Value:
-    """Every step's hidden states [time, directions, 1, units], or the last one's [directions, 1, units]."""
-    units = parts[0]["weights"].shape[1]
-    shape = (1, 1, units) if last else (x.shape[0], 1, 1, units)
-    made = []
-    for options in parts:
-        every = {**options, "last": last}
-        made.append(finish(state, node, node.kind, (tensor,), every, shape, plain(shape), goal, (dtype_of(x),)))
-    if len(made) == 1:
-        return made[0]
-    axis = 0 if last else 1
-    joined = tuple(d * 2 if i == axis else d for i, d in enumerate(shape))
-    tensors = [v.tensor for v in made]
-    types = [dtype_of(v) for v in made]
-    same = Goal(goal.params)
-    return finish(state, node, "Concat", tensors, {"axis": axis}, joined, plain(joined), same, types, clamps=True)
+def _sequences(state: State, node: FileNode, x: Value) -> list[Tensor]:
+    """Each sequence of the input alone, [time, 1, features]."""
+    tensor = need(state, x, (0, 1, 2), node.where)
+    steps, count, features = x.shape
+    if count == 1:
+        return [tensor]
+    found = []
+    for b in range(count):
+        out = Tensor(unique(state, f"{tensor.name}/{b}"), (), tensor.dtype, tensor.quant)
+        cut = {"begin": [0, b, 0], "size": [steps, 1, features], "step": [1, 1, 1]}
+        found.append(build(state, "Slice", (tensor,), cut, out, node.where))
+    return found
+
+
+def _output(state: State, node: FileNode, sequences: list[Tensor], parts: list[list[dict[str, Any]]], x: Value,
+            result: str, goal: Goal) -> Value:
+    """[time, directions, sequences, units] of every step, or [directions, sequences, units] behind the last one."""
+    units = parts[0][0]["weights"].shape[1]
+    shape = (x.shape[0], 1, 1, units) if result == "steps" else (1, 1, units)
+    rows = []
+    for tensor, directions in zip(sequences, parts, strict=True):
+        made = []
+        for options in directions:
+            every = {**options, "result": result}
+            made.append(finish(state, node, node.kind, (tensor,), every, shape, plain(shape), goal, (dtype_of(x),)))
+        rows.append(_joined(state, node, made, len(shape) - 3, goal))
+    return _joined(state, node, rows, len(shape) - 2, goal)
+
+
+def _joined(state: State, node: FileNode, parts: list[Value], axis: int, goal: Goal) -> Value:
+    if len(parts) == 1:
+        return parts[0]
+    shape = tuple(d * len(parts) if i == axis else d for i, d in enumerate(parts[0].shape))
+    tensors, types, same = [v.tensor for v in parts], [dtype_of(v) for v in parts], Goal(goal.params)
+    return finish(state, node, "Concat", tensors, {"axis": axis}, shape, plain(shape), same, types, clamps=True)
 
 
 def _directions(node: FileNode) -> tuple[bool, ...]:
@@ -91,8 +113,10 @@ def _plain_only(state: State, node: FileNode, directions: int) -> None:
                          "leave sequence_lens out; cut the input to the length that is used")
 
 
-def _options(state: State, node: FileNode, direction: int, reverse: bool, features: int) -> dict[str, Any]:
-    """Of one direction, as ops.recurrent reads them."""
+def _options(
+    state: State, node: FileNode, direction: int, reverse: bool, features: int, sequence: int
+) -> dict[str, Any]:
+    """Of one direction and sequence, as ops.recurrent reads them."""
     gates = GATES[node.kind]
     units = int(node.attrs.get("hidden_size", 0))
     recurrent, recurrent_scales = _weights(state, node, 2, direction, gates, units)
@@ -104,7 +128,7 @@ def _options(state: State, node: FileNode, direction: int, reverse: bool, featur
     clip = float(node.attrs.get("clip", SATURATED))
     if not clip > 0:
         raise broken(node, f"its sums are clipped at {clip}")
-    states = {k: _first(state, node, i, direction, units) for k, i in (("hidden", 5), ("cell", 6))}
+    states = {k: _first(state, node, i, direction, units, sequence) for k, i in (("hidden", 5), ("cell", 6))}
     return {
         "weights": weights,
         "recurrent": recurrent,
@@ -136,7 +160,8 @@ def _weights(state: State, node: FileNode, index: int, direction: int, gates: in
     if not np.all(np.isfinite(real)):
         raise broken(node, "weights that are not finite")
     scales = np.maximum(np.abs(real).max(axis=2) / np.float32(127), np.float32(1e-12))
-    state.notes.append(f"{node.where}: float weights become int8, a scale for each row")
+    note = f"{node.where}: float weights become int8, a scale for each row"
+    state.notes += [] if note in state.notes else [note]
     return np.clip(np.rint(real / scales[..., None]), -127, 127).astype(np.int8), scales
 
 
@@ -156,13 +181,13 @@ def _bias(state: State, node: FileNode, direction: int, gates: int, units: int) 
     return np.stack([*(first[:2] + second[:2]), last, second[2] if apart else np.zeros(units, np.float32)])
 
 
-def _first(state: State, node: FileNode, index: int, direction: int, units: int) -> Array:
+def _first(state: State, node: FileNode, index: int, direction: int, units: int, sequence: int) -> Array:
     if optional(state, node, index) is None or (index == 6 and node.kind != "LSTM"):
         return np.zeros(units, np.float32)
     given = _real(state, node, index)
-    if given.ndim != 3 or direction >= given.shape[0] or given.shape[1:] != (1, units):
+    if given.ndim != 3 or direction >= given.shape[0] or sequence >= given.shape[1] or given.shape[2] != units:
         raise broken(node, f"an initial state of shape {given.shape}")
-    return np.asarray(given[direction, 0])
+    return np.asarray(given[direction, sequence])
 
 
 def _real(state: State, node: FileNode, index: int) -> Array:

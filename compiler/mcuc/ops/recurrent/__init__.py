@@ -33,7 +33,7 @@ def infer(attrs: RecurrentAttrs, inputs: Sequence[Tensor]) -> tuple[Shape, ...]:
     x, units = inputs[0], inputs[1].shape[1]
     if len(x.shape) != 3 or x.shape[1] != 1 or x.shape[2] != inputs[1].shape[2]:
         raise ValueError(f"a sequence of shape {x.shape} does not fit weights of {inputs[1].shape}")
-    return ((1, 1, units) if attrs.last else (x.shape[0], 1, 1, units),)
+    return ((x.shape[0], 1, 1, units) if attrs.result == "steps" else (1, 1, units),)
 
 
 def reference(attrs: RecurrentAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
@@ -71,9 +71,10 @@ def reference(attrs: RecurrentAttrs, arrays: Sequence[Array | None]) -> tuple[Ar
             new = tanh16(3 * limited(of_input(2, row) + state))
             hidden = new + multiply_q15(gates[0], hidden - new)
         steps.append(hidden)
-    kept = np.stack(steps[-1:] if attrs.last else steps[::-1] if attrs.reverse else steps)
+    results = {"steps": steps[::-1] if attrs.reverse else steps, "last": [hidden], "cell": [cell]}
+    kept = np.stack(results[attrs.result])
     out = multiply_by_quantized_multiplier(kept, *attrs.out) + attrs.output_zero_point
-    shape = (1, 1, -1) if attrs.last else (x.shape[0], 1, 1, -1)
+    shape = (x.shape[0], 1, 1, -1) if attrs.result == "steps" else (1, 1, -1)
     return (np.clip(out, -128, 127).astype(np.int8).reshape(shape),)
 
 
@@ -104,13 +105,14 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
         "features": features,
         "units": units,
         "reverse": attrs.reverse,
-        "last": attrs.last,
+        "last": attrs.result != "steps",
+        "cell": attrs.result == "cell",
         "before": attrs.before,
         "limit": attrs.limit,
         "by_out": attrs.out,
         "out_zp": attrs.output_zero_point,
     }
-    width = 1 if attrs.last else steps
+    width = steps if attrs.result == "steps" else 1
     rows = (Rows(0, steps * features, 1),)
     return (Call("recurrent", params, tables, rows, 1, width, units, width * units, units, whole_channels=True),)
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 Scale = tuple[int, int]  # Q31 multiplier and shift, numerics.multiply_by_quantized_multiplier
 Kind = Literal["GRU", "LSTM", "RNN"]
+Result = Literal["steps", "last", "cell"]
 GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}  # in ONNX's order: zrh, iofc, i
 SATURATED = 1 << 17  # of a gate's sum, with 12 fractional bits: 32, where sigmoid and tanh are long at their ends
 
@@ -14,13 +15,13 @@ SATURATED = 1 << 17  # of a gate's sum, with 12 fractional bits: 32, where sigmo
 @dataclass(frozen=True)
 class RecurrentAttrs:
     """Sums have 12 fractional bits and are clamped to +-limit; gates and hidden state 15, in int16; an LSTM's cell 15,
-    in int32. reverse: from the last step to the first. last: the output is the hidden state behind the last step, else
-    that of every step. before: a GRU's reset gate multiplies the hidden state's sum, else the hidden state.
-    out = clamp(hidden by `out` + output_zero_point)."""
+    in int32. reverse: from the last step to the first. result: the hidden state of every step, that behind the last
+    one, or an LSTM's cell behind the last one. before: a GRU's reset gate multiplies the hidden state's sum, else the
+    hidden state. The output is clamp(result by `out` + output_zero_point)."""
 
     kind: Kind
     reverse: bool
-    last: bool
+    result: Result
     before: bool
     input_zero_point: int
     limit: int

@@ -20,7 +20,7 @@ MOST_STEPS = 1 << 15  # a cell grows by at most one a step, and its 32 bits hold
 
 def from_onnx(node: Imported) -> Built:
     """options: weights, recurrent (int8 [gates, units, .]), weight_scales, recurrent_scales (float [gates, units]),
-    bias (float [gates, units], of a GRU one row more), hidden, cell (float [units]), reverse, last, before, clip."""
+    bias (float [gates, units], of a GRU one row more), hidden, cell (float [units]), reverse, result, before, clip."""
     x, out, options = activation(node, 0), node.outputs[0], node.options
     weights, recurrent = options["weights"], options["recurrent"]
     assert len(weights) == GATES[node.kind]
@@ -35,7 +35,7 @@ def from_onnx(node: Imported) -> Built:
     scales = np.array([[[*quantize_multiplier(float(a)), *quantize_multiplier(float(b))]
                         for a, b in zip(*rows, strict=True)] for rows in zip(by_input, by_hidden, strict=True)])
     limit = min(float(SATURATED), max(0.0, float(options["clip"]) / SUM))
-    attrs = RecurrentAttrs(node.kind, options["reverse"], options["last"], options["before"],  # type: ignore[arg-type]
+    attrs = RecurrentAttrs(node.kind, options["reverse"], options["result"], options["before"],  # type: ignore[arg-type]
                            zero_point_of(x, node.where), round(limit),
                            quantize_multiplier(STATE / scale_of(out, node.where)), zero_point_of(out, node.where))
     first[0] = np.clip(first[0], -32768, 32767)
@@ -59,6 +59,7 @@ def _check(node: Imported, x: Tensor, weights: Array, by_input: Array, recurrent
     finite = all(bool(np.all(np.isfinite(a))) for a in (total, biases, first))
     fits = x.shape[0] <= MOST_STEPS and least and finite
     fits = fits and float(total.max()) + float(np.abs(biases).max()) < 2**29 and float(np.abs(first).max()) < 2**29
-    if not fits or STATE / scale_of(node.outputs[0], node.where) > math.ldexp(1, 14):
+    most = 0 if node.options["result"] == "cell" else 14
+    if not fits or STATE / scale_of(node.outputs[0], node.where) > math.ldexp(1, most):
         raise McucError("unsupported-quantization", f"the sums of {node.kind} do not fit 32 bits", where=node.where,
                         try_this="quantize the model again; a layer of this size or scale is not supported")
