@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import RNG, assert_equal, run_reference, samples
-from state_models import counting, delay_line, streaming
+from harness import RNG, activation, assert_equal, bias, run_reference, samples, tflite_graph, weights
+from state_models import counting, delay_line, joined, streaming, with_states
+from test_lstm import lstm
+from test_svdf import svdf
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "emit"))
 from programs import made, output, program, tiny
@@ -23,7 +25,8 @@ from mcuc.image import build_image
 from mcuc.ir import Graph
 from mcuc.plan import plan
 from mcuc.request import Request
-from mcuc.schedule.explore import explore
+from mcuc.schedule import Schedule, Segment, Tiling
+from mcuc.schedule.explore import explore, layers_of
 from mcuc.targets import load_board
 from mcuc.verify.compare import emulated, first_difference_host
 
@@ -173,9 +176,6 @@ def test_an_input_by_rows_and_a_state(tmp_path: Path) -> None:
 
 def by_rows() -> Graph:
     """An image, to which the last image's own convolution is added."""
-    from harness import activation, bias, tflite_graph, weights
-    from state_models import joined, with_states
-
     rng = RNG(5)
     x, old = activation("x", (1, 6, 5, 3), 0.05, 2), activation("old", (1, 6, 5, 3), 0.05, 2)
     mixed, out = activation("mixed", x.shape, 0.1, 1), activation("y", (1, 6, 5, 4), 0.2, 0)
@@ -206,3 +206,19 @@ def test_the_first_layer_that_differs_is_found_in_the_middle_of_a_sequence(tmp_p
         for n in (2, 3)
     ]
     assert named[0].startswith("no layer") and named[1] == f"{net.graph.nodes[0].name}, tensor 'y'"
+
+
+@pytest.mark.parametrize("kind", ["lstm", "svdf"])
+def test_a_recurrent_layer_with_staged_weights(kind: str, tmp_path: Path) -> None:
+    """Its first table read from SRAM, where flash waits; the states' pointers come after the tables all the same."""
+    graph = lstm(3, 5, 6) if kind == "lstm" else svdf(5, 4, 2, 3)
+    optimized = passes.optimize(graph)
+    (layer,) = layers_of(optimized, None, Tiling())
+    ((call, kernel),) = layer.calls
+    size = kernel.scratch(call) + kernel.tables(call)[0].bytes
+    schedule = Schedule(Segment("layers", (replace(layer, staged=True, scratch=size),)))
+    placed = plan(optimized, schedule)
+    model = host.build(emit(optimized, schedule, placed, "net", "test", 16, 512), optimized, tmp_path, sanitize=True)
+    inputs = samples(graph, 5)
+    outs = host.run(model, inputs).outputs
+    assert_equal(run_reference(graph, inputs), [[o[n] for o in outs] for n in range(5)], kind)

@@ -41,7 +41,9 @@ def from_tflite(node: Imported) -> Built:
     _check_types(node, x, out, gates, hidden, cell)
     _check_shapes(node, x, gates, hidden, cell)
     names = (x.name, *(t.name for t in gates), hidden.name, cell.name)
-    return Built("lstm", names, _attrs(node, x, gates, hidden, cell), states=(hidden.name, cell.name))
+    note = f"{out.name!r}: an LSTM's states go on from run to run, as in TFLite; reset them where a sequence begins"
+    attrs = _attrs(node, x, gates, hidden, cell)
+    return Built("lstm", names, attrs, notes=(note,), states=(hidden.name, cell.name))
 
 
 def _refuse(node: Imported, found: str, try_this: str) -> McucError:
