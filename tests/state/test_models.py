@@ -122,3 +122,18 @@ def test_a_recurrent_model_on_its_golden_samples(shared_data: Path, tmp_path: Pa
         assert np.array_equal(answer, host.run(program, [[x]]).outputs[0].reshape(-1))
         outs, _ = emulated(core, graph, compiled.plan, [x])
         assert np.array_equal(answer, outs[0].reshape(-1))
+
+
+def test_verify_takes_labelled_samples_of_a_recurrent_model_alone(
+    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Digits are independent of each other: the accuracy is that of the golden answers, which were computed so."""
+    with np.load(shared_data / "models" / "golden_lstm_mnist_int8.npz") as golden:
+        x, answers = golden["x"], golden["t0"]
+    data = tmp_path / "digits.npz"
+    np.savez(data, x=x, y=answers.argmax(axis=1))
+    model = shared_data / "models" / "lstm_mnist_int8.tflite"
+    words = ["verify", str(model), "--board", BOARD, "--data", str(data), "--emulate", "3", "--json"]
+    assert main(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["bit_exact"] and found["accuracy"] == 1.0 and "tflite-micro" in found["oracle"]

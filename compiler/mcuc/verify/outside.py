@@ -64,11 +64,16 @@ def _automatic(suffix: str, graph: Graph) -> str:
     return "tflite-micro" if find_spec("tflite_micro") else "numpy"
 
 
-def answers(source: Oracle, graph: Graph, samples: Sequence[Sequence[Array]]) -> Outputs:
+def answers(source: Oracle, graph: Graph, samples: Sequence[Sequence[Array]], alone: bool = False) -> Outputs:
     """The oracle's outputs for the compiled graph's samples, in the compiled graph's integers, stacked per output.
+
+    A model with states takes the samples as one sequence; alone: each as a sequence of its own.
 
     Raises McucError: oracle-missing, oracle-failed, oracle-crashed, oracle-timeout.
     """
+    if alone:
+        each = [answers(source, graph, [sample]) for sample in samples]
+        return tuple(np.concatenate(parts) for parts in zip(*each, strict=True))
     if source.kind == "onnxruntime":
         return _onnx(source, samples)
     fed = [
