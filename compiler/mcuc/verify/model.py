@@ -127,7 +127,8 @@ def _name_layer(
     alone: bool,
 ) -> str:
     """Where the C code parts from the reference; where it does not, the operator at which the oracle does."""
-    graph, sample, before = compiled.graph, samples[index], [] if alone or not compiled.graph.states else samples[:index]
+    graph, sample = compiled.graph, samples[index]
+    before = [] if alone or not graph.states else samples[:index]
     own = tuple(o[-1:] for o in expected(graph, [*before, sample]))
     if difference(own, tuple(g[index : index + 1] for g in got)).differing:
         where = work / "trace"
