@@ -41,7 +41,8 @@ PASSES = (
 
 ENDS = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.BOOL)  # what the caller's buffers may hold
 # their shape rules assume batch 1
-_ONE_IMAGE = ("average_pool_2d", "conv_2d", "conv_2d_add", "conv_3d", "depthwise_conv_2d", "max_pool_2d", "transpose_conv")
+_ONE_IMAGE = ("average_pool_2d", "conv_2d", "conv_2d_add", "conv_3d", "depthwise_conv_2d", "max_pool_2d",
+              "transpose_conv")
 
 
 @dataclass(frozen=True)
