@@ -22,6 +22,53 @@ static inline int32_t mcuc_dot1(const int8_t *x, const int8_t *w, int32_t n, int
     return acc;
 }
 
+/* a: int16 values, at any byte; the sum is taken modulo 2^32. */
+static inline int32_t mcuc_dot16(const int8_t *a, const int16_t *w, int32_t n, int32_t acc)
+{
+#if MCUC_DSP && !defined(MCUC_EMULATE_DSP)
+    for (; n >= 2; n -= 2) {
+        acc = mcuc_smlad((int32_t)mcuc_load32(a), (int32_t)mcuc_load32(w), acc);
+        a += 4;
+        w += 2;
+    }
+#endif
+    for (; n > 0; n--) {
+        acc = (int32_t)((uint32_t)acc + (uint32_t)(mcuc_load_i16(a) * *w++));
+        a += 2;
+    }
+    return acc;
+}
+
+/* a: int16 values, at any byte. */
+static inline int32_t mcuc_dot16x8(const int8_t *a, const int8_t *w, int32_t n, int32_t acc)
+{
+#if MCUC_DSP
+    for (; n >= 4; n -= 4) {
+        const uint32_t low = mcuc_load32(a), high = mcuc_load32(a + 4), wv = mcuc_load32(w);
+        acc = mcuc_smlad((int32_t)((low & 0xFFFFu) | high << 16), mcuc_sxtb16(wv), acc);
+        acc = mcuc_smlad((int32_t)(low >> 16 | (high & 0xFFFF0000u)), mcuc_sxtb16_ror8(wv), acc);
+        a += 8;
+        w += 4;
+    }
+#endif
+    for (; n > 0; n--) {
+        acc += mcuc_load_i16(a) * *w++;
+        a += 2;
+    }
+    return acc;
+}
+
+/* The same with a sum of 64 bits: 512 products of 16 and 8 bits fit 32. */
+static inline int64_t mcuc_dot16x8_wide(const int8_t *a, const int8_t *w, int32_t n, int64_t acc)
+{
+    for (; n > 0; n -= 512) {
+        acc += mcuc_dot16x8(a, w, n < 512 ? n : 512, 0);
+        a += 1024;
+        w += 512;
+    }
+    return acc;
+}
+
 static inline void mcuc_dot2(const int8_t *x, const int8_t *w0, const int8_t *w1, int32_t n, int32_t *acc0, int32_t *acc1)
 {
     int32_t a0 = *acc0, a1 = *acc1;

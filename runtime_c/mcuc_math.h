@@ -298,4 +298,57 @@ static inline int64_t mcuc_fma_step(int64_t base, int32_t step, int64_t v)
     return mcuc_round24(base + step * v);
 }
 
+/* numerics._interpolated: sigmoid - 1/2 of a magnitude, from numerics.sigmoid16_table. */
+static inline int32_t mcuc_interpolated(uint32_t magnitude, int32_t bits, int32_t most, const int16_t *table)
+{
+    const uint32_t at = magnitude >> bits;
+    const int32_t rest = (int32_t)(magnitude & (((uint32_t)1 << bits) - 1u));
+    return at >= 255u ? most * (1 << bits) : table[at] * (1 << bits) + rest * (table[at + 1u] - table[at]);
+}
+
+/* numerics.sigmoid16 and numerics.tanh16: x in units of 2^-12 / 3, the result of 2^-15. */
+static inline int32_t mcuc_sigmoid16(int32_t x, const int16_t *table)
+{
+    const int32_t high = mcuc_interpolated(x < 0 ? 0u - (uint32_t)x : (uint32_t)x, 9, 32766, table);
+    return (x >= 0 ? (1 << 24) + high + 512 : (1 << 24) - high + 511) >> 10;
+}
+
+static inline int32_t mcuc_tanh16(int32_t x, const int16_t *table)
+{
+    const int32_t high = mcuc_interpolated(x < 0 ? 0u - (uint32_t)x : (uint32_t)x, 8, 32767, table);
+    return (x >= 0 ? high + 128 : 127 - high) >> 8;
+}
+
+static inline int32_t mcuc_clamp16(int32_t v)
+{
+    return v < -32768 ? -32768 : (v > 32767 ? 32767 : v);
+}
+
+/* numerics.multiply_reduced: of a 64-bit sum. */
+static inline int32_t mcuc_requant64(int64_t acc, int32_t multiplier, int32_t shift)
+{
+    const int32_t reduced = multiplier < 0x7FFF0000 ? (multiplier + (1 << 15)) >> 16 : 0x7FFF;
+    const int64_t v = (acc * reduced + ((int64_t)1 << (14 - shift))) >> (15 - shift);
+    return mcuc_saturate(v);
+}
+
+/* numerics.multiply_q15: a * b / 2^15, half up. */
+static inline int32_t mcuc_q15(int32_t a, int32_t b)
+{
+    return (int32_t)(((int64_t)a * b + 16384) >> 15);
+}
+
+/* numerics.gate16 of 64-bit sums. */
+static inline int32_t mcuc_gate64(int64_t a, const int32_t *by_a, int64_t b, const int32_t *by_b)
+{
+    return mcuc_clamp16(mcuc_clamp16(mcuc_requant64(a, by_a[0], by_a[1]))
+                        + mcuc_clamp16(mcuc_requant64(b, by_b[0], by_b[1])));
+}
+
+/* numerics.gate16: two values, each requantized to int16 by a multiplier and a shift, added with saturation. */
+static inline int32_t mcuc_gate16(int32_t a, const int32_t *by_a, int32_t b, const int32_t *by_b)
+{
+    return mcuc_clamp16(mcuc_clamp16(mcuc_requant(a, by_a[0], by_a[1])) + mcuc_clamp16(mcuc_requant(b, by_b[0], by_b[1])));
+}
+
 #endif

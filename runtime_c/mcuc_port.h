@@ -96,6 +96,11 @@ static inline int32_t mcuc_load_i16(const int8_t *p)
     __builtin_memcpy(&v, p, 2);
     return v;
 }
+static inline void mcuc_store_i16(int8_t *p, int32_t value)
+{
+    const int16_t v = (int16_t)value;
+    __builtin_memcpy(p, &v, 2);
+}
 static inline int32_t mcuc_load_i32(const int8_t *p)
 {
     int32_t v;

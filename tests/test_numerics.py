@@ -150,6 +150,7 @@ MIRROR = r"""
 #include <stdlib.h>
 #include <string.h>
 #include "mcuc_math.h"
+static const int16_t sigmoid[256] = { @TABLE@ };
 int main(int argc, char **argv)
 {
     const int which = argc > 1 ? atoi(argv[1]) : 0;
@@ -177,6 +178,10 @@ int main(int argc, char **argv)
         case 13: r = mcuc_high_by_halves(v[0], v[1]); break;
         case 14: r = mcuc_step_of(v[0], steps); break;
         case 15: f = mcuc_dequantize(v[0], v[1]); memcpy(&r, &f, 4); break;
+        case 16: r = mcuc_sigmoid16(v[0], sigmoid); break;
+        case 17: r = mcuc_tanh16(v[0], sigmoid); break;
+        case 18: r = mcuc_q15(v[0], v[1]); break;
+        case 19: r = mcuc_requant64((int64_t)v[0] * 64, v[1], v[2]); break;
         default: return 2;
         }
         fwrite(&r, 4, 1, stdout);
@@ -191,7 +196,8 @@ Mirror = Callable[..., Array]
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Mirror:
     """mirror(which, a, b, c): a function of mcuc_math.h over arrays of int32, with the sanitizers on."""
     folder = tmp_path_factory.mktemp("mirror")
-    (folder / "mirror.c").write_text(MIRROR)
+    table = ", ".join(map(str, numerics.sigmoid16_table()))
+    (folder / "mirror.c").write_text(MIRROR.replace("@TABLE@", table))
     program = build_host_executable([folder / "mirror.c"], [runtime_folder()], folder / "mirror", sanitize=True)
 
     def run(which: int, *columns: Array) -> Array:
@@ -317,3 +323,41 @@ def test_c_softmax(mirror: Mirror, scale: float) -> None:
         totals, each = np.broadcast_arrays(total, exponentials)
         found = mirror(6, totals.reshape(-1), each.reshape(-1)).reshape(x.shape)
         assert np.array_equal(numerics.softmax(x, table), found)
+
+
+@pytest.mark.parametrize("which,rule,real", [(16, numerics.sigmoid16, lambda x: (1 + np.tanh(x / 2)) / 2),
+                                             (17, numerics.tanh16, np.tanh)])
+def test_sigmoid_and_tanh_of_int16(mirror: Mirror, which: int, rule: Callable[..., Array],
+                                   real: Callable[..., Array]) -> None:
+    """C equals the rule for all int16 values times three and far beyond, and both are near the real function."""
+    x = np.concatenate([3 * np.arange(-32768, 32768), np.random.default_rng(10).integers(-(2**30), 2**30, 50_000)])
+    found = rule(x)
+    assert np.array_equal(found, mirror(which, x))
+    assert np.abs(found / 32768 - real(x / 12288)).max() < 4 / 32768
+
+
+@given(st.integers(-32768, 32767), st.integers(-6, 3))
+def test_times_three_rounds_once(x: int, shift: int) -> None:
+    assert half_up(Fraction(3 * x) * Fraction(2) ** shift) == int(numerics.times_three(np.array(x), shift))
+
+
+def test_c_product_of_fractions(mirror: Mirror) -> None:
+    a, b = pairs(11, -(2**15), 2**15)
+    expected = numerics.multiply_q15(a, b)
+    fits = np.abs(expected) < 2**31
+    assert np.array_equal(expected[fits], mirror(18, a[fits], b[fits]))
+
+
+def test_c_requant_of_64_bits(mirror: Mirror) -> None:
+    """Of sums of up to 37 bits; beyond 2^30 the C saturates, where all that follows has saturated before."""
+    x, multiplier = pairs(12, 2**30, 2**31 - 1)
+    shift = np.random.default_rng(13).integers(-31, 8, x.size)
+    expected = np.clip(numerics.multiply_reduced(64 * x, multiplier, shift), -(2**30), 2**30)
+    assert np.array_equal(expected, mirror(19, x, multiplier, shift))
+
+
+@given(st.integers(-(2**40), 2**40), st.integers(2**30, 2**31 - 1), st.integers(-31, 7))
+def test_one_rounding_by_a_reduced_multiplier(x: int, multiplier: int, shift: int) -> None:
+    reduced = min(half_up(Fraction(multiplier, 2**16)), 0x7FFF)
+    expected = half_up(Fraction(x * reduced) * Fraction(2) ** (shift - 15))
+    assert expected == int(numerics.multiply_reduced(np.array(x), multiplier, shift))

@@ -46,6 +46,7 @@ class Limits:
 
     def room(self, graph: Graph, beside: int) -> Room:
         """What arenas may take beside so many bytes of static data and stack."""
+        beside = max(beside, sum(graph.tensors[s.current].bytes for s in graph.states))  # those are static data
         return Room(self.budget - beside, ram.room(self.board, self.regions, beside, len(graph.nodes)))
 
     def hold(self, fitted: Fitted, beside: int) -> bool:

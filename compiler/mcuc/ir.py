@@ -106,11 +106,25 @@ class Node:
 
 
 @dataclass(frozen=True, eq=False)
+class State:
+    """A value that a network keeps from one run to the next, outside the arena.
+
+    current: the tensor that holds it when a run begins; next: the one, of the same shape and type, that holds it
+    when the run is over, written by a node. Both have the same bytes: whoever reads `current` runs before the node that
+    writes `next`. initial: what reset puts there, of the tensors' shape and type.
+    """
+
+    current: str
+    next: str
+    initial: Array
+
+
+@dataclass(frozen=True, eq=False)
 class Graph:
     """A network: nodes in a valid execution order.
 
-    notes: what a user should know of the import. float_inputs: int8 inputs that were float in the file, whose own
-    quantize node rounded them.
+    states: what it keeps from run to run. notes: what a user should know of the import. float_inputs: int8 inputs that
+    were float in the file, whose own quantize node rounded them.
     """
 
     name: str
@@ -121,6 +135,17 @@ class Graph:
     outputs: tuple[str, ...]
     notes: tuple[str, ...] = ()
     float_inputs: frozenset[str] = frozenset()
+    states: tuple[State, ...] = ()
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """What is there when a run begins: inputs and states."""
+        return (*self.inputs, *(s.current for s in self.states))
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """What must be there when a run is over: outputs and states."""
+        return (*self.outputs, *(s.next for s in self.states))
 
     def __str__(self) -> str:
         return text(self)
@@ -169,6 +194,7 @@ def rebuild(
     new_inputs = tuple(graph.inputs if inputs is None else inputs)
     new_outputs = tuple(graph.outputs if outputs is None else outputs)
     used = {n for node in kept_nodes for n in (*node.inputs, *node.outputs) if n} | {*new_inputs, *new_outputs}
+    used |= {n for state in graph.states for n in (state.current, state.next)}
     return replace(
         graph,
         nodes=kept_nodes,
@@ -181,7 +207,7 @@ def rebuild(
 
 def check(graph: Graph) -> Graph:
     """Raises McucError("broken-graph") when the graph is not well formed; returns it otherwise."""
-    known = {n for n, t in graph.tensors.items() if t.data is not None} | set(graph.inputs)
+    known = {n for n, t in graph.tensors.items() if t.data is not None} | set(graph.given)
     for name, tensor in graph.tensors.items():
         if tensor.name != name:
             _broken(f"tensor stored under {name!r} calls itself {tensor.name!r}", name)
@@ -203,12 +229,26 @@ def check(graph: Graph) -> Graph:
             if name in known:
                 _broken(f"tensor {name!r} is written twice", node.name)
             known.add(name)
-    for name in graph.outputs:
+    for name in graph.kept:
         if name not in known:
             _broken(f"output {name!r} is never computed", name)
         if graph.tensors[name].data is not None:
             _broken(f"output {name!r} is a constant", name)
+    for state in graph.states:
+        _check_state(graph, state)
     return graph
+
+
+def _check_state(graph: Graph, state: State) -> None:
+    """Both tensors and the initial value are of one shape and type, and no node reads after the one that writes."""
+    current, after = graph.tensors[state.current], graph.tensors[state.next]
+    kinds = {(t.shape, t.dtype.value) for t in (current, after)} | {(state.initial.shape, str(state.initial.dtype))}
+    if len(kinds) > 1:
+        _broken(f"a state is kept as {', '.join(f'{dtype}{shape}' for shape, dtype in sorted(kinds))}", current.name)
+    written = [i for i, node in enumerate(graph.nodes) if after.name in node.outputs]
+    read = [i for i, node in enumerate(graph.nodes) if current.name in node.inputs]
+    if not written or max(read, default=-1) > written[0]:
+        _broken(f"state {current.name!r} is read after it is written", current.name)
 
 
 def _broken(found: str, where: str) -> None:
@@ -220,6 +260,8 @@ def text(graph: Graph) -> str:
     lines = [f"graph {graph.name} profile={graph.profile}"]
     for name in graph.inputs:
         lines.append(f"  input {_tensor_text(graph.tensors[name])}")
+    for state in graph.states:
+        lines.append(f"  state {_tensor_text(graph.tensors[state.current])} next {state.next}")
     for node in graph.nodes:
         args = ", ".join(_argument_text(graph, n) for n in node.inputs)
         outs = ", ".join(_tensor_text(graph.tensors[n]) for n in node.outputs)

@@ -264,3 +264,64 @@ def softmax(x: Array, table: tuple[int, ...]) -> npt.NDArray[np.int8]:
     unsat = np.where(exponent > 31, 0, unsat)
     out = np.where(exp > 0, np.clip(unsat - 128, -128, 127), -128)
     return out.astype(np.int8)
+
+
+# TFLite's table of sigmoid(i / 24) with 16 fractional bits is rounded to nearest, but for these entries (bit i), which
+# are one more (tensorflow/lite/kernels/internal/common.h).
+_ONE_MORE = 0x800000000000000000000000000000800011009020440005c0467baefa7bd110
+
+
+def sigmoid16_table() -> npt.NDArray[np.int16]:
+    """256 values of sigmoid(i / 24) - 1 / 2 with 16 fractional bits, for sigmoid16 and tanh16."""
+    i = np.arange(256)
+    more = np.array([_ONE_MORE >> int(k) & 1 for k in i])
+    table: npt.NDArray[np.int16] = (np.rint(65536 / (1 + np.exp(-i / 24))) + more - 32768).astype(np.int16)
+    return table
+
+
+def times_three(x: Array, shift: int) -> I64:
+    """3 * x * 2^shift, half up: int16 values of scale 2^-(12 + shift) as sigmoid16 and tanh16 read them."""
+    x64 = 3 * np.asarray(x, np.int64)
+    return np.asarray(x64 << shift if shift >= 0 else (x64 + (1 << (-shift - 1))) >> -shift, np.int64)
+
+
+def sigmoid16(x: Array) -> I64:
+    """TFLite's int16 LOGISTIC: x in units of 2^-12 / 3 (see times_three), the result of 2^-15, by interpolation."""
+    high = _interpolated(x, 9, 32766)
+    return np.asarray(np.where(np.asarray(x) >= 0, (1 << 24) + high + 512, (1 << 24) - high + 511) >> 10, np.int64)
+
+
+def tanh16(x: Array) -> I64:
+    """TFLite's int16 TANH: x in units of 2^-12 / 3, the result of 2^-15, as 2 * sigmoid(2 * x) - 1."""
+    high = _interpolated(x, 8, 32767)
+    return np.asarray(np.where(np.asarray(x) >= 0, high + 128, 127 - high) >> 8, np.int64)
+
+
+def _interpolated(x: Array, bits: int, most: int) -> I64:
+    """(sigmoid - 1 / 2) of |x|, whose lowest bits lie between two entries; with 16 + bits fractional bits."""
+    table = sigmoid16_table().astype(np.int64)
+    magnitude = np.abs(np.asarray(x, np.int64))
+    at, rest = np.minimum(magnitude >> bits, 254), magnitude & ((1 << bits) - 1)
+    value = (table[at] << bits) + rest * (table[at + 1] - table[at])
+    return np.asarray(np.where(magnitude >> bits >= 255, most << bits, value), np.int64)
+
+
+def multiply_reduced(x: Array, multiplier: Array | int, shift: Array | int) -> I64:
+    """TFLite's rule for 64-bit sums (16-bit activations): the multiplier's upper 16 bits, rounded once, half up."""
+    m = np.asarray(multiplier, np.int64)
+    reduced = np.where(m < 0x7FFF0000, (m + (1 << 15)) >> 16, 0x7FFF)
+    right = 15 - np.asarray(shift, np.int64)
+    product: I64 = np.asarray(x, np.int64) * reduced
+    return (product + (np.int64(1) << (right - 1))) >> right
+
+
+def multiply_q15(a: Array, b: Array) -> I64:
+    """a * b / 2^15, half up."""
+    return np.asarray((np.asarray(a, np.int64) * np.asarray(b, np.int64) + 16384) >> 15, np.int64)
+
+
+def gate16(a: Array, by_a: tuple[int, int], b: Array, by_b: tuple[int, int], wide: bool = False) -> I64:
+    """Two values, each requantized to int16 by a multiplier and a shift, added with saturation. wide: 64-bit sums."""
+    rule = multiply_reduced if wide else multiply_by_quantized_multiplier
+    parts = [np.clip(rule(x, *by), -32768, 32767) for x, by in ((a, by_a), (b, by_b))]
+    return np.asarray(np.clip(parts[0] + parts[1], -32768, 32767), np.int64)

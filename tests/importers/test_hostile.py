@@ -277,7 +277,7 @@ def test_messages_name_operator_and_tensor() -> None:
     error = refused(edited(SMALL, EDITS["unsupported operator"]))
     assert "SQUARE" in error.found and "#4" in error.where and "mcuc check" in error.try_this
     assert "Evil" in refused(edited(SMALL, custom)).found
-    assert "keeps state" in refused(edited(SMALL, EDITS["state: LSTM"])).found
+    assert "control flow" in refused(edited(SMALL, EDITS["control flow"])).found
     assert "'a'" in refused(edited(SMALL, EDITS["NaN scale"])).found
 
 

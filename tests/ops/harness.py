@@ -24,8 +24,8 @@ from mcuc.emulate.cortex_m import CortexM
 from mcuc.exporters import tflite as exporter
 from mcuc.image import build_image
 from mcuc.importers import tflite as importer
-from mcuc.ir import Array, DType, Graph, Node, Quant, Tensor, check
-from mcuc.ops._base import Exported, Imported
+from mcuc.ir import Array, DType, Graph, Node, Quant, State, Tensor, check
+from mcuc.ops._base import Exported, Imported, zero_point_of
 from mcuc.plan import plan
 from mcuc.request import Request
 from mcuc.schedule import Schedule, Segment, Tiling
@@ -37,7 +37,8 @@ from mcuc.verify.compare import emulated
 RNG = np.random.default_rng
 _OPTIONS = {"AVERAGE_POOL_2D": "Pool2D", "MAX_POOL_2D": "Pool2D", "MEAN": "Reducer", "CONV_2D": "Conv2D",
             "DEPTHWISE_CONV_2D": "DepthwiseConv2D", "PADV2": "PadV2", "LOGISTIC": "", "RELU": "", "RELU6": "",
-            "RELU_N1_TO_1": "", "BATCH_MATMUL": "BatchMatMul", "L2_NORMALIZATION": "L2Norm",
+            "RELU_N1_TO_1": "", "BATCH_MATMUL": "BatchMatMul", "L2_NORMALIZATION": "L2Norm", "SVDF": "SVDF",
+            "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTM",
             "MAXIMUM": "MaximumMinimum", "MINIMUM": "MaximumMinimum",
             **dict.fromkeys(("SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_ANY", "REDUCE_ALL"), "Reducer")}
 
@@ -85,12 +86,18 @@ def tflite_graph(kind: str, inputs: Sequence[Tensor | None], outputs: Tensor | S
     outs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
     built = ops.find_tflite(kind, "case").from_tflite(  # type: ignore[misc]
         Imported(kind, options(kind, **fields), tuple(inputs), outs, "case"))
+    ends = tuple(t.name for t in outs)
+    variables = [t for n in built.states for t in inputs if t is not None and t.name == n]
+    states = tuple(State(t.name, f"{t.name}/next", np.full(t.shape, zero_point_of(t, "case"), t.dtype.value))
+                   for t in variables)
+    outs += tuple(replace(t, name=f"{t.name}/next") for t in variables)
     tensors = {t.name: t for t in (*inputs, *outs, *built.constants) if t is not None}
-    runtime = tuple(dict.fromkeys(t.name for t in inputs if t is not None and t.data is None))
+    runtime = tuple(dict.fromkeys(t.name for t in inputs
+                                  if t is not None and t.data is None and t.name not in built.states))
     used = {*built.inputs, *runtime, *(t.name for t in outs)}
     node = Node(f"0:{kind}", built.op, built.inputs, tuple(t.name for t in outs), built.attrs)
-    return check(Graph("case", "tflite", {k: v for k, v in tensors.items() if k in used}, (node,), runtime,
-                       tuple(t.name for t in outs)))
+    return check(Graph("case", "tflite", {k: v for k, v in tensors.items() if k in used}, (node,), runtime, ends,
+                       states=states))
 
 
 def samples(graph: Graph, count: int = 6, seed: int = 0) -> list[list[Array]]:
@@ -113,12 +120,8 @@ def samples(graph: Graph, count: int = 6, seed: int = 0) -> list[list[Array]]:
 
 
 def run_reference(graph: Graph, inputs: Sequence[Sequence[Array]]) -> list[list[Array]]:
-    """outputs[sample][output] of the NumPy reference."""
-    results = []
-    for sample in inputs:
-        values = reference.run(graph, dict(zip(graph.inputs, sample, strict=True)))
-        results.append([values[name] for name in graph.outputs])
-    return results
+    """outputs[sample][output] of the NumPy reference; a model with states takes the samples as one sequence."""
+    return [[values[name] for name in graph.outputs] for values in reference.sequence(graph, inputs)]
 
 
 def assert_equal(expected: Sequence[Sequence[Array]], actual: Sequence[Sequence[Array]], who: str) -> None:
@@ -151,7 +154,8 @@ def check_tflite(graph: Graph, count: int = 6, seed: int = 0, inputs: list[list[
     assert [(n.op, n.attrs) for n in again.nodes] == [(n.op, n.attrs) for n in graph.nodes]
     check_infer(again)
     inputs = samples(again, count, seed) if inputs is None else inputs
-    assert_equal(run(blob, inputs), run_reference(again, inputs), f"reference against {run.__name__}")
+    more = {"keep_state": True} if again.states else {}  # the samples are one sequence
+    assert_equal(run(blob, inputs, **more), run_reference(again, inputs), f"reference against {run.__name__}")
     return again
 
 
@@ -222,7 +226,9 @@ def merged(graphs: Sequence[Graph]) -> Graph:
                      for n in graph.nodes)
     return check(Graph("case", graphs[0].profile, tensors, tuple(nodes),
                        tuple(f"g{i}/{n}" for i, g in enumerate(graphs) for n in g.inputs),
-                       tuple(f"g{i}/{n}" for i, g in enumerate(graphs) for n in g.outputs)))
+                       tuple(f"g{i}/{n}" for i, g in enumerate(graphs) for n in g.outputs),
+                       states=tuple(State(f"g{i}/{s.current}", f"g{i}/{s.next}", s.initial)
+                                    for i, g in enumerate(graphs) for s in g.states)))
 
 
 def ranked(graph: Graph, rank: int | None, tiling: Tiling, board: str = M4) -> Schedule:
@@ -268,21 +274,25 @@ def check_c(graphs: Sequence[Graph], folder: Path, count: int = 4, seed: int = 0
         actual = [[out[n] for out in found] for n in range(len(inputs))]
         assert_equal(expected, actual, f"C, {who}, kernels of rank {rank}")
         if rank is not None and who != "1-pixel":
-            check_emulated(lowered, schedule, inputs[-1], expected[-1], folder / f"{rank}-{who}-m4", M4)
+            check_emulated(lowered, schedule, inputs, expected, folder / f"{rank}-{who}-m4", M4)
     for (board, kind), who in product(OWN_KERNELS.items(), ("1-row", "pixel-and-channel")):
         schedule = ranked(lowered, 0, TILINGS[who], board)
         if any(kind in k.id for layer in schedule.layers for _, k in layer.calls):
-            check_emulated(lowered, schedule, inputs[-1], expected[-1], folder / f"{who}-{board}", board)
+            check_emulated(lowered, schedule, inputs, expected, folder / f"{who}-{board}", board)
 
 
-def check_emulated(graph: Graph, schedule: Schedule, sample: Sequence[Array], expected: Sequence[Array],
-                   folder: Path, name: str) -> None:
-    """The generated C on the emulated core of a board equals the reference; the audit finds nothing."""
+def check_emulated(graph: Graph, schedule: Schedule, inputs: Sequence[Sequence[Array]],
+                   expected: Sequence[Sequence[Array]], folder: Path, name: str) -> None:
+    """The generated C on the emulated core of a board equals the reference, for the last sample, or for all of them
+    where the model has states; the audit finds nothing."""
     board = load_board(name)
     placed = plan(graph, schedule)
     shared = "pixel-and-channel" in folder.name  # kernels that differ in numbers alone
     emitted = emit(graph, schedule, placed, "case", "test", board.chip.arena_align, 1024, small_code=shared)
     image = build_image(emitted, board, Request(board=name), folder)
-    outs, run = emulated(CortexM(image.elf, board.chip, emitted.symbols), graph, placed, sample, audit=True)
-    assert_equal([expected], [[out[0] for out in outs]], f"C on the emulated core of {name}")
-    assert run.audit is not None and not run.audit.findings
+    core, run = CortexM(image.elf, board.chip, emitted.symbols), None
+    last = len(inputs) - 1
+    for n in range(0 if graph.states else last, last + 1):
+        outs, run = emulated(core, graph, placed, inputs[n], audit=n == last, before=run)
+        assert_equal([expected[n]], [[out[0] for out in outs]], f"C on the emulated core of {name}")
+    assert run is not None and run.audit is not None and not run.audit.findings

@@ -6,6 +6,8 @@ from typing import Any
 
 from mcuc.plan import Plan
 
+KEPT = "kept"  # the start of the memory that the caller keeps for the states, inside the generated functions
+
 
 def base(plan: Plan, number: int) -> str:
     """C expression of an arena's start inside the generated functions. number: 0 where there is one."""
@@ -33,32 +35,48 @@ def arena_context(plan: Plan) -> dict[str, Any]:
     arena_parameter, arena_argument: of every entry point; no_arena: C condition that one is NULL; arena_address: all
     addresses in one integer, for the check of alignment; bases: what the functions call their starts, with what the
     caller passed; arenas: of several regions, each with its macros' values and the test programs' variable;
-    arena_region: the name of the only region, None where none or several were named.
+    arena_region: the name of the only region, None where none or several were named. pass_on: what an entry point
+    hands on to another one. A model with states takes the memory that the caller keeps for them in front.
     """
     several = [
         {"number": i, "region": a.name, "bytes": a.bytes, "work": a.work, "symbol": arena_symbol(plan, i)}
         for i, a in enumerate(plan.arenas if plan.several else ())
     ]
     if not several:
-        return {
+        return _with_state(plan, {
             "arena_parameter": "void *arena",
             "arena_argument": "arena",
+            "pass_on": "arena",
             "no_arena": "arena == NULL",
             "arena_address": "(uintptr_t)arena",
             "bases": [{"name": "base", "passed": "arena"}],
             "arenas": several,
             "arena_region": plan.arenas[0].name if plan.arenas else None,
-        }
+        })
     elements = [f"arenas[{a['number']}]" for a in several]
     addresses = " | ".join(f"(uintptr_t){e}" for e in elements)
-    return {
+    return _with_state(plan, {
         "arena_parameter": "void *const arenas[]",
         "arena_argument": "arenas",
+        "pass_on": "arenas",
         "no_arena": " || ".join(["arenas == NULL", *(f"{e} == NULL" for e in elements)]),
         "arena_address": f"({addresses})" if len(elements) > 1 else addresses,
         "bases": [{"name": f"base{i}", "passed": e} for i, e in enumerate(elements)],
         "arenas": several,
         "arena_region": None,
+    })
+
+
+def _with_state(plan: Plan, context: dict[str, Any]) -> dict[str, Any]:
+    if not plan.state_bytes:
+        return context
+    return {
+        **context,
+        "arena_parameter": f"void *state, {context['arena_parameter']}",
+        "pass_on": f"state, {context['pass_on']}",
+        "no_arena": f"state == NULL || {context['no_arena']}",
+        "arena_address": f"((uintptr_t)state | {context['arena_address']})",
+        "bases": [*context["bases"], {"name": KEPT, "passed": "state"}],
     }
 
 

@@ -32,12 +32,15 @@ class KernelPool:
         self, call: Call, kernel: Kernel, tables: TablePool, place: str, staged: str = ""
     ) -> dict[str, str]:
         """fn: the C function that runs the call's kernel; numbers: what comes before its rows among the arguments;
-        tables: what comes after its scratch. place: part of the tables' names, where they are used first; staged: what
+        tables: what comes after its scratch, tables and states.
+
+        place: part of the tables' names, where they are used first; staged: what
         stands for the first table."""
         text = self._text(call, kernel)
         common = self.alike.get(text)
         symbols = [tables.symbol(t, place) for t in kernel.tables(call)]
-        used = "".join(f", {symbol}" for symbol in ([staged, *symbols[1:]] if staged else symbols))
+        kept = [f"kept{i}" for i in range(call.keeps)]
+        used = "".join(f", {symbol}" for symbol in [*([staged, *symbols[1:]] if staged else symbols), *kept])
         if common is None:
             return {"fn": self._named(text, call.family), "numbers": "", "tables": used}
         table = Table("numbers", "int32_t", np.array(common.numbers, np.int32))
@@ -46,6 +49,7 @@ class KernelPool:
 
     def _text(self, call: Call, kernel: Kernel) -> str:
         args = "".join(f", const {t.ctype} *{t.name}" for t in kernel.tables(call))
+        args += "".join(f", int8_t *kept{i}" for i in range(call.keeps))
         shared = {
             name: self._named(render(template, fn=FN, **values), f"{call.family}_{name}")
             for name, (template, values) in kernel.helpers(call).items()
@@ -80,6 +84,9 @@ def layer_context(
     read = sorted({rows.input for call, _ in layer.calls for rows in call.rows})  # a tensor given twice is read once
     args = [*(f"const int8_t *in{i}" for i in read), "int8_t *out"]
     values = [*(pointer[names[i]] for i in read), pointer[out]]
+    kept = layer.node.outputs[1:]  # states, which the kernel reads and writes
+    args += [f"int8_t *kept{i}" for i in range(len(kept))]
+    values += [pointer[n] for n in kept]
     if layer.scratch:
         args.append("uint8_t *scratch")
         values.append(f"{own_base(plan, layer.node.name)} + {plan.scratch[layer.node.name]}u")

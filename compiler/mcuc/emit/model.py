@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from mcuc import __version__
 from mcuc.emit import render
-from mcuc.emit.arenas import address, arena_context, arena_symbol, passed
+from mcuc.emit.arenas import KEPT, address, arena_context, arena_symbol, passed
 from mcuc.emit.layers import KernelPool, layer_context
 from mcuc.emit.names import comment
 from mcuc.emit.rows_in import early_outputs, pushed_segment, rows_in_context
@@ -18,6 +20,7 @@ from mcuc.emit.streams import stream_context
 from mcuc.emit.tables import TablePool
 from mcuc.errors import McucError
 from mcuc.ir import Graph, Tensor
+from mcuc.kernels._base import Table
 from mcuc.plan import Plan
 from mcuc.schedule import Layer, Schedule
 
@@ -25,6 +28,8 @@ RUNTIME_VERSION = 1
 RUNTIME_HEADERS = ("mcuc_dot.h", "mcuc_dsp.h", "mcuc_math.h", "mcuc_port.h", "mcuc_stream.h")
 INPUT_FILE = "mcuc_input.bin"  # that the test firmware reads an input by rows from
 NO_ROWS = 98  # its exit code where the file is missing or too short
+STATE_SYMBOL, RESUME_SYMBOL = "mcuc_state", "mcuc_resume"  # the test firmware's: states, and whether to reset them
+RESUME = 0x6B656570  # in RESUME_SYMBOL: the states go on as they are
 _CTYPES = {"bool": "uint8_t", "int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
 
 
@@ -76,6 +81,7 @@ def emit(
     if small_code:
         kernels, tables = KernelPool(name, shared(kernels.found)), TablePool(name)
         units, symbols = _units(graph, schedule, plan, name, kernels, tables, pointer, early)
+    initial = _initial(graph, plan, tables)
     single = len(graph.inputs) == 1 and len(graph.outputs) == 1
     macro = name.upper()
     ends = [*_ends(graph, plan, name, "input", graph.inputs), *_ends(graph, plan, name, "output", graph.outputs)]
@@ -99,6 +105,8 @@ def emit(
         "rows_in": None if pushed is None else rows_in_context(pushed, graph, plan, units[0], early),
         "single": single,
         "run_args": f"{arenas['arena_parameter']}, {buffers}",
+        "state": plan.state_bytes,
+        "initial": initial,
         "inputs": graph.inputs,
         "outputs": graph.outputs,
         "arena": plan.arena,
@@ -116,10 +124,11 @@ def emit(
         f"{name}.h": render("model.h.j2", stack=stack, built=comment(built), **context),
         f"{name}_weights.c": render("weights.c.j2", **context),
     }
-    harness = render("harness.c.j2", input_file=INPUT_FILE, no_rows=NO_ROWS, **context)
+    harness = render("harness.c.j2", input_file=INPUT_FILE, no_rows=NO_ROWS, resume=RESUME, **context)
     host_main = render("host_main.c.j2", **context)
     placed = tuple(EmittedArena(arena_symbol(plan, i), a.name, a.bytes) for i, a in enumerate(plan.arenas))
     calls = ("run",) if pushed is None else ("begin", "push_rows", "finish")
+    calls = ("reset", *calls) if graph.states else calls
     entries = tuple(f"{name}_{call}" for call in calls)
     return Emitted(name, files, harness, host_main, tuple(symbols), tables.bytes, entries, placed)
 
@@ -176,6 +185,24 @@ def _pointers(graph: Graph, plan: Plan) -> dict[str, str]:
     for n, at in plan.tensors.items():
         known, inside = caller.get(plan.storage[n]), at - plan.tensors[plan.storage[n]]
         found[n] = address(plan, n) if known is None else f"{known} + {inside}" if inside else known
+    return found | {n: f"(int8_t *)({KEPT} + {at}u)" for n, at in plan.variables.items()}
+
+
+def _initial(graph: Graph, plan: Plan, tables: TablePool) -> list[dict[str, Any]]:
+    """What reset writes: for each state its place, its size, and one byte value or the table of its bytes."""
+    found = []
+    for i, state in enumerate(graph.states):
+        values = np.frombuffer(np.ascontiguousarray(state.initial).tobytes(), np.int8)
+        same = values.size == 0 or bool((values == values[0]).all())
+        found.append(
+            {
+                "at": plan.variables[state.current],
+                "bytes": values.size,
+                "value": int(values[0]) if same and values.size else 0,
+                "table": "" if same else tables.symbol(Table("initial", "int8_t", values), f"state{i}"),
+                "comment": comment(state.current),
+            }
+        )
     return found
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from mcuc import ops
 from mcuc.errors import McucError
+from mcuc.exporters._tflite_state import split, with_states
 from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.ops._base import Exported, scale_of, zero_point_of
 
@@ -43,8 +44,13 @@ def export(graph: Graph, float_ends: bool = False) -> bytes:
     if float_ends:
         graph = _with_float_ends(graph)
 
+    resources, variables = split(graph)
+    written = {state.next for state in variables.values()}
+
     def entries() -> Iterator[Entry]:
         for node in graph.nodes:
+            if node.op == "assign":
+                continue
             operator = ops.get(node.op)
             if operator.to_tflite is None or graph.profile != "tflite":
                 raise McucError(
@@ -57,10 +63,12 @@ def export(graph: Graph, float_ends: bool = False) -> bytes:
             constants = {t.name: t for t in form.constants}
             names = node.inputs if form.inputs is None else form.inputs
             inputs = [None if not n else constants[n] if n in constants else graph.tensors[n] for n in names]
-            yield Entry(form, inputs, [graph.tensors[n] for n in node.outputs])
+            yield Entry(form, inputs, [graph.tensors[n] for n in node.outputs if n not in written])
 
-    ends = [[graph.tensors[n] for n in names] for names in (graph.inputs, graph.outputs)]
-    return write(graph.name, ends[0], ends[1], entries())
+    given = [graph.tensors[n] for n in (*graph.inputs, *resources)]
+    kept = [graph.tensors[n] for n in (*graph.outputs, *(node.inputs[0] for _, node in resources.values()))]
+    blob = write(graph.name, given, kept, entries())
+    return with_states(blob, graph) if graph.states else blob
 
 
 def write(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], entries: Iterable[Entry]) -> bytes:

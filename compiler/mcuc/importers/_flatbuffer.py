@@ -49,7 +49,8 @@ class OperatorEntry:
 
 @dataclass(frozen=True, eq=False)
 class ModelFile:
-    """The first subgraph of a file. buffers[i]: a view of the bytes, None where empty."""
+    """The first subgraph of a file. buffers[i]: a view of the bytes, None where empty. subgraph(i): tensors and
+    operators of another one; reading one again and again counts against the file's size."""
 
     tensors: tuple[TensorEntry, ...]
     operators: tuple[OperatorEntry, ...]
@@ -58,6 +59,7 @@ class ModelFile:
     buffer: Callable[[int], Array | None]
     subgraphs: int
     signatures: int
+    subgraph: Callable[[int], tuple[tuple[TensorEntry, ...], tuple[OperatorEntry, ...]]]
 
 
 def corrupt(where: str, found: str) -> McucError:
@@ -89,8 +91,6 @@ def _read(raw: bytes, where: str) -> ModelFile:
     _count(where, "buffers", model.BuffersLength())
     _count(where, "operator codes", model.OperatorCodesLength())
     graph = model.Subgraphs(0)
-    _count(where, "tensors", graph.TensorsLength())
-    _count(where, "operators", graph.OperatorsLength())
     kinds = [_kind(schema, model.OperatorCodes(i)) for i in range(model.OperatorCodesLength())]
     budget = [4 * len(raw)]
 
@@ -99,9 +99,23 @@ def _read(raw: bytes, where: str) -> ModelFile:
         if budget[0] < 0:
             raise corrupt(where, "its tables overlap")
 
-    tensors = tuple(_tensor(graph.Tensors(i), where, spend) for i in range(graph.TensorsLength()))
-    operators = tuple(_operator(schema, graph.Operators(i), kinds, where, spend)
-                      for i in range(graph.OperatorsLength()))
+    def tables(part: Any) -> tuple[tuple[TensorEntry, ...], tuple[OperatorEntry, ...]]:
+        _count(where, "tensors", part.TensorsLength())
+        _count(where, "operators", part.OperatorsLength())
+        return (tuple(_tensor(part.Tensors(i), where, spend) for i in range(part.TensorsLength())),
+                tuple(_operator(schema, part.Operators(i), kinds, where, spend) for i in range(part.OperatorsLength())))
+
+    tensors, operators = tables(graph)
+
+    def subgraph(index: int) -> tuple[tuple[TensorEntry, ...], tuple[OperatorEntry, ...]]:
+        if not 0 < index < model.SubgraphsLength():
+            raise corrupt(where, f"subgraph {index} does not exist")
+        try:
+            return tables(model.Subgraphs(index))
+        except McucError:
+            raise
+        except Exception as error:  # as in read
+            raise corrupt(where, f"subgraph {index} is damaged") from error
 
     def buffer(index: int) -> Array | None:
         if not 0 <= index < model.BuffersLength():
@@ -117,7 +131,8 @@ def _read(raw: bytes, where: str) -> ModelFile:
         return np.frombuffer(raw, np.uint8, size, start)
 
     inputs, outputs = _indices(graph.InputsAsNumpy(), spend), _indices(graph.OutputsAsNumpy(), spend)
-    return ModelFile(tensors, operators, inputs, outputs, buffer, model.SubgraphsLength(), model.SignatureDefsLength())
+    return ModelFile(tensors, operators, inputs, outputs, buffer, model.SubgraphsLength(), model.SignatureDefsLength(),
+                     subgraph)
 
 
 def _count(where: str, what: str, found: int) -> None:

@@ -25,6 +25,7 @@ from mcuc.importers import _onnx_norms as norms
 from mcuc.importers import _onnx_picks as picks
 from mcuc.importers import _onnx_products as products
 from mcuc.importers import _onnx_proto as proto
+from mcuc.importers import _onnx_recurrent as recurrent
 from mcuc.importers import _onnx_resize as resize
 from mcuc.importers._onnx_conv_transpose import on_conv_transpose
 from mcuc.importers._onnx_fold import can_fold, fold
@@ -80,6 +81,7 @@ HANDLERS: dict[str, Handler] = {
     "GatherElements": picks.on_gather_elements,
     "GatherND": picks.on_gather_nd,
     "Gemm": products.on_gemm,
+    "GRU": recurrent.on_recurrent,
     "GlobalAveragePool": axes.on_global_pool,
     "GlobalMaxPool": axes.on_global_pool,
     "Greater": choice.on_comparison,
@@ -87,6 +89,7 @@ HANDLERS: dict[str, Handler] = {
     "GroupNormalization": norms.on_group_norm,
     "Identity": moves.on_identity,
     "InstanceNormalization": norms.on_group_norm,
+    "LSTM": recurrent.on_recurrent,
     "LayerNormalization": norms.on_layer_norm,
     "Less": choice.on_comparison,
     "LessOrEqual": choice.on_comparison,
@@ -108,6 +111,7 @@ HANDLERS: dict[str, Handler] = {
     "QLinearMatMul": products.on_qlinear_matmul,
     "QuantizeLinear": lambda s, n: [on_quantize(s, n)],
     "RMSNormalization": norms.on_layer_norm,
+    "RNN": recurrent.on_recurrent,
     "ReduceL1": axes.on_reduce,
     "ReduceL2": axes.on_reduce,
     "ReduceLogSum": axes.on_reduce,

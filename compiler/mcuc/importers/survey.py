@@ -81,7 +81,7 @@ def _tflite(path: Path) -> Survey:
 
 def _rest(reading: tflite._Reading, name: str) -> Graph | None:
     """The imported operators as a graph of their own: unknown values come in, values that nobody reads go out."""
-    table = {t.name: t for t in reading.tensors.values()} | reading.constants
+    table = {t.name: t for t in reading.tensors.values()} | reading.constants | reading.states.made
     computed = {n for node in reading.nodes for n in node.outputs}
     wanted = dict.fromkeys(n for node in reading.nodes for n in node.inputs if n)
     inputs = tuple(n for n in wanted if n not in computed and table[n].data is None)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mcuc import ops
 from mcuc.errors import McucError
+from mcuc.importers import _tflite_state as state
 from mcuc.importers._flatbuffer import ModelFile, OperatorEntry, TensorEntry, corrupt, read
 from mcuc.ir import Array, DType, Graph, Node, Quant, Tensor, check
 from mcuc.ops._base import Imported, Operator
@@ -24,8 +25,9 @@ _DTYPES = {0: DType.FLOAT32, 2: DType.INT32, 3: DType.UINT8, 4: DType.INT64, 6: 
 _INT8, _INT4 = 9, 17
 _TYPE_NAMES = {1: "float16", 5: "string", 8: "complex64", 10: "float64", 11: "complex128", 12: "uint64", 13: "resource",
                14: "variant", 15: "uint32", 16: "uint16", 17: "int4", 18: "bfloat16"}
-_STATE = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE", "UNIDIRECTIONAL_SEQUENCE_LSTM", "LSTM",
-          "BIDIRECTIONAL_SEQUENCE_LSTM", "RNN", "UNIDIRECTIONAL_SEQUENCE_RNN", "SVDF"}
+_CONTROL = {"WHILE", "IF", "CALL"}
+_RECURRENT = {"LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_RNN", "RNN", "UNIDIRECTIONAL_SEQUENCE_RNN",
+              "UNIDIRECTIONAL_SEQUENCE_LSTM", "SVDF"}
 # What reading tables that do not fit together can raise; the file is at fault.
 _MISFITS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NotImplementedError,
             RecursionError, TypeError, ValueError, struct.error)
@@ -43,6 +45,7 @@ class _Reading:
     nodes: list[Node] = field(default_factory=list)
     constants: dict[str, Tensor] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    states: state.States = field(default_factory=state.States)
     constant_bytes: int = 0
 
 
@@ -82,21 +85,25 @@ def _graph(file: ModelFile, where: str, name: str) -> Graph:
         _node(reading, position, operator)
     for index in file.outputs:
         _tensor_at(reading, index, where)
-    table = {t.name: t for t in reading.tensors.values()} | reading.constants
+    assigns, states = state.finish(reading.states, reading.nodes, where)
+    table = {t.name: t for t in reading.tensors.values()} | reading.constants | reading.states.made
+    if any(n in reading.states.tensors for n in (reading.names[i] for i in ends)):
+        raise corrupt(where, "a graph input or output is a variable")
     unsigned = {reading.names[i] for i in reading.unsigned}
     inputs, head = _boundary(table, [reading.names[i] for i in file.inputs], unsigned, "input")
     outputs, tail = _boundary(table, [reading.names[i] for i in file.outputs], unsigned, "output")
     if any(table[n].data is not None for n in inputs):
         raise corrupt(where, "a graph input is a constant")
-    nodes = (*head, *reading.nodes, *tail)
+    nodes = (*head, *reading.nodes, *tail, *assigns)
     used = {n for node in nodes for n in (*node.inputs, *node.outputs) if n} | {*inputs, *outputs}
     return check(Graph(name, "tflite", {k: v for k, v in table.items() if k in used}, nodes, tuple(inputs),
-                       tuple(outputs), tuple(reading.notes)))
+                       tuple(outputs), tuple(reading.notes), states=states))
 
 
 def _file_notes(file: ModelFile) -> list[str]:
     notes = []
-    if file.subgraphs > 1:
+    once = {getattr(o.options, "initSubgraphIndex", 0) for o in file.operators if o.kind == "CALL_ONCE"}
+    if file.subgraphs - len(once) > 1:
         notes.append(f"{file.subgraphs} subgraphs found, the first one is compiled")
     if file.signatures > 1:
         notes.append(f"{file.signatures} signatures found, the first subgraph is compiled")
@@ -108,7 +115,10 @@ def _file_notes(file: ModelFile) -> list[str]:
 def _node(reading: _Reading, position: int, entry: OperatorEntry) -> None:
     """Reads one operator: its tensors, the operator's own import, and a check of the shapes that the file declares."""
     place = f"{entry.kind} #{position}"
-    _refuse_state(entry, place)
+    _refuse_control(entry, place)
+    if entry.kind in state.KINDS:
+        _variable(reading, position, entry, place)
+        return
     if entry.kind not in INTEGER_KINDS:
         ops.find_tflite(entry.kind, place)  # an unknown operator is refused before its tensors are looked at
     inputs = tuple(None if i == -1 else _tensor_at(reading, i, place) for i in entry.inputs)
@@ -122,17 +132,67 @@ def _node(reading: _Reading, position: int, entry: OperatorEntry) -> None:
     built = operator.from_tflite(Imported(entry.kind, entry.options, inputs, outputs, place, unsigned))
     reading.constants.update((t.name, t) for t in built.constants)
     reading.notes.extend(built.notes)
+    kept = tuple(state.update(reading.states, t, place) for n in built.states for t in inputs if t and t.name == n)
+    if any(t is not None and t.name in reading.states.tensors and t.name not in built.states for t in inputs):
+        raise McucError("unsupported-state", f"{entry.kind} reads a variable that it does not update", where=place,
+                        try_this="export a model without this variable")
+    outputs = (*outputs, *kept)
     node = Node(f"{position}:{entry.kind}", built.op, built.inputs, tuple(t.name for t in outputs), built.attrs)
     by_name = {t.name: t for t in inputs if t is not None} | {t.name: t for t in built.constants}
     _check_shapes(ops.get(built.op), node, [by_name[n] for n in built.inputs if n], outputs, place)
     reading.nodes.append(node)
 
 
-def _refuse_state(entry: OperatorEntry, place: str) -> None:
-    if entry.kind in _STATE:
-        raise McucError("unsupported-operator", f"TFLite operator {entry.kind} keeps state between runs, "
-                        "which is not supported", where=place,
-                        try_this="export a model without variables and recurrent layers")
+def _refuse_control(entry: OperatorEntry, place: str) -> None:
+    if entry.kind in _CONTROL:
+        raise McucError("unsupported-operator", f"TFLite operator {entry.kind} is control flow, which is not supported",
+                        where=place, try_this="unroll the loop before converting: recurrent Keras layers (GRU, LSTM, "
+                        "SimpleRNN) with unroll=True, or a layer that converts to UNIDIRECTIONAL_SEQUENCE_LSTM")
+    if entry.kind in _RECURRENT and entry.kind not in ops._tflite_table():
+        raise McucError("unsupported-operator", f"TFLite operator {entry.kind} is not supported", where=place,
+                        try_this="use UNIDIRECTIONAL_SEQUENCE_LSTM or SVDF in int8, or unroll the layer (unroll=True)")
+
+
+def _variable(reading: _Reading, position: int, entry: OperatorEntry, place: str) -> None:
+    """An operator on variables; see _tflite_state."""
+    if entry.kind == "VAR_HANDLE":
+        state.handle(reading.states, entry, reading.file.tensors, place)
+    elif entry.kind == "CALL_ONCE":
+        _call_once(reading, entry, place)
+    elif entry.kind == "READ_VARIABLE":
+        variable = state.variable_of(reading.states, entry, 1, place)
+        if len(entry.outputs) != 1:
+            raise corrupt(place, "READ_VARIABLE has other than one output")
+        out = _tensor_at(reading, entry.outputs[0], place)
+        unsigned = entry.outputs[0] in reading.unsigned
+        reading.nodes.append(state.read(reading.states, variable, out, unsigned, position, place))
+    else:
+        variable = state.variable_of(reading.states, entry, 2, place)
+        value = _tensor_at(reading, entry.inputs[1], place)
+        state.assign(variable, value, entry.inputs[1] in reading.unsigned, place)
+
+
+def _call_once(reading: _Reading, entry: OperatorEntry, place: str) -> None:
+    """Variables get their first values from a subgraph of VAR_HANDLE and ASSIGN_VARIABLE with constants."""
+    index = int(getattr(entry.options, "initSubgraphIndex", 0))
+    if index in reading.states.once:
+        return
+    reading.states.once.add(index)
+    tensors, operators = reading.file.subgraph(index)
+    names = _unique_names([t.name for t in tensors])
+    part = _Reading(replace(reading.file, tensors=tensors), place, names, constant_bytes=reading.constant_bytes)
+    part.states.variables = reading.states.variables
+    for inner in operators:
+        if inner.kind == "VAR_HANDLE":
+            state.handle(part.states, inner, tensors, place)
+        elif inner.kind == "ASSIGN_VARIABLE":
+            variable = state.variable_of(part.states, inner, 2, place)
+            value = _tensor_at(part, inner.inputs[1], place)
+            state.initialise(variable, value, inner.inputs[1] in part.unsigned, place)
+        else:
+            raise McucError("unsupported-state", f"variables are initialised by {inner.kind}", where=place,
+                            try_this="initialise variables with constants")
+    reading.constant_bytes = part.constant_bytes
 
 
 def _is_integer_math(kind: str, inputs: tuple[Tensor | None, ...]) -> bool:
@@ -213,15 +273,16 @@ def _tensor(reading: _Reading, entry: TensorEntry, name: str, where: str) -> Ten
     if entry.sparse:
         raise McucError("unsupported-sparse", f"tensor {name!r} is stored sparse", where=where,
                         try_this="export the model with dense weights")
-    if entry.variable:
-        raise McucError("unsupported-state", f"tensor {name!r} is a variable, which keeps state between runs",
-                        where=where, try_this="export a model without variables and recurrent layers")
     dtype = _DTYPES[entry.type]
     shape = tuple(1 if d == -1 else d for d in entry.shape)
     if any(d < 0 for d in shape) or prod(shape) > MAX_ELEMENTS:
         raise corrupt(where, f"tensor {name!r} has shape {shape}")
     quant = _quant(entry, dtype, name, where)
     data = _data(reading, entry, shape, dtype, name, where)
+    if entry.variable:
+        if data is not None or not prod(shape):
+            raise corrupt(where, f"variable {name!r} of shape {shape} is empty or a constant")
+        reading.states.tensors.setdefault(name, None)
     if data is None and prod(shape) == 0:
         raise corrupt(where, f"tensor {name!r} of shape {shape} is empty")
     if quant is not None and quant.axis is not None and (

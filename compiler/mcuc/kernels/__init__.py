@@ -18,6 +18,7 @@ NAMES = (
     "move",
     "norm",
     "pool",
+    "recurrent",
     "resize",
     "softmax",
     "sum",

@@ -77,7 +77,9 @@ class Call:
     params are the constants that the family's templates name. height, width, channels: the output that the call
     fills; out_row_bytes, out_stride, out_offset: where row y, pixel x go in the output tensor, in bytes.
     whole_channels: the kernel needs all channels of a pixel at once. per_row: a table with as many values for each
-    output row; the kernel finds those of its row behind the last of rows[].
+    output row; the kernel finds those of its row behind the last of rows[]. keeps: how many states it gets after its
+    tables, `int8_t *kept0` and so on: the node's outputs behind the first, which it reads and writes; every output
+    element is then computed once and in order.
     """
 
     family: str
@@ -92,6 +94,7 @@ class Call:
     out_offset: int = 0
     whole_channels: bool = False
     per_row: Table | None = None
+    keeps: int = 0
 
 
 @dataclass(frozen=True)

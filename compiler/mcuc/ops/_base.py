@@ -62,7 +62,8 @@ class Imported:
 class Built:
     """What an operator makes of an imported node: its own name, inputs by tensor name, attributes, new constants.
 
-    notes: what the user should know about this node (they go into the report).
+    notes: what the user should know about this node (they go into the report). states: inputs that are variables, which
+    the node writes as its outputs behind the first, in this order.
     """
 
     op: str
@@ -70,6 +71,7 @@ class Built:
     attrs: Any
     constants: tuple[Tensor, ...] = ()
     notes: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def weighted_layers(graph: Graph) -> dict[str, Weighted]:
 def intervals(graph: Graph, layers: Layers) -> dict[str, Interval]:
     """The interval of every int8 and uint8 tensor except weights. layers: weighted_layers of the graph."""
     read = {n for node in graph.nodes for n in (node.inputs if node.op in _RULES else node.inputs[:1]) if n}
-    names = (*graph.inputs, *(n for node in graph.nodes for n in node.outputs), *sorted(read))
+    names = (*graph.given, *(n for node in graph.nodes for n in node.outputs), *sorted(read))
     known = {n: _given(graph.tensors[n]) for n in dict.fromkeys(names) if graph.tensors[n].dtype in _BYTES}
     for node in graph.nodes:
         name = node.outputs[0]

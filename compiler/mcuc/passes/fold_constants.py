@@ -17,7 +17,7 @@ MAX_MACS = 1 << 28
 
 
 def fold_constants(graph: Graph) -> Graph:
-    """The graph with constant results in place of the nodes that compute them; graph outputs stay computed.
+    """The graph with constant results in place of the nodes that compute them; graph outputs and states stay computed.
 
     Raises McucError("broken-model") when a folded result does not fit the shape that the file declares.
     """
@@ -33,7 +33,7 @@ def fold_constants(graph: Graph) -> Graph:
 
 
 def _foldable(node: Node, graph: Graph) -> bool:
-    if graph.runtime_inputs(node) or any(n in graph.outputs for n in node.outputs):
+    if graph.runtime_inputs(node) or any(n in graph.kept for n in node.outputs):
         return False
     if node.op == "quantize" and not node.attrs.table:  # float to int8: left for check_supported
         return False

@@ -26,7 +26,7 @@ def fuse_activation(graph: Graph) -> Graph:
         producer = nodes[place] if place is not None else None
         if bounds is None or producer is None or place is None:
             continue
-        if len(consumers[source]) != 1 or source in graph.outputs:
+        if len(consumers[source]) != 1 or source in graph.kept:
             continue
         clamp = getattr(producer.attrs, "clamp", None)
         if clamp is None or graph.tensors[source].shape != graph.tensors[node.outputs[0]].shape:

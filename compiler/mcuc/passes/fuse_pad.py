@@ -22,7 +22,7 @@ def fuse_pad(graph: Graph) -> Graph:
     replaced: dict[str, Node] = {}
     gone: set[str] = set()
     for node in graph.nodes:
-        if node.op != "pad" or node.outputs[0] in graph.outputs or not _image_pads(node):
+        if node.op != "pad" or node.outputs[0] in graph.kept or not _image_pads(node):
             continue
         readers = [replaced.get(n.outputs[0], n) for n in consumers[node.outputs[0]]]
         fused = [_fuse(reader, node, graph) for reader in readers]

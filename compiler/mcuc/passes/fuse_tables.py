@@ -21,7 +21,7 @@ def fuse_tables(graph: Graph) -> Graph:
     for node in graph.nodes:
         source = node.inputs[0] if _is_table(node, graph) else ""
         first = made.get(source)
-        if first is not None and len(consumers[source]) == 1 and source not in graph.outputs:
+        if first is not None and len(consumers[source]) == 1 and source not in graph.kept:
             before, after = table_of(first), table_of(node)
             both = bytes(after[value] for value in before)
             node = replace(node, inputs=first.inputs, attrs=replace(node.attrs, table=both))

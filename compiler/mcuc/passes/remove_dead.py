@@ -10,8 +10,8 @@ from mcuc.ir import Graph, rebuild
 
 
 def remove_dead(graph: Graph) -> Graph:
-    """The graph without nodes that no output depends on, and without the tensors that only they named."""
-    wanted = set(graph.outputs)
+    """The graph without nodes that no output and no state depends on, and without the tensors that only they named."""
+    wanted = set(graph.kept)
     kept = []
     for node in reversed(graph.nodes):
         if wanted.intersection(node.outputs):

@@ -93,7 +93,7 @@ def _removable(graph: Graph, layers: Mapping[str, Weighted], known: Mapping[str,
     """
     runtime = [n for n, t in graph.tensors.items() if t.data is None]
     removed = {n: np.ones(channels_of(graph.tensors[n]), np.bool_) for n in runtime}
-    for name in (*graph.inputs, *graph.outputs):
+    for name in (*graph.given, *graph.kept):
         if name in removed:  # an output may be a constant, which is refused later
             removed[name][:] = False
     tied: dict[str, Ties] = {}

@@ -11,8 +11,10 @@ from mcuc.plan.lifetimes import Lifetimes, lifetimes, push_buffer
 from mcuc.plan.place import Buffer, Span, lower_bound, place_with_io
 from mcuc.plan.regions import Region, assign
 from mcuc.plan.traffic import traffic
-from mcuc.plan.validate import validate
+from mcuc.plan.validate import validate, validate_states
 from mcuc.schedule import Layer, Schedule, Segment
+
+STATE_ALIGN = 8  # bytes, of every state in the caller's memory
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,9 @@ class Plan:
     same for a node's scratch and, of a stream's first node, its counters; several: there was more than one region to
     choose from, and the C takes an array of arenas. arena and work are sums over them then, and lower_bound is of all
     buffers in one memory: what no division among regions can be below.
+
+    variables: run-time tensor whose bytes are a state's -> offset in the memory that the caller keeps from run to run,
+    outside all arenas; state_bytes: its size.
     """
 
     tensors: Mapping[str, int]
@@ -58,6 +63,8 @@ class Plan:
     region: Mapping[str, int] = field(default_factory=dict)
     own_region: Mapping[str, int] = field(default_factory=dict)
     several: bool = False
+    variables: Mapping[str, int] = field(default_factory=dict)
+    state_bytes: int = 0
 
     def arena_of(self, tensor: str) -> int:
         """Index of the arena that holds the tensor, or the buffer of that name."""
@@ -80,6 +87,8 @@ def plan(
     Raises McucError("over-budget") where they do not fit the regions.
     """
     found = lifetimes(graph, schedule)
+    variables, state_bytes = _states(graph, found)
+    validate_states(graph.states, [_tensors(unit, graph) for unit in schedule.segments], found.states)
     several = len(regions) > 1
     if several:
         placed = _in_regions(graph, schedule, found, regions, most, time_limit_s, fast)
@@ -109,7 +118,27 @@ def plan(
         region=placed.region,
         own_region={node: placed.region.get(b, 0) for node, b in (*found.scratch.items(), *found.state.items())},
         several=several,
+        variables=variables,
+        state_bytes=state_bytes,
     )
+
+
+def _states(graph: Graph, found: Lifetimes) -> tuple[dict[str, int], int]:
+    """Offsets of the states one after the other, and of what has their bytes; the size of all."""
+    at: dict[str, int] = {}
+    size = 0
+    for state in graph.states:
+        at[state.current] = at[state.next] = size
+        size += (graph.tensors[state.current].bytes + STATE_ALIGN - 1) & -STATE_ALIGN
+    return at | {n: at[view.root] + view.offset for n, view in found.states.items()}, size
+
+
+def _tensors(unit: Layer | Segment, graph: Graph) -> tuple[frozenset[str], frozenset[str]]:
+    """Run-time tensors that a unit reads and writes."""
+    layers = (unit,) if isinstance(unit, Layer) else unit.members
+    nodes = [layer.node for layer in layers if isinstance(layer, Layer)]
+    read = frozenset(n for node in nodes for n in graph.runtime_inputs(node))
+    return read, frozenset(n for node in nodes for n in node.outputs)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ allows: the placement finds the smallest safe offset.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from mcuc.ir import Graph
@@ -32,6 +32,7 @@ class Lifetimes:
 
     scratch, lines, state: buffer ids by node name, by tensor, and by the name of a stream's first node. ranges: for
     each unit of the schedule its ticks [lower, upper). offset: run-time tensor -> its first byte in the buffer.
+    states: run-time tensors outside the arena, those whose bytes are a state's -> where they lie in it.
     """
 
     buffers: tuple[Buffer, ...]
@@ -42,6 +43,7 @@ class Lifetimes:
     io: frozenset[str]
     ranges: tuple[tuple[int, int], ...]
     offset: Mapping[str, int]
+    states: Mapping[str, View] = field(default_factory=dict)
 
 
 @dataclass
@@ -66,13 +68,15 @@ def lifetimes(graph: Graph, schedule: Schedule) -> Lifetimes:
     inside others (see views.py) have their storage.
     """
     units = schedule.segments
+    outside = {n for s in graph.states for n in (s.current, s.next)}
     found = [accesses(unit, graph) for unit in units]
     starts, now = [], 0
     for access in found:
         starts.append(now)
         now += access.ticks
     ranges = tuple((s, s + a.ticks) for s, a in zip(starts, found, strict=True))
-    homes = _storages(graph, units)
+    whole = _storages(graph, units)
+    homes = {name: home for name, home in whole.items() if home.root not in outside}
     lives = _lives(graph, found, starts, homes, now)
     storage = {name: home.root for name, home in homes.items()}
     buffers = [_buffer(root, life) for root, life in lives.items()]
@@ -88,7 +92,8 @@ def lifetimes(graph: Graph, schedule: Schedule) -> Lifetimes:
         buffers += _of_stream(unit, lower, upper, scratch, lines, state)
     io = frozenset(storage[n] for n in (*graph.inputs, *graph.outputs) if n in storage) - _early(units, storage)
     offset = {name: home.offset for name, home in homes.items()}
-    return Lifetimes(tuple(buffers), storage, scratch, lines, state, io, ranges, offset)
+    states = {name: home for name, home in whole.items() if home.root in outside}
+    return Lifetimes(tuple(buffers), storage, scratch, lines, state, io, ranges, offset, states)
 
 
 def _early(units: Sequence[Layer | Segment], storage: Mapping[str, str]) -> frozenset[str]:
@@ -159,8 +164,8 @@ def _storages(graph: Graph, units: Sequence[Layer | Segment]) -> dict[str, View]
     last: dict[str, int] = {}
     for name, step in _last_use(graph, units).items():
         last[base[name].root] = max(last.get(base[name].root, step), step)
-    caller = {base[n].root for n in (*graph.inputs, *graph.outputs)}
-    home = {n: View(n, 0) for n in graph.inputs if not _pushed(n, units)}
+    caller = {base[n].root for n in (*graph.given, *graph.kept) if n in base}
+    home = {n: View(n, 0) for n in graph.given if not _pushed(n, units)}
     ends = {n: last.get(n, 0) for n in home}
     for step, unit in enumerate(units):
         lines: Mapping[str, Line] = {} if isinstance(unit, Layer) or unit.stream is None else unit.stream.lines
@@ -209,7 +214,7 @@ def _last_use(graph: Graph, units: Sequence[Layer | Segment]) -> dict[str, int]:
         for layer in _nodes(unit):
             for name in graph.runtime_inputs(layer.node):
                 last[name] = step
-    for name in graph.outputs:
+    for name in graph.kept:
         last[name] = len(units) - 1
     return last
 

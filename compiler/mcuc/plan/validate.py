@@ -21,6 +21,22 @@ class InUse(Protocol):
     def end(self) -> int: ...
 
 
+class Kept(Protocol):
+    """What the check reads of a state: the tensor that holds it when a run begins, and the one when it is over."""
+
+    @property
+    def current(self) -> str: ...
+    @property
+    def next(self) -> str: ...
+
+
+class Place(Protocol):
+    """The tensor in whose bytes another one lies."""
+
+    @property
+    def root(self) -> str: ...
+
+
 class Interval(Protocol):
     """What the check reads of a buffer: bytes `size`, live over the half-open steps [lower, upper), all of them or
     those of its spans."""
@@ -108,3 +124,22 @@ def _check_pair(a: Interval, a_offset: int, b: Interval, b_offset: int) -> None:
                     f"while both are live, steps {time_from} to {time_to}",
                     f"{a.id}, {b.id}",
                 )
+
+
+def validate_states(
+    states: Sequence[Kept],
+    units: Sequence[tuple[frozenset[str], frozenset[str]]],
+    places: Mapping[str, Place],
+) -> None:
+    """Raises McucError("invalid-plan") where a state is written before its last reader has run.
+
+    units: in execution order, the tensors that each reads and those that it writes; places: tensors that have a state's
+    bytes -> where they lie.
+    """
+    for state in states:
+        own = {state.current, *(name for name, place in places.items() if place.root == state.current)}
+        written = [i for i, (_, writes) in enumerate(units) if state.next in writes]
+        late = [i for i, (reads, _) in enumerate(units) if reads & own and (not written or i > written[0])]
+        if len(written) != 1 or late:
+            fault = "is read after it is written" if written else "is never written"
+            raise _refuse(f"state {state.current!r} {fault}", state.current)

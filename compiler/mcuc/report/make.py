@@ -81,6 +81,7 @@ def make_report(
             plan.arena + static + stack,
             budget,
             _regions(plan, board, static + stack),
+            plan.state_bytes,
         ),
         flash=Flash(
             sizes.weights, sizes.code, sizes.flash, request.flash or board.all_flash_bytes, _flashes(sizes, board)

@@ -46,11 +46,12 @@ def figures(report: Report) -> list[tuple[str, str]]:
     s, f, p = report.sram, report.flash, report.plan
     cycles = words.cycles_class(report)
     met = "the arena meets it" if p.optimal else f"the arena is {words.size(max(0, p.peak - p.lower_bound))} above it"
+    kept = f" (the state {words.size(s.state)})" if s.state else ""
     rows = [
         ("core", f"{words.clean(report.core)} at {report.clock_hz / 1e6:g} MHz, {words.clean(report.toolchain)}, "
                  f"profile {words.clean(report.profile)}, optimized for {words.clean(report.optimize)}"),
         ("SRAM", f"{words.size(s.total)}{_of(s.total, s.budget)}; {words.evidence(report, 'sram')}"),
-        ("", f"arena {words.size(s.arena)}, static {words.size(s.static)}, stack {words.size(s.stack)}; "
+        ("", f"arena {words.size(s.arena)}, static {words.size(s.static)}{kept}, stack {words.size(s.stack)}; "
              f"arena without input and output {words.size(s.work)}"),
         *_regions(s),
         ("memory bound", f"{words.size(p.lower_bound)} proven for {words.clean(p.schedules)}; {met}"),

@@ -23,7 +23,8 @@ class RegionReport:
 class Sram:
     """Bytes. arena: input and output included; work: without them; static: .data and .bss; stack: the larger of the
     measured high-water mark and the static bound; total = arena + static + stack; budget: what was allowed. regions:
-    where RAM regions were named, those in use; arena and work are sums over them, and so is total with `beside`."""
+    where RAM regions were named, those in use; arena and work are sums over them, and so is total with `beside`. state:
+    what of static the model keeps from one inference to the next."""
 
     arena: int
     work: int
@@ -32,6 +33,7 @@ class Sram:
     total: int
     budget: int
     regions: tuple[RegionReport, ...] = ()
+    state: int = 0
 
 
 @dataclass(frozen=True)

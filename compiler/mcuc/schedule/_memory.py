@@ -62,11 +62,13 @@ def memory_of(graph: Graph) -> Memory:
     """The graph's storages, sizes and dependences, as the search reads them."""
     nodes, end = graph.nodes, 1 << len(graph.nodes)
     runtime = [graph.runtime_inputs(node) for node in nodes]
-    writer = dict.fromkeys(graph.inputs, -1) | {n: i for i, node in enumerate(nodes) for n in node.outputs}
+    writer = dict.fromkeys(graph.given, -1) | {n: i for i, node in enumerate(nodes) for n in node.outputs}
     root, forever, sharing = _storages(graph, writer)
     size = dict.fromkeys(root.values(), 0)
     for name, storage in root.items():
         size[storage] = max(size[storage], -(-graph.tensors[name].bytes // WORD) * WORD)
+    for state in graph.states:  # outside the arena
+        size[root[state.current]] = size[root[state.next]] = 0
     readers = {storage: end if storage in forever else 0 for storage in size}
     for i, names in enumerate(runtime):
         for name in names:
@@ -81,9 +83,12 @@ def memory_of(graph: Graph) -> Memory:
             return []
         may = overlaid(operator, nodes[i])
         whole = [n for n in runtime[i] if n in may and graph.tensors[n].bytes == graph.tensors[out].bytes]
-        return [root[n] for n in whole if root[n] not in graph.inputs and runtime[i].count(n) == 1]
+        return [root[n] for n in whole if root[n] not in graph.given and runtime[i].count(n) == 1]
 
     before = [set_of(writer[n] for n in names if writer[n] >= 0) for names in runtime]
+    for state in graph.states:  # its readers run before the node that writes it
+        i = writer[state.next]
+        before[i] |= readers[root[state.current]] & ~end & ~(1 << i)
     after: list[list[int]] = [[] for _ in nodes]
     ancestors: list[int] = []
     for i, direct in enumerate(before):
@@ -104,8 +109,8 @@ def memory_of(graph: Graph) -> Memory:
         over=tuple(tuple(readers[s] for s in laid_over(i)) for i in range(len(nodes))),
         sharing=tuple(sharing),
         storages=tuple((writer[s], readers[s], size[s]) for s in size if writer[s] < 0 or not sharing[writer[s]]),
-        at_start=sum(size[n] for n in graph.inputs if readers[n]),
-        unread=sum(size[n] for n in graph.inputs if not readers[n]),
+        at_start=sum(size[n] for n in graph.given if readers[n]),
+        unread=sum(size[n] for n in graph.given if not readers[n]),
     )
 
 
@@ -115,14 +120,14 @@ def _storages(graph: Graph, writer: Mapping[str, int]) -> tuple[dict[str, str], 
     Of the caller's tensors (model inputs and outputs) that would have the same bytes, the first keeps them and each
     further one is a copy, as in schedule.explore. Which output is first depends on the order: hence `sharing`.
     """
-    nodes, outputs = graph.nodes, set(graph.outputs)
+    nodes, outputs = graph.nodes, set(graph.kept)
     aliasing = [i for i, n in enumerate(nodes) if ops.get(n.op).alias and graph.tensors[n.inputs[0]].data is None]
     group = {name: name for name in writer}  # tensor -> first tensor with the same bytes, copies included
     for i in aliasing:
         group[nodes[i].outputs[0]] = group[nodes[i].inputs[0]]
     callers: dict[str, list[str]] = {}
     for name in writer:
-        if name in outputs or name in graph.inputs:
+        if name in outputs or name in graph.given:
             callers.setdefault(group[name], []).append(name)
     root = {name: name for name in writer}
     sharing = [0] * len(nodes)
@@ -131,11 +136,11 @@ def _storages(graph: Graph, writer: Mapping[str, int]) -> tuple[dict[str, str], 
         others = [n for n in callers.get(group[out], []) if n != out]
         if out not in outputs or not others:
             root[out] = root[nodes[i].inputs[0]]
-        elif group[out] not in graph.inputs:
+        elif group[out] not in graph.given:
             sharing[i] = set_of(writer[n] for n in others)
     # of a group without a model input, one output will keep the first tensor's bytes
     forever = {root[name] for name in outputs if name in root}
-    return root, forever | {name for name in callers if name not in graph.inputs}, sharing
+    return root, forever | {name for name in callers if name not in graph.given}, sharing
 
 
 def bits(nodes: int) -> Iterator[int]:

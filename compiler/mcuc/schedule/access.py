@@ -102,6 +102,8 @@ def streamable(layer: Layer, graph: Graph) -> Layer | None:
         return None  # pixels are counted in bytes
     if len(out.shape) != 4 or out.shape[0] != 1 or not layer.calls or len(node.outputs) != 1:
         return None
+    if any(state.next in node.outputs for state in graph.states):  # written when all its readers have run
+        return None
     calls = []
     for call, kernel in layer.calls:
         cut = by_rows(call, grid(graph, node.outputs[0]))

@@ -211,11 +211,11 @@ def _not_by_rows(graph: Graph, layers: Sequence[Layer], pushed: str) -> McucErro
 
 def _copied_aliases(graph: Graph) -> set[str]:
     """Aliasing nodes whose bytes must move: from the model's input, or from one output, to another output."""
-    outputs = set(graph.outputs)
+    outputs = set(graph.kept)
     group: dict[str, str] = {}  # tensor -> first tensor of its bytes
     held: dict[str, int] = {}  # first tensor -> model inputs and outputs among the bytes so far
     copied = set()
-    for name in graph.inputs:
+    for name in graph.given:
         held[name] = 1
     for node in graph.nodes:
         out = node.outputs[0]

@@ -36,7 +36,7 @@ def lives_of(layers: Sequence[Layer], graph: Graph, pushed: str | None = None) -
         begin = place[name].first
         side.setdefault(place[name].root, []).append((begin, begin + spread(graph.tensors[name], place[name].pitch), k))
 
-    for name in graph.inputs:
+    for name in graph.given:
         touch(writes, name, -1)
     for k, layer in enumerate(layers):
         names = graph.runtime_inputs(layer.node)
@@ -44,10 +44,13 @@ def lives_of(layers: Sequence[Layer], graph: Graph, pushed: str | None = None) -
             touch(reads, names[i], k)
         if layer.calls:
             touch(writes, layer.node.outputs[0], k)
-    for name in graph.outputs:
+    for name in graph.kept:
         touch(reads, name, len(layers))
+    states = {n for s in graph.states for n in (s.current, s.next)}
     last = {root: max(k for *_, k in (*found, *reads.get(root, ()))) for root, found in writes.items()}
-    pieces = {root: _pieces(found, reads.get(root, [])) for root, found in writes.items() if root != pushed}
+    last |= dict.fromkeys(states & last.keys(), len(layers))
+    elsewhere = {pushed, *states}  # not in the arena
+    pieces = {root: _pieces(found, reads.get(root, [])) for root, found in writes.items() if root not in elsewhere}
     shared = frozenset(layer.into for layer in layers if layer.into)
     return Lives({n: v.root for n, v in place.items()}, {n: v.first for n, v in place.items()}, last, shared, pieces)
 

@@ -50,9 +50,9 @@ def alone(layers: Sequence[Layer], begin: int, graph: Graph, lives: Lives) -> Un
     layer = layers[begin]
     out = layer.node.outputs[0]
     shared = set()
-    if layer.calls and out not in graph.outputs:
+    if layer.calls and out not in graph.kept:
         dying = (n for n in in_place_inputs(layer, graph) if lives.last[lives.root[n]] == begin)
-        shared = {lives.root[n] for n in dying if lives.root[n] not in graph.inputs}
+        shared = {lives.root[n] for n in dying if lives.root[n] not in graph.given}
     peak = peak_of(accesses(layer, graph), begin, begin + 1, lives, [layer.scratch], in_place=bool(shared))
     return Unit(begin, begin + 1, None, peak, 0.0)
 

@@ -57,13 +57,14 @@ def moved_bytes(layers: Sequence[Layer]) -> int:
 def places(layers: Sequence[Layer], graph: Graph) -> dict[str, View]:
     """Run-time tensor -> the tensor whose bytes it has, in the order in which they are computed. Layers that write
     over a dying input's bytes count as having their own."""
-    found = {name: View(name, 0) for name in graph.inputs}
+    found = {name: View(name, 0) for name in graph.given}
     for layer in layers:
         out = layer.node.outputs[0]
         if layer.into:
             found[out] = View(layer.into, layer.at, layer.pitch)
         else:
             found[out] = View(out, 0) if layer.calls else found[layer.node.inputs[0]]
+        found |= {name: View(name, 0) for name in layer.node.outputs[1:]}  # states
     return found
 
 
@@ -91,7 +92,7 @@ def views(graph: Graph, pushed: str | None = None) -> Mapping[str, View]:
     long before the others), where a storage is not planned by spans.
     """
     base = _bases(graph)
-    callers = {base[n] for n in (*graph.inputs, *graph.outputs) if n in base}
+    callers = {base[n] for n in (*graph.given, *graph.kept) if n in base}
     mixed = _shared_by_callers(graph, base)
     inside: dict[str, View] = {}  # base -> place in the tensor that it is a part or a slice of
     for node in graph.nodes:
@@ -170,7 +171,7 @@ def _apart(
     base = _bases(graph)
     closed = {base[n] for n in graph.outputs if n in base} if pushed else _shared_by_callers(graph, base)
     readers = Counter(name for node in graph.nodes for name in node.inputs)
-    taken = {*graph.outputs, *found, *(view.root for view in found.values())}
+    taken = {*graph.kept, *found, *(view.root for view in found.values())}
     producer = {layer.node.outputs[0]: layer for layer in layers if len(layer.node.outputs) == 1}
     apart: dict[str, View] = {}
     for node in reversed(graph.nodes):
@@ -209,7 +210,7 @@ def _spread_out(call: Call, pitch: int) -> Call:
 
 def _bases(graph: Graph) -> dict[str, str]:
     """Run-time tensor -> the first tensor with the same bytes."""
-    base = {name: name for name in graph.inputs}
+    base = {name: name for name in graph.given}
     for node in graph.nodes:
         for name in node.outputs:
             base[name] = base.get(node.inputs[0], name) if ops.get(node.op).alias else name
@@ -217,9 +218,11 @@ def _bases(graph: Graph) -> dict[str, str]:
 
 
 def _shared_by_callers(graph: Graph, base: Mapping[str, str]) -> set[str]:
-    """Bases that two of the caller's tensors have in common: one of them will be a copy, which depends on the order."""
-    ends = [base[n] for n in dict.fromkeys((*graph.inputs, *graph.outputs)) if n in base]
-    return {own for own in ends if ends.count(own) > 1}
+    """Bytes that two of the caller's tensors have in common: one of them will be a copy, which depends on the order.
+    And those of states, which lie outside the arena and are written before the run is over."""
+    ends = [base[n] for n in dict.fromkeys((*graph.given, *graph.kept)) if n in base]
+    states = {base[n] for s in graph.states for n in (s.current, s.next) if n in base}
+    return {own for own in ends if ends.count(own) > 1} | states
 
 
 def _concat_uses(graph: Graph, base: Mapping[str, str]) -> dict[str, int]:

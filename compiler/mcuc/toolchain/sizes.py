@@ -16,6 +16,7 @@ _HARNESS = (".vectors", ".mcuc_harness", ".mcuc_harness_rodata")
 _WEIGHTS = ".mcuc_weights"
 _CODE = ".mcuc_code"  # that runs from RAM
 _ARENA = ".mcuc_arena"  # and what begins so: one section an arena
+_RESUME = ".mcuc_resume"  # a word of the harness, not the user's
 _ALLOC = 0x2  # SHF_ALLOC
 
 
@@ -40,7 +41,7 @@ def sizes_of(elf: Path) -> Sizes:
     harness_bss = symbols.get("__harness_bss_end", 0) - symbols.get("__harness_bss_start", 0)
     arenas = {name: size for name, size in sections.items() if name.startswith(_ARENA)}
     code = sections.get(_CODE, 0)
-    placed = {*_HARNESS, *arenas, _WEIGHTS, ".data", ".bss", ".noinit"}
+    placed = {*_HARNESS, *arenas, _WEIGHTS, _RESUME, ".data", ".bss", ".noinit"}
     data = sections.get(".data", 0)
     copied = symbols.get("__weights_in_ram_end", 0) - symbols.get("__data_start", 0)
     return Sizes(

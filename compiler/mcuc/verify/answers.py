@@ -29,6 +29,7 @@ ORACLE = "NumPy integer reference"
 HOST_MACS = 200_000_000  # spent on the reference for random host samples
 EMULATED_MACS = 40_000_000
 HOST_MOST, EMULATED_MOST = 32, 2
+EMULATED_SEQUENCE = 16  # runs of a model with states
 FINDINGS_MOST = 20
 
 
@@ -68,24 +69,26 @@ def check_answers(
     in numbers is no error here but stands in the answers.
     """
     macs = max(1, sum(layer.macs for layer in schedule.layers))
-    count = max(1, min(EMULATED_MOST, EMULATED_MACS // macs)) if emulate is None else emulate
+    most = EMULATED_SEQUENCE if graph.states else EMULATED_MOST
+    count = max(1, min(most, EMULATED_MACS // macs)) if emulate is None else emulate
     found: list[Difference] = []
     first: str | None = None
     for inside in (False, True):
         outs = host.run(program, samples, inside=inside).outputs
         found.append(difference(outs, wanted))
         if found[-1].differing and first is None:
-            sample = samples[first_wrong(outs, wanted)]
-            first = first_difference_host(graph, schedule, emitted, sample, work / "trace", inside)
+            at = first_wrong(outs, wanted)
+            where = work / "trace"
+            first = first_difference_host(graph, schedule, emitted, samples[at], where, inside, samples[:at])
     host_gap = max(found, key=lambda d: d.differing)  # the modes see the same elements: counted once
     runs: list[EmulatedRun] = []
     core_gaps: list[Difference] = []
     for i, sample in enumerate(samples[:count]):
-        outs, run = emulated(core, graph, plan, sample, audit=i == 0)
+        outs, run = emulated(core, graph, plan, sample, audit=i == 0, before=runs[-1] if runs else None)
         runs.append(run)
         core_gaps.append(difference(outs, tuple(w[i : i + 1] for w in wanted)))
         if core_gaps[-1].differing and first is None:
-            first = first_difference_emulated(graph, schedule, plan, traced(), sample)
+            first = first_difference_emulated(graph, schedule, plan, traced(), sample, samples[:i])
     audit = runs[0].audit
     assert audit is not None
     gaps = [host_gap, *core_gaps]

@@ -58,16 +58,22 @@ def open_oracle(path: Path, wanted: OracleName) -> Oracle:
 def _automatic(suffix: str, graph: Graph) -> str:
     if suffix == ".onnx":
         return "onnxruntime"
-    if any(t.dtype is DType.UINT8 for t in graph.tensors.values()) or any(BEYOND_MICRO in n for n in graph.notes):
+    unsigned = any(t.dtype is DType.UINT8 for t in graph.tensors.values()) and not graph.states
+    if unsigned or any(BEYOND_MICRO in n for n in graph.notes):
         return "litert"
     return "tflite-micro" if find_spec("tflite_micro") else "numpy"
 
 
-def answers(source: Oracle, graph: Graph, samples: Sequence[Sequence[Array]]) -> Outputs:
+def answers(source: Oracle, graph: Graph, samples: Sequence[Sequence[Array]], alone: bool = False) -> Outputs:
     """The oracle's outputs for the compiled graph's samples, in the compiled graph's integers, stacked per output.
+
+    A model with states takes the samples as one sequence; alone: each as a sequence of its own.
 
     Raises McucError: oracle-missing, oracle-failed, oracle-crashed, oracle-timeout.
     """
+    if alone:
+        each = [answers(source, graph, [sample]) for sample in samples]
+        return tuple(np.concatenate(parts) for parts in zip(*each, strict=True))
     if source.kind == "onnxruntime":
         return _onnx(source, samples)
     fed = [
@@ -80,8 +86,9 @@ def answers(source: Oracle, graph: Graph, samples: Sequence[Sequence[Array]]) ->
     if source.kind == "numpy":
         found = expected(source.file_graph, fed)
     else:
-        run = oracle.tflite_micro if source.kind == "tflite-micro" else oracle.litert_reference
-        results = run(source.path.read_bytes(), fed)
+        raw, keep = source.path.read_bytes(), bool(source.file_graph.states)
+        micro = source.kind == "tflite-micro"
+        results = oracle.tflite_micro(raw, fed, keep_state=keep) if micro else oracle.litert_reference(raw, fed)
         found = tuple(np.stack([r[i] for r in results]) for i in range(len(graph.outputs)))
     return tuple(_steps(a, graph.tensors[n]) for a, n in zip(found, graph.outputs, strict=True))
 
@@ -120,9 +127,9 @@ def first_difference(source: Oracle, graph: Graph, sample: Sequence[Array]) -> s
     """The operator at which the file's runtime and the NumPy reference part, found by cutting the file short.
 
     Between the last prefix of the file's operators whose result agrees and the first whose does not. None where the
-    file cannot be cut (ONNX, or an operator without an exporter).
+    file cannot be cut (ONNX, an operator without an exporter, or states).
     """
-    if source.kind not in ("tflite-micro", "litert"):
+    if source.kind not in ("tflite-micro", "litert") or source.file_graph.states:
         return None
     whole = source.file_graph
     agreed, differing = -1, len(whole.nodes) - 1
