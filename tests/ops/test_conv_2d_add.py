@@ -84,7 +84,8 @@ def graph_of(case: Case, seed: int, weight_zero: int = 0, int4: bool = False) ->
         w = replace(w, quant=replace(w.quant, zero_point=(weight_zero,)))
     pad = same_padding(case.size, case.kernel, case.stride, case.dilation)
     shape = (1, *Window(case.kernel, case.stride, case.dilation, pad).output(*case.size), case.outputs)
-    spread = x.quant.scale[0] * float(np.mean(w.quant.scale)) * 74 * (5 if int4 else 74) * np.sqrt(w.elements // case.outputs)
+    size = 74 * (5 if int4 else 74) * np.sqrt(w.elements // case.outputs)
+    spread = x.quant.scale[0] * float(np.mean(w.quant.scale)) * size
     scale = float(spread / 2.0 ** rng.uniform(4, 8))
     t = activation("t", shape, scale, zeros[1])
     r = activation("r", shape, scale * case.ratio, zeros[2])

@@ -9,7 +9,8 @@ from mcuc.errors import McucError
 from mcuc.ir import DType, Graph, Node, Tensor, check
 from mcuc.ops.argmax.attrs import ArgmaxAttrs
 
-MONOTONE = ("softmax", "log_softmax", "qlinear_softmax", "quantize")  # they keep the order of the values along the last axis
+# They keep the order of the values along the last axis.
+MONOTONE = ("softmax", "log_softmax", "qlinear_softmax", "quantize")
 
 
 def answer_argmax(graph: Graph) -> Graph:
