@@ -82,3 +82,10 @@ def test_several_outputs_are_refused() -> None:
     both = Graph(**{**vars(graph), "outputs": (*graph.outputs, "dense")})
     with pytest.raises(mcuc.McucError, match="2 outputs"):
         answer_argmax(both)
+
+
+def test_a_logarithm_of_softmax_is_left_out_and_a_function_that_turns_the_order_is_not() -> None:
+    x = activation("x", (1, 10))
+    for kind, out, kept in (("LOG_SOFTMAX", (1 / 16, 127), ["argmax"]), ("ABS", (0.05, 0), ["unary", "argmax"])):
+        graph = answer_argmax(tflite_graph(kind, [x], activation("y", (1, 10), *out)))
+        assert [n.op for n in graph.nodes] == kept
