@@ -22,7 +22,7 @@ def graph_of(shape: tuple[int, ...], axis: int, exclusive: bool = False, reverse
     return tflite_graph("CUMSUM", inputs, y, exclusive=exclusive, reverse=reverse)
 
 
-@pytest.mark.parametrize("axis,exclusive,reverse", product(range(-3, 3), (False, True), (False, True)))
+@pytest.mark.parametrize("axis,exclusive,reverse", list(product(range(-3, 3), (False, True), (False, True))))
 def test_axes(axis: int, exclusive: bool, reverse: bool) -> None:
     check_tflite(graph_of((3, 4, 5), axis, exclusive, reverse, axis % 3))
 
