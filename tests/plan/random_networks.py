@@ -127,12 +127,14 @@ def binary(g: Growing, x: Tensor) -> None:
 
 def masked(g: Growing, x: Tensor) -> None:
     """A comparison, and a choice by it; no other step meets the truth values."""
-    others = [t for t in g.values if t.shape == x.shape]
+    others = [t for t in g.values if t.shape == x.shape and t.quant is not None and t.quant.scale[0] < 1]
+    if x not in others:  # TFLite compares no scales of 1 and more
+        return element_wise(g, x)
     truth = Tensor(f"t{len(g.values)}/mask", x.shape, DType.BOOL)
     add_step(g, g.choose(["LESS", "GREATER_EQUAL", "EQUAL"]), (x, g.choose(others)), truth)
     g.values.pop()
     level = replace(x, name="", shape=x.shape[-1:], data=g.rng.integers(-128, 128, x.shape[-1:]).astype(np.int8))
-    add_step(g, "SELECT_V2", (truth, x, level), fresh(g, x.shape, like=x))
+    return add_step(g, "SELECT_V2", (truth, x, level), fresh(g, x.shape, like=x))
 
 
 def reduction(g: Growing, x: Tensor) -> None:
