@@ -158,11 +158,30 @@ def _own(cell: dict[str, Any] | None) -> str:
     return f"{cell['cycles'] / 1e6:.2f} ±{100 * cell['cycles_band']:.0f} % in {cell['sram'] / 1024:.0f} KB"
 
 
+def quantization_table() -> str:
+    """Float models through post-training quantization, on samples that did not calibrate."""
+    lines = [
+        "| float model | judged on | float | int8 (the C) | only float right | only int8 right | 95 % of the difference |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, cell in load("ptq").get("cells", {}).items():
+        if "auc" in cell:
+            row = [f"{cell['judged']:,} windows", f"AUC {cell['auc']['float']:.4f}", f"AUC {cell['auc']['int8']:.4f}"]
+            lines.append(f"| {name} | {' | '.join(row)} | - | - | - |")
+            continue
+        a = cell["accuracy"]
+        ends = f"{100 * a['low']:+.2f} to {100 * a['high']:+.2f} points"
+        figures = [f"{a['samples']:,} images", f"{100 * a['float']:.2f} %", f"{100 * a['int8']:.2f} %"]
+        lines.append(f"| {name} | {' | '.join(figures)} | {a['lost']} | {a['gained']} | {ends} |")
+    return "\n".join(lines)
+
+
 TABLES = {
     "build": build_table,
     "memory": memory_table,
     "mlperf": mlperf_table,
     "models": models_table,
+    "quantization": quantization_table,
     "timing": timing_table,
 }
 
