@@ -161,7 +161,7 @@ def _own(cell: dict[str, Any] | None) -> str:
 def quantization_table() -> str:
     """Float models through post-training quantization, on samples that did not calibrate."""
     lines = [
-        "| float model | judged on | float | int8 (the C) | only float right | only int8 right | 95 % of the difference |",
+        "| float model | judged on | float | int8 (the C) | only float right | only int8 right | difference, 95 % |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, cell in load("ptq").get("cells", {}).items():
