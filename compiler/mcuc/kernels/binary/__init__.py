@@ -29,8 +29,8 @@ def _qlinear(call: Call, chip: Chip | None) -> No | None:
 
 
 def _rescaled(call: Call, chip: Chip | None) -> No | None:
-    kinds = ("add", "mul", "squared_difference")
-    return None if call.params["kind"] in kinds else No("not an addition or multiplication")
+    kinds = ("add", "mul", "prelu", "squared_difference")
+    return None if call.params["kind"] in kinds else No("neither a sum, a product nor a slope")
 
 
 def _divide(call: Call, chip: Chip | None) -> No | None:
