@@ -87,6 +87,7 @@ OPERATOR = Operator(
     from_onnx=from_onnx,
     to_onnx=to_onnx,
     in_place=True,  # output element i needs input element i only, so it may lie over a dying input
+    over=0,  # which input it may lie over; leave it out where any may be
     alias=False,  # True: the output is the input's bytes and nothing is computed (see ops/reshape)
     expand=expand,  # leave it out where the operator is computed as it is
     as_tflite=to_tflite,  # of a node of profile onnx; leave it out where to_tflite says it as well
