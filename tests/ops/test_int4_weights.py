@@ -8,24 +8,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import test_conv_2d as conv
+import test_conv_2d_add as residual
 import test_depthwise_conv_2d as depthwise
 import test_fully_connected as dense
-from harness import check_c, check_tflite
+from harness import STRICT, TILINGS, assert_equal, check_c, check_tflite, ranked, run_reference, samples
 
 from mcuc import passes
+from mcuc.emit.model import emit
+from mcuc.emulate import host
 from mcuc.errors import McucError
 from mcuc.exporters import tflite as exporter
 from mcuc.importers import tflite as importer
 from mcuc.ir import Graph, rebuild
+from mcuc.plan import plan
 from mcuc.schedule import Tiling
 from mcuc.schedule.explore import layers_of
-from mcuc.schedule.select import wide_for
+from mcuc.schedule.select import in_place_inputs, wide_for
 from mcuc.targets import load_board
 
 
 def of_four_bits(graph: Graph) -> Graph:
     """The graph with its weights in -8..7, marked as a file's int4; an odd number of them where the case has one."""
-    (node,) = graph.nodes
+    node = graph.nodes[0]
     w = graph.tensors[node.inputs[1]]
     assert w.data is not None
     return rebuild(graph, graph.nodes, [replace(w, data=(w.data >> 4).astype(np.int8), int4=True)])
@@ -74,9 +78,31 @@ def test_the_tables_hold_two_weights_in_a_byte(board: str | None) -> None:
 
 
 def test_c_in_all_tilings(tmp_path: Path) -> None:
-    grouped = conv.graph_of(conv.CASES["groups 2"], 3)
-    check_c([of_four_bits(graph) for graph in (*(make() for make in GRAPHS.values()), grouped)], tmp_path,
-            optimize=True)
+    """Groups as well, and convolutions that add."""
+    more = [conv.graph_of(conv.CASES["groups 2"], 3),
+            *(residual.graph_of(residual.CASES[n], 3) for n in ("plain", "1x1", "odd columns", "no bias"))]
+    check_c([of_four_bits(graph) for graph in (*(make() for make in GRAPHS.values()), *more)], tmp_path, optimize=True)
+
+
+@pytest.mark.parametrize("who", ("1-row", "pixel-and-channel"))
+def test_a_convolution_that_adds_may_write_over_what_it_adds(who: str, tmp_path: Path) -> None:
+    graph = residual.between_others(residual.Case(outputs=7), 6)
+    w = next(t for t in graph.tensors.values() if t.name == "w")
+    assert w.data is not None
+    packed = replace(w, data=(w.data >> 4).astype(np.int8), int4=True)
+    graph = passes.optimize(rebuild(graph, graph.nodes, [packed]))
+    inputs = samples(graph)
+    for rank in (None, 0):
+        schedule = ranked(graph, rank, TILINGS[who])
+        layer = next(layer for layer in schedule.layers if layer.node.op == "conv_2d_add")
+        assert "nibbles" in layer.calls[0][1].id and in_place_inputs(layer, graph) == ("r",)
+        placed = plan(graph, schedule)
+        assert placed.tensors["y"] == placed.tensors["r"]
+        emitted = emit(graph, schedule, placed, "case", "test", 16, 1024)
+        model = host.build(emitted, graph, tmp_path / str(rank), sanitize=True, emulate_dsp=True, extra_flags=STRICT)
+        found = host.run(model, inputs).outputs
+        actual = [[out[n] for out in found] for n in range(len(inputs))]
+        assert_equal(run_reference(graph, inputs), actual, f"{who}, rank {rank}")
 
 
 def test_a_run_time_tensor_of_four_bits_is_refused() -> None:
