@@ -69,7 +69,8 @@ def test_every_operator_has_what_the_skeleton_shows(name: str) -> None:
     operator = ops.get(name)
     assert operator.name == name and operator.summary
     assert all((limit.__doc__ or "").strip() for limit in operator.limits), "a limit's docstring is its documentation"
-    assert bool(operator.tflite) == (operator.from_tflite is not None)
+    if name != "assign":  # variables span several nodes of a file: the importer itself reads them
+        assert bool(operator.tflite) == (operator.from_tflite is not None)
     assert bool(operator.onnx) == (operator.from_onnx is not None)
     assert not (operator.alias and operator.in_place)
 
