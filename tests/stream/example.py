@@ -9,6 +9,7 @@ from harness import RNG, activation, bias, constant, tflite_graph, weights
 
 from mcuc import passes
 from mcuc.ir import Graph, Node, Tensor, check
+from mcuc.passes.fuse_add import split_add
 from mcuc.schedule import Layer, Schedule, Segment, Tiling
 from mcuc.schedule.explore import layers_of
 from mcuc.schedule.stream import make_stream, members_of, stream_segment
@@ -52,7 +53,7 @@ def network() -> Graph:
     flat = step("RESHAPE", [means, constant("", np.array([1, 5], np.int32))], replace(means, name="flat", shape=(1, 5)))
     w = weights(rng, (3, 5), per_channel=False)
     step("FULLY_CONNECTED", [flat, w, bias(rng, flat, w, 3)], activation("scores", (1, 3), 0.1, 0))
-    return passes.optimize(check(Graph("example", "tflite", tensors, tuple(nodes), ("image",), ("scores",))))
+    return split_add(passes.optimize(check(Graph("example", "tflite", tensors, tuple(nodes), ("image",), ("scores",)))))
 
 
 def schedules(graph: Graph) -> dict[str, Schedule]:
