@@ -15,7 +15,7 @@ from test_svdf import svdf
 
 from mcuc.errors import McucError
 from mcuc.importers._tflite_state import _ordered
-from mcuc.ir import Graph, Node, State, Tensor, check
+from mcuc.ir import DType, Graph, Node, State, Tensor, check
 from mcuc.ops.assign import AssignAttrs
 from mcuc.ops.reshape import ReshapeAttrs
 
@@ -25,7 +25,7 @@ def stateful_networks(draw: Callable[..., Any]) -> Graph:
     """A network of which all inputs but the first are states. A state's next value is any tensor of its shape:
     computed, an input, another state's value in this run, or its own."""
     graph = draw(networks())
-    assume(len(graph.inputs) > 1)
+    assume(len(graph.inputs) > 1 and all(graph.tensors[n].dtype is DType.INT8 for n in graph.inputs))
     if draw(st.booleans()):
         graph = _with_layer(graph, draw(st.sampled_from(["lstm", "svdf"])), draw(st.integers(0, 99)))
     values = [*graph.inputs, *(node.outputs[0] for node in graph.nodes)]
@@ -33,7 +33,7 @@ def stateful_networks(draw: Callable[..., Any]) -> Graph:
     states, writers = [], {}
     for name in graph.inputs[1:]:
         current = tensors[name]
-        fits = [n for n in values if tensors[n].shape == current.shape]
+        fits = [n for n in values if (tensors[n].shape, tensors[n].dtype) == (current.shape, current.dtype)]
         source = draw(st.sampled_from(fits))
         after = replace(current, name=f"{name}/next")
         tensors[after.name] = after
@@ -59,6 +59,7 @@ def _with_layer(graph: Graph, kind: str, seed: int) -> Graph:
     """With an LSTM or an SVDF that reads one of the network's values; what it computes is an output more."""
     rng = np.random.default_rng(seed)
     values = [*graph.inputs, *(node.outputs[0] for node in graph.nodes)]
+    values = [n for n in values if graph.tensors[n].dtype is DType.INT8]
     source = graph.tensors[values[int(rng.integers(len(values)))]]
     n = source.elements
     if kind == "svdf":

@@ -18,6 +18,7 @@ from random_networks import networks
 from mcuc import ops, passes
 from mcuc.ir import Array, Graph
 from mcuc.kernels._base import Call, Kernel
+from mcuc.ops._base import overlaid
 from mcuc.schedule import Layer, Tiling
 from mcuc.schedule.access import streamable
 from mcuc.schedule.explore import layers_of
@@ -48,6 +49,8 @@ def declared(call: Call, graph: Graph, layer: Layer, y: int, x: int) -> dict[str
 
 def element_wise(call: Call, graph: Graph, layer: Layer, name: str) -> bool:
     """The executor takes it that such a kernel reads of an input the element that it writes."""
+    if name not in overlaid(ops.get(layer.node.op), layer.node):
+        return False
     size = graph.tensors[layer.node.outputs[0]].bytes
     return call.out_row_bytes * call.height == graph.tensors[name].bytes == size and not call.whole_channels
 
@@ -68,7 +71,7 @@ def check_call(
     masks = declared(call, graph, layer, y, x)
     start = call.out_offset + y * call.out_row_bytes + x * call.out_stride
     first, last = start, start + call.channels
-    if kernel.in_place and any(element_wise(call, graph, layer, n) for n in masks):
+    if kernel.in_place and ops.get(layer.node.op).in_place and any(element_wise(call, graph, layer, n) for n in masks):
         first = start + int(rng.integers(call.channels))
         last = first + 1
         for name, mask in masks.items():

@@ -243,7 +243,7 @@ def test_external_memory_of_a_board_is_a_region_of_its_chip(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("values", "word"),
     [
-        (("psram", "flash", "0x60000000", "s"), "kind ram"),
+        (("psram", "flash", "0x60000000", "s"), "has no read"),
         (("dtcm", "ram", "0x60000000", "s"), "same name"),
         (("psram", "ram", "0x20000000", "s"), "overlap"),
         (("psram", "ram", "0x60000000", ""), "source"),

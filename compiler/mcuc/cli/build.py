@@ -34,8 +34,8 @@ from mcuc.cli._show import show_compiled
 from mcuc.cli.compile import Out
 
 EXAMPLE = (
-    "Examples:  mcuc build --budget 320KB --board nucleo-f746zg --data photos/ -o out;  "
-    "mcuc build float.onnx --data photos/ --mean 127.5 --std 127.5"
+    "Example:  mcuc build --budget 320KB --board nucleo-f746zg --data photos/ -o out  "
+    "or  mcuc build float.onnx --data photos/ --mean 127.5 --std 127.5"
 )
 
 

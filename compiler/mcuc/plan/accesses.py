@@ -113,6 +113,8 @@ def stream_accesses(stream: Stream, members: Sequence[Member], graph: Graph) -> 
     writes: dict[str, Pieces] = {}
     for j, member in enumerate(members):
         row_pass = [p for p in range(passes) if stream.passes[p] >> j & 1]
+        if not row_pass:  # the layers behind it read padding alone
+            continue
         read_at = [last + p for p in row_pass]
         for name, rows in _outside(member, graph):
             if rows.columns is None or rows.height == 1:
