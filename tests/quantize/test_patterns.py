@@ -58,6 +58,12 @@ def layer_norm(n: Net, x: str, *, pow_: bool = True, twice: bool = False) -> str
     return n.node("Add", scaled, n.const(np.linspace(-1, 1, 8)))
 
 
+def softmax(n: Net, x: str, *, log: bool = False) -> str:
+    shifted = n.node("Sub", x, n.node("ReduceMax", x, axes=[1]))
+    total = n.node("ReduceSum", n.node("Exp", shifted), n.ints(1))
+    return n.node("Sub", shifted, n.node("Log", total)) if log else n.node("Div", n.node("Exp", shifted), total)
+
+
 def kinds(build: Callable[[Net, str], str]) -> list[str]:
     net = Net(SHAPE)
     proto = net.done(build(net, "x"))
@@ -80,6 +86,8 @@ def kinds(build: Callable[[Net, str], str]) -> list[str]:
         (layer_norm, "LayerNormalization"),
         (lambda n, x: layer_norm(n, x, pow_=False), "LayerNormalization"),
         (lambda n, x: layer_norm(n, x, twice=True), "LayerNormalization"),
+        (softmax, "Softmax"),
+        (lambda n, x: softmax(n, x, log=True), "LogSoftmax"),
     ),
 )
 def test_every_spelling_becomes_one_node(build: Callable[[Net, str], str], kind: str) -> None:

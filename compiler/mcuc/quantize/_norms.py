@@ -1,4 +1,4 @@
-"""Layer norms in elementary operators become one node again."""
+"""Layer norms and softmax in elementary operators become one node again."""
 
 from __future__ import annotations
 
@@ -127,3 +127,42 @@ def _without_dead(model: FloatModel) -> FloatModel:
             kept.append(node)
             needed |= set(node.inputs)
     return replace(model, nodes=tuple(reversed(kept)))
+
+
+def softmaxes(model: FloatModel) -> FloatModel:
+    """exp(x - max) / sum, and x - max - log(sum), along one axis, as Softmax and LogSoftmax."""
+    producers, nodes = model.producers(), []
+    for node in model.nodes:
+        found = _softmax(node, model, producers)
+        if found is not None:
+            kind, x, axis = found
+            node = FloatNode(node.name, kind, (x,), node.outputs, {"axis": axis})
+        nodes.append(node)
+    return _without_dead(replace(model, nodes=tuple(nodes)))
+
+
+def _softmax(node: FloatNode, model: FloatModel, producers: Mapping[str, FloatNode]) -> tuple[str, str, int] | None:
+    """The operator, its input and its axis, where the node is the last of such a spelling."""
+    if node.kind not in ("Div", "Sub") or any(n not in producers for n in node.inputs):
+        return None
+    top, bottom = (producers[n] for n in node.inputs)
+    total = bottom
+    if node.kind == "Sub":
+        if bottom.kind != "Log" or bottom.inputs[0] not in producers:
+            return None
+        total = producers[bottom.inputs[0]]
+    power = producers.get(total.inputs[0])
+    shifted = None if power is None else producers.get(power.inputs[0])
+    if power is None or shifted is None or shifted.kind != "Sub" or power.kind != "Exp":
+        return None
+    most = producers.get(shifted.inputs[1])
+    if (power if node.kind == "Div" else shifted) is not top or most is None or most.inputs[0] != shifted.inputs[0]:
+        return None
+    if total.kind != "ReduceSum" or most.kind != "ReduceMax":
+        return None
+    rank = len(model.shapes[shifted.inputs[0]])
+    axes = [_axes(n, model) for n in (total, most)]
+    if any(a is None or len(a) != 1 for a in axes) or any(not int(n.attrs.get("keepdims", 1)) for n in (total, most)):
+        return None
+    first, second = ((a or [0])[0] % rank for a in axes)
+    return ("Softmax" if node.kind == "Div" else "LogSoftmax", shifted.inputs[0], first) if first == second else None

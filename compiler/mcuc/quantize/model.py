@@ -139,6 +139,13 @@ def from_proto(proto: Any, name: str, where: str, runtime: Runtime) -> FloatMode
                 where=place,
                 try_this="compile it as it is: mcuc compile MODEL",
             )
+        if node.op_type == "Dropout" and len(node.input) > 2 and bool(np.any(constants.get(node.input[2], False))):
+            raise McucError(
+                "unsupported-operator",
+                "Dropout in training mode: its output is random",
+                where=place,
+                try_this="export the model for inference: model.eval()",
+            )
         attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         if node.op_type == "Constant" and "value" in attrs:
             constants[node.output[0]] = numpy_helper.to_array(attrs["value"])
