@@ -37,13 +37,13 @@ def planned(graph: Graph, seed: int, fast: bool) -> Part:
     return optimized, schedule, placed
 
 
-@settings(CHECKED, max_examples=150)
+@settings(CHECKED, max_examples=90)
 @given(chains(), st.integers(0, 1 << 20), st.booleans())
 def test_chains_read_what_was_written(graph: Graph, seed: int, fast: bool) -> None:
     planned(graph, seed, fast)
 
 
-@settings(CHECKED, max_examples=150)
+@settings(CHECKED, max_examples=90)
 @given(networks(), st.integers(0, 1 << 20), st.booleans())
 def test_any_network_reads_what_was_written(graph: Graph, seed: int, fast: bool) -> None:
     planned(graph, seed, fast)
