@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,9 +11,9 @@ from hypothesis import strategies as st
 
 from mcuc.ir import Array, Requant
 from mcuc.kernels._base import Table
-from mcuc.kernels._linear import MOST_SHIFT, REACH, SCALED, Linear
+from mcuc.kernels._linear import MOST_SHIFT, REACH, SCALED, Linear, linear
 from mcuc.kernels._output import Rule, output_stage
-from mcuc.numerics import requantize
+from mcuc.numerics import multiply_by_quantized_multiplier, quantize_multiplier, requantize
 
 RULES = ("tflite_double", "tflite_single", "f32_rne")
 
@@ -111,3 +113,26 @@ def test_no_stage_leaves_32_bits_at_the_low_end_of_its_range(room: int, has: boo
     weights = np.ones((1, 1024), np.int64)
     bias = np.array([room - REACH + 128 * 1024])
     assert wrong("tflite_double", np.array([1.37 * 2.0**-16]), bias, weights, 0, (-128, 127)) == (0 if has else None)
+
+
+def _looked_up(rule: Requant, zero: int, table: Array, acc: Array) -> Array:
+    return np.asarray(table[requantize(acc, rule, zero, -128, 127).astype(np.int64) + 128])
+
+
+def test_a_change_of_scale_behind_a_convolution_has_no_stage_of_one_multiply() -> None:
+    """Why QUANTIZE stays a table behind a convolution: the thresholds of two roundings, one after the other, lie on no
+    line, so that no constants compute them in the convolution's output stage."""
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        scale, ratio = 2.0 ** rng.uniform(-9, -6), 2.0 ** rng.uniform(-1.5, 1.5)
+        (first, shift), (second, more) = quantize_multiplier(scale), quantize_multiplier(ratio)
+        zero, other = (int(z) for z in rng.integers(-60, 60, 2))
+
+        rule = Requant("tflite_double", (first,), (shift,))
+        steps = np.arange(-128, 128) - zero
+        table = np.clip(multiply_by_quantized_multiplier(steps, second, more) + other, -128, 127)
+
+        reach = np.array([int(rng.integers(20_000, 200_000))])
+        kink = np.rint(SCALED * 2.0**31 / np.array([first])).astype(np.int64)
+        both = partial(_looked_up, rule, zero, table)
+        assert linear(both, np.array([scale * ratio]), other, kink, -reach, reach) is None
