@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from mcuc.errors import McucError
+from mcuc.quantize.ranges import STEPS as STEPS
+from mcuc.quantize.ranges import Range as Range
 from mcuc.search.layers import F32, FloatLayer, FloatModel, same_padding
 
 U8 = npt.NDArray[np.uint8]
 Method = Literal["minmax", "percentile", "mse"]
 OnOutput = Callable[[str, F32], F32]
 BINS = 2048
-STEPS = 255  # an int8 has 256 values, so its range has 255 steps
 PERCENTILE = 0.9999
-
-
-@dataclass(frozen=True)
-class Range:
-    """The real values that int8 is to cover; low <= 0 <= high, so that 0 is exact."""
-
-    low: float
-    high: float
 
 
 def forward(model: FloatModel, images: U8, on_output: OnOutput | None = None,

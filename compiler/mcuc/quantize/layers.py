@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mcuc.quantize import qdq
 from mcuc.quantize.model import FloatModel, to_proto
-from mcuc.quantize.quantizer import Quantized, decibels, judged, looking, rounded_name
+from mcuc.quantize.quantizer import Progress, Quantized, decibels, judged, looking, rounded_name
 from mcuc.quantize.runtime import Opened, Runtime
 
-Progress = Callable[[str, int, int], None]
 SAMPLES = 48
 
 

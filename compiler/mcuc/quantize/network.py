@@ -56,7 +56,7 @@ def input_shapes(proto: Any) -> list[tuple[int | None, ...]]:
 def read_float(path: Path) -> Any:
     """The float ONNX model of a .onnx or float .tflite file.
 
-    Raises McucError: hybrid-model, corrupt-model, unsupported-operator, unknown-format.
+    Raises McucError: hybrid-model, corrupt-model, unsupported-operator.
     """
     raw = path.read_bytes()
     if path.suffix.lower() == ".tflite":

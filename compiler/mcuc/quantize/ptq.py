@@ -18,7 +18,8 @@ from mcuc.errors import McucError
 from mcuc.ir import DType, Graph, Node, Quant, Tensor, check
 from mcuc.ops import find_tflite
 from mcuc.ops._base import Imported
-from mcuc.quantize.calibrate import STEPS, U8, Method, Range, forward, observe
+from mcuc.quantize.calibrate import U8, Method, Range, forward, observe
+from mcuc.quantize.params import activation_quant as activation_quant
 from mcuc.search.layers import F32, FloatLayer, FloatModel, Layer
 
 INPUT = Quant((float(np.float32(1 / 255)),), (-128,))
@@ -80,14 +81,6 @@ def _require_finite(model: FloatModel) -> None:
             if array is not None and not np.isfinite(array).all():
                 raise McucError("bad-weights", "a weight is not finite", where=one.layer.name,
                                 try_this="train the network again")
-
-
-def activation_quant(reach: Range) -> Quant:
-    """Scale and zero point that cover the range with 0 exact; float32 scales, as model files store them."""
-    scale = float(np.float32((reach.high - reach.low) / STEPS))
-    if scale < 1e-12:  # a dead tensor: any scale is right
-        return Quant((1.0,), (-128,))
-    return Quant((scale,), (int(np.clip(round(-128 - reach.low / scale), -128, 127)),))
 
 
 def quantize_weights(layer: Layer, weight: F32) -> tuple[npt.NDArray[np.int8], Quant]:

@@ -16,8 +16,8 @@ from mcuc.errors import McucError
 from mcuc.ir import Array, Quant
 from mcuc.quantize import qdq
 from mcuc.quantize.equalize import equalized
-from mcuc.quantize.model import FloatModel, to_proto
-from mcuc.quantize.params import Scheme, Weights, activation_quant, nearest, weight_scale
+from mcuc.quantize.model import FloatModel, FloatNode, to_proto
+from mcuc.quantize.params import Scheme, activation_quant, nearest, weight_scale
 from mcuc.quantize.ranges import METHODS, Method, Range, chosen
 from mcuc.quantize.roles import Roles, Weighted, roles
 from mcuc.quantize.rounding import bias_shift, compensated
@@ -92,7 +92,7 @@ def quiet(stage: str, done: int, total: int) -> None:
 def quantize(model: FloatModel, runtime: Runtime, options: Options = STANDARD, progress: Progress = quiet) -> Quantized:
     """The quantized network; the runtime holds the calibration samples.
 
-    Raises McucError: not-finite (a value of the float network is no number), no-weights, and what the runtime raises.
+    Raises McucError: not-finite (a value of the float network is no number) and what the runtime raises.
     """
     candidates = [model, equalized(model)] if True in options.equalize else [model]
     candidates = candidates if False in options.equalize else candidates[1:]
@@ -172,8 +172,6 @@ def observe(model: FloatModel, found: Roles, runtime: Runtime) -> Observed:
 
 def _with_inputs(model: FloatModel) -> FloatModel:
     """Inputs behind an Identity, so that they can be looked at as other values."""
-    from mcuc.quantize.model import FloatNode
-
     copies = tuple(FloatNode(f"{i}/seen", "Identity", (i,), (f"{i}/seen",), {}) for i in model.inputs)
     seen = {f"{i}/seen": model.shapes[i] for i in model.inputs}
     return replace(
@@ -219,6 +217,7 @@ def decibels(sums: Array) -> Array:
 
 
 def rounded_name(value: str, model: FloatModel, scheme: Scheme) -> str:
+    """What a value of the float network is called behind its rounding in the QDQ file."""
     if value in model.outputs or value not in scheme.activations:
         return value
     return f"{value}{qdq.DEQUANTIZED}"
@@ -294,5 +293,3 @@ def _spec(layer: Weighted, model: FloatModel) -> dict[str, Any] | None:
         "groups": int(a.get("group", 1)),
     }
 
-
-__all__ = ["Options", "Quantized", "Weights", "quantize"]

@@ -102,7 +102,7 @@ def _exported(node: Node, graph: Graph) -> Exported:
             "not-exportable",
             f"operator {node.op} has no TFLite form",
             where=node.name,
-            try_this="compile with --profile onnx",
+            try_this="write an .onnx file instead, which says it: mcuc export MODEL -o FILE.onnx",
         )
     return say(node, graph)
 
@@ -131,7 +131,7 @@ def _require_same_function(node: Node, attrs: Any) -> None:
                 "not-exportable",
                 f"TFLite has no int8 operator for this function ({node.op})",
                 where=node.name,
-                try_this="compile with --profile onnx",
+                try_this="write an .onnx file instead, which says it: mcuc export MODEL -o FILE.onnx",
             )
 
 

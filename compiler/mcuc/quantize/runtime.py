@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,6 @@ MEMORY_BYTES = 12 << 30  # address space
 SECONDS = 120.0  # of one request; samples are sent on in blocks
 BLOCK = 16
 BINS = 2048
-Progress = Callable[[int, int], None]
 _WORKER = Path(__file__).with_name("_ort_worker.py")
 
 

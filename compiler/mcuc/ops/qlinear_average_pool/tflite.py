@@ -17,7 +17,7 @@ def as_tflite(node: Node, graph: Graph) -> Exported:
             "not-exportable",
             "TFLite's AVERAGE_POOL_2D has no dilation, counts no padding and keeps its input's scale",
             where=node.name,
-            try_this="compile with --profile onnx",
+            try_this="write an .onnx file instead, which says it: mcuc export MODEL -o FILE.onnx",
         )
     return Exported(
         "AVERAGE_POOL_2D",
