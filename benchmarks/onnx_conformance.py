@@ -5,8 +5,9 @@
 The cases are those of the Python package onnx. A float case is quantized with its own input as calibration: its QDQ
 file in ONNX Runtime is the oracle (at most one step on at most 0.5 % of the elements, one element where there are few),
 and the float model's answer to the rounded input, ONNX Runtime's too, must be met within 4 steps or with 10 dB. A case
-that is int8 or uint8 already, or of bool and integer tensors, is compared with its expected output. Inputs that are parameters (weights,
-axes, shapes) become constants where mcuc needs them so. --c: the C on the host as well as the NumPy reference.
+that is int8 or uint8 already, or of bool and integer tensors, is compared with its expected output. Inputs that are
+parameters (weights, axes, shapes) become constants where mcuc needs them so. --c: the C on the host as well as the
+NumPy reference.
 Writes benchmarks/results/onnx_conformance.json; --docs: the table of docs/onnx-conformance.md too.
 """
 
