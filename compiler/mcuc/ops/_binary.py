@@ -3,7 +3,7 @@ and the binary family's call."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -13,6 +13,7 @@ from mcuc.ir import Array, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Columns, Rows, Table
 from mcuc.kernels.binary import OPERANDS
 from mcuc.ops._base import Shape
+from mcuc.ops._unary import make_table, table_call
 
 Dim = tuple[int, tuple[bool, ...]]  # size, and whether each operand varies along it
 
@@ -116,3 +117,15 @@ def scalar_constant(node: Node, graph: Graph) -> int | None:
         if tensor.data is not None and tensor.elements == 1 and other.data is None:
             return k
     return None
+
+
+def scalar_table(
+    node: Node, graph: Graph, reference: Callable[[Any, Sequence[Array | None]], tuple[Array, ...]]
+) -> Call | None:
+    """Where one operand is a constant of one element: the 256 results of the operator's reference as a table call."""
+    scalar = scalar_constant(node, graph)
+    if scalar is None:
+        return None
+    every, one = np.arange(-128, 128).astype(np.int8), graph.const(node.inputs[scalar]).reshape(1)
+    (values,) = reference(node.attrs, (one, every) if scalar == 0 else (every, one))
+    return table_call(make_table(values), graph.tensors[node.outputs[0]].shape)

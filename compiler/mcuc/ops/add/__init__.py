@@ -11,8 +11,7 @@ from mcuc.ir import Array, Graph, Node, Requant
 from mcuc.kernels._base import Call
 from mcuc.numerics import multiply_by_quantized_multiplier, requantize
 from mcuc.ops._base import Operator, int8_runtime, no_cost
-from mcuc.ops._binary import binary_call, infer, scalar_constant, viewable
-from mcuc.ops._unary import make_table, table_call
+from mcuc.ops._binary import binary_call, infer, scalar_table, viewable
 from mcuc.ops.add.attrs import LEFT_SHIFT, AddAttrs
 from mcuc.ops.add.onnx import to_onnx
 from mcuc.ops.add.tflite import from_tflite, to_tflite
@@ -37,11 +36,9 @@ def reference(attrs: AddAttrs, arrays: Sequence[Array | None]) -> tuple[Array, .
 def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     """A table where one operand is a constant scalar, else one call of the binary family."""
     attrs: AddAttrs = node.attrs
-    scalar = scalar_constant(node, graph)
-    if scalar is not None:
-        every, one = np.arange(-128, 128).astype(np.int8), graph.const(node.inputs[scalar]).reshape(1)
-        (values,) = reference(attrs, (one, every) if scalar == 0 else (every, one))
-        return (table_call(make_table(values), graph.tensors[node.outputs[0]].shape),)
+    table = scalar_table(node, graph, reference)
+    if table is not None:
+        return (table,)
     params: dict[str, Any] = {
         "za": attrs.zero_points[0],
         "zb": attrs.zero_points[1],

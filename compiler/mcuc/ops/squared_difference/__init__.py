@@ -13,9 +13,8 @@ from mcuc.ir import Array, Graph, Node, Requant, Tensor
 from mcuc.kernels._base import Call
 from mcuc.numerics import multiply_by_quantized_multiplier, quantize_multiplier, requantize
 from mcuc.ops._base import Built, Exported, Imported, Operator, int8_runtime, no_cost, scale_of, zero_point_of
-from mcuc.ops._binary import binary_call, infer, scalar_constant, viewable
+from mcuc.ops._binary import binary_call, infer, scalar_table, viewable
 from mcuc.ops._tflite import checked_activation
-from mcuc.ops._unary import make_table, table_call
 
 LEFT_SHIFT = 7  # headroom that TFLite gives the operands before rescaling them: the square still fits into int32
 
@@ -87,11 +86,9 @@ def no_overflow(node: Node, graph: Graph) -> str | None:
 def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     """A table where one operand is a constant scalar, else one call of the binary family."""
     attrs: SquaredDifferenceAttrs = node.attrs
-    scalar = scalar_constant(node, graph)
-    if scalar is not None:
-        every, one = np.arange(-128, 128).astype(np.int8), graph.const(node.inputs[scalar]).reshape(1)
-        (values,) = reference(attrs, (one, every) if scalar == 0 else (every, one))
-        return (table_call(make_table(values), graph.tensors[node.outputs[0]].shape),)
+    table = scalar_table(node, graph, reference)
+    if table is not None:
+        return (table,)
     params: dict[str, Any] = {
         "za": attrs.zero_points[0],
         "zb": attrs.zero_points[1],
