@@ -77,6 +77,14 @@ def test_export_writes_what_can_be_read_again(run: Run, net: Path, ending: str, 
     graph = load(out)
     assert graph.profile == ("onnx" if ending == "onnx" else "tflite")
     assert bool(graph.float_inputs) is False
+    if ending == "tflite":
+        assert {graph.tensors[n].dtype.value for n in (*graph.inputs, *graph.outputs)} == {
+            "float32" if more else "int8"
+        }
+    else:
+        ends = onnx.load(str(out)).graph
+        kinds = {e.type.tensor_type.elem_type for e in (*ends.input, *ends.output)}
+        assert kinds == {onnx.TensorProto.FLOAT if more else onnx.TensorProto.INT8}
 
 
 def test_export_of_operators_instead_of_pairs(run: Run, model: Path) -> None:
