@@ -69,6 +69,49 @@ static inline int64_t mcuc_dot16x8_wide(const int8_t *a, const int8_t *w, int32_
     return acc;
 }
 
+/* Two rows of weights at once; a: int16 values, at any byte. */
+static inline void mcuc_dot16x8_two(const int8_t *a, const int8_t *w0, const int8_t *w1, int32_t n, int32_t *acc0,
+                                    int32_t *acc1)
+{
+    int32_t a0 = *acc0, a1 = *acc1;
+#if MCUC_DSP
+    for (; n >= 4; n -= 4) {
+        const uint32_t low = mcuc_load32(a), high = mcuc_load32(a + 4), v0 = mcuc_load32(w0), v1 = mcuc_load32(w1);
+        const int32_t even = (int32_t)((low & 0xFFFFu) | high << 16), odd = (int32_t)(low >> 16 | (high & 0xFFFF0000u));
+        a0 = mcuc_smlad(even, mcuc_sxtb16(v0), a0);
+        a1 = mcuc_smlad(even, mcuc_sxtb16(v1), a1);
+        a0 = mcuc_smlad(odd, mcuc_sxtb16_ror8(v0), a0);
+        a1 = mcuc_smlad(odd, mcuc_sxtb16_ror8(v1), a1);
+        a += 8;
+        w0 += 4;
+        w1 += 4;
+    }
+#endif
+    for (; n > 0; n--) {
+        const int32_t v = mcuc_load_i16(a);
+        a0 += v * *w0++;
+        a1 += v * *w1++;
+        a += 2;
+    }
+    *acc0 = a0;
+    *acc1 = a1;
+}
+
+/* The same with sums of 64 bits. */
+static inline void mcuc_dot16x8_wide_two(const int8_t *a, const int8_t *w0, const int8_t *w1, int32_t n, int64_t *acc0,
+                                         int64_t *acc1)
+{
+    for (; n > 0; n -= 512) {
+        int32_t s0 = 0, s1 = 0;
+        mcuc_dot16x8_two(a, w0, w1, n < 512 ? n : 512, &s0, &s1);
+        *acc0 += s0;
+        *acc1 += s1;
+        a += 1024;
+        w0 += 512;
+        w1 += 512;
+    }
+}
+
 static inline void mcuc_dot2(const int8_t *x, const int8_t *w0, const int8_t *w1, int32_t n, int32_t *acc0, int32_t *acc1)
 {
     int32_t a0 = *acc0, a1 = *acc1;

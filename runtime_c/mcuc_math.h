@@ -324,12 +324,27 @@ static inline int32_t mcuc_clamp16(int32_t v)
     return v < -32768 ? -32768 : (v > 32767 ? 32767 : v);
 }
 
-/* numerics.multiply_reduced: of a 64-bit sum. */
+/* numerics.lookup16: x within int16, 513 entries. */
+static inline int32_t mcuc_lookup16(int32_t x, const int16_t *table)
+{
+    const int16_t *const at = table + 256 + (x >> 7);
+    return at[0] + (((at[1] - at[0]) * (x & 0x7F) + 64) >> 7);
+}
+
+/* numerics.multiply_reduced of a 64-bit sum, the multiplier reduced to 16 bits. */
+static inline int32_t mcuc_requant_wide(int64_t acc, int32_t reduced, int32_t shift)
+{
+    return mcuc_saturate((acc * reduced + ((int64_t)1 << (14 - shift))) >> (15 - shift));
+}
+
 static inline int32_t mcuc_requant64(int64_t acc, int32_t multiplier, int32_t shift)
 {
-    const int32_t reduced = multiplier < 0x7FFF0000 ? (multiplier + (1 << 15)) >> 16 : 0x7FFF;
-    const int64_t v = (acc * reduced + ((int64_t)1 << (14 - shift))) >> (15 - shift);
-    return mcuc_saturate(v);
+    return mcuc_requant_wide(acc, multiplier < 0x7FFF0000 ? (multiplier + (1 << 15)) >> 16 : 0x7FFF, shift);
+}
+
+static inline int32_t mcuc_within(int32_t v, int32_t low, int32_t high)
+{
+    return v < low ? low : (v > high ? high : v);
 }
 
 /* numerics.multiply_q15: a * b / 2^15, half up. */

@@ -154,6 +154,12 @@ static inline int32_t mcuc_smlabb(int32_t a, int32_t b, int32_t acc)
     __asm__("smlabb %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(acc));
     return r;
 }
+static inline int32_t mcuc_smlatb(int32_t a, int32_t b, int32_t acc)
+{
+    int32_t r;
+    __asm__("smlatb %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(acc));
+    return r;
+}
 static inline int32_t mcuc_smlatt(int32_t a, int32_t b, int32_t acc)
 {
     int32_t r;
@@ -186,6 +192,7 @@ static inline int32_t mcuc_byte(uint32_t x, uint32_t at) { return (int8_t)(uint8
 static inline int32_t mcuc_sxtb16(uint32_t x) { return mcuc_lanes(mcuc_byte(x, 0), mcuc_byte(x, 16)); }
 static inline int32_t mcuc_sxtb16_ror8(uint32_t x) { return mcuc_lanes(mcuc_byte(x, 8), mcuc_byte(x, 24)); }
 static inline int32_t mcuc_smlabb(int32_t a, int32_t b, int32_t acc) { return acc + mcuc_low(a) * mcuc_low(b); }
+static inline int32_t mcuc_smlatb(int32_t a, int32_t b, int32_t acc) { return acc + mcuc_high(a) * mcuc_low(b); }
 static inline int32_t mcuc_smlatt(int32_t a, int32_t b, int32_t acc) { return acc + mcuc_high(a) * mcuc_high(b); }
 static inline int32_t mcuc_smlad(int32_t a, int32_t b, int32_t acc)
 {

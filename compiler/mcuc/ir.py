@@ -85,10 +85,12 @@ class Requant:
     rule "tflite_double": gemmlowp's rounding doubling high multiply by `multiplier` (Q31), then a rounding
     shift; `shift` > 0 shifts left before, < 0 right after.
     rule "tflite_single": acc * multiplier * 2^(shift - 31), rounded once, half up (dense layers of uint8 models).
+    rule "tflite_wide": a 64-bit acc * the multiplier's upper 16 bits * 2^(shift - 15), rounded once, half up (layers
+    with int16 activations and int64 biases).
     rule "f32_rne": float32(acc) * float32(scale), rounded half to even (ONNX Runtime); `scale` is used.
     """
 
-    rule: Literal["tflite_double", "tflite_single", "f32_rne"]
+    rule: Literal["tflite_double", "tflite_single", "tflite_wide", "f32_rne"]
     multiplier: tuple[int, ...] = ()
     shift: tuple[int, ...] = ()
     scale: tuple[float, ...] = ()

@@ -8,7 +8,8 @@ kernels of TensorFlow Lite Micro for the operator formulas, and IEEE 754 for the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -135,6 +136,17 @@ def requantize(acc: Array, rule: Requant, zero_point: int, low: int, high: int) 
     else:
         scaled = f32_rne(acc, np.array(rule.scale, np.float32))
     return np.clip(scaled + zero_point, low, high).astype(np.int8)
+
+
+def requantize16(acc: Array, rule: Requant, low: int, high: int) -> npt.NDArray[np.int16]:
+    """acc [..., channels] -> int16 of zero point 0, clamped to [low, high]: 64-bit sums by "tflite_wide", sums modulo
+    2^32 by "tflite_double"."""
+    multiplier, shift = np.array(rule.multiplier), np.array(rule.shift)
+    if rule.rule == "tflite_wide":
+        scaled = multiply_reduced(acc, multiplier, shift)
+    else:
+        scaled = multiply_by_quantized_multiplier(wrap32(acc), multiplier, shift)
+    return np.clip(scaled, low, high).astype(np.int16)
 
 
 def step_of(v: Array, steps: Sequence[int]) -> npt.NDArray[np.int8]:
@@ -306,13 +318,78 @@ def _interpolated(x: Array, bits: int, most: int) -> I64:
     return np.asarray(np.where(magnitude >> bits >= 255, most << bits, value), np.int64)
 
 
+def reduce_multiplier(multiplier: Array | int) -> I64:
+    """The upper 16 bits of Q31 multipliers, rounded half up, saturated."""
+    m = np.asarray(multiplier, np.int64)
+    return np.where(m < 0x7FFF0000, (m + (1 << 15)) >> 16, 0x7FFF)
+
+
 def multiply_reduced(x: Array, multiplier: Array | int, shift: Array | int) -> I64:
     """TFLite's rule for 64-bit sums (16-bit activations): the multiplier's upper 16 bits, rounded once, half up."""
-    m = np.asarray(multiplier, np.int64)
-    reduced = np.where(m < 0x7FFF0000, (m + (1 << 15)) >> 16, 0x7FFF)
     right = 15 - np.asarray(shift, np.int64)
-    product: I64 = np.asarray(x, np.int64) * reduced
+    product: I64 = np.asarray(x, np.int64) * reduce_multiplier(multiplier)
     return (product + (np.int64(1) << (right - 1))) >> right
+
+
+def interpolation16_table(
+    function: Callable[[Array], Array], low: float, high: float, out: tuple[float, float]
+) -> npt.NDArray[np.int16]:
+    """513 int16 entries over [low, high] as TFLite's LUTPopulateInt16 makes them: each sample is moved by half of what
+    interpolation misses at the middle of its step. out: what -32768 and 32767 stand for."""
+    steps, per_unit = 512, 65536 / (out[1] - out[0])
+    step = (high - low) / steps
+
+    def rounded(v: Array) -> Array:
+        return np.copysign(np.floor(np.abs(v) + 0.5), v)
+
+    def at(v: Array) -> Array:
+        return np.asarray(function(v.astype(np.float32)), np.float32).astype(np.float64) * per_unit
+
+    i = np.arange(steps)
+    sample = rounded(at(low + i * step))
+    middle = rounded((at(low + (i + 1) * step) + sample) / 2)
+    missed = rounded((middle - rounded(at(low + i * step + step / 2))) / 2)
+    entries = np.append(sample - missed, rounded(at(np.array([high]))))
+    return np.clip(entries, -32768, 32767).astype(np.int16)
+
+
+def _range16(scale: float, zero_point: int) -> tuple[float, float]:
+    return scale * (-32768 - zero_point), scale * (32767 - zero_point)
+
+
+@cache
+def exp16_table() -> npt.NDArray[np.int16]:
+    """exp over [-10, 0] for lookup16, the results of 2^-15 (TFLite's int16 SOFTMAX)."""
+    return interpolation16_table(np.exp, *_range16(10 / 65535, 32767), _range16(2 / 65535, 0))
+
+
+@cache
+def reciprocal16_table() -> npt.NDArray[np.int16]:
+    """1 / (1 + x) over [0, 1] for lookup16, the results of 2^-15."""
+    one = np.float32(1)
+    return interpolation16_table(lambda v: one / (one + v), *_range16(1 / 65535, -32768), _range16(2 / 65535, 0))
+
+
+def lookup16(x: Array, table: npt.NDArray[np.int16]) -> I64:
+    """TFLite's LUTLookup: int16 values in [-32768, 32767], interpolated between entries 128 apart."""
+    x64, entries = np.asarray(x, np.int64), table.astype(np.int64)
+    at = 256 + (x64 >> 7)
+    return np.asarray(entries[at] + (((entries[at + 1] - entries[at]) * (x64 & 0x7F) + 64) >> 7), np.int64)
+
+
+def softmax16(x: Array, multiplier: int, shift: int) -> npt.NDArray[np.int16]:
+    """x int16 [..., n] -> int16 probabilities of scale 2^-15 (TFLite's SoftmaxInt16). multiplier, shift: of differences,
+    to steps of 10 / 65535."""
+    x64 = np.asarray(x, np.int64)
+    below = multiply_by_quantized_multiplier(x64 - x64.max(axis=-1, keepdims=True), multiplier, shift)
+    exponentials = lookup16(np.clip(below + 32767, -32768, 32767), exp16_table())
+    total = exponentials.sum(axis=-1, keepdims=True)
+    bits = bit_length(total)  # 32 less the leading zeros
+    scaled = ((total << (31 - bits)) + (1 << 13)) >> 14
+    reciprocal = lookup16(np.clip(scaled - 98304, -32768, 32767), reciprocal16_table())
+    right = bits - 1
+    out = (exponentials * reciprocal + (np.int64(1) << (right - 1))) >> right
+    return np.clip(out, 0, 32767).astype(np.int16)
 
 
 def multiply_q15(a: Array, b: Array) -> I64:

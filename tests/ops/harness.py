@@ -84,7 +84,7 @@ def tflite_graph(kind: str, inputs: Sequence[Tensor | None], outputs: Tensor | S
                  **fields: Any) -> Graph:
     """The graph of one node, imported as from a file. Inputs without data are the graph's inputs."""
     outs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
-    built = ops.find_tflite(kind, "case").from_tflite(  # type: ignore[misc]
+    built = ops.find_tflite(kind, "case", ops.is_wide(inputs, outs)).from_tflite(  # type: ignore[misc]
         Imported(kind, options(kind, **fields), tuple(inputs), outs, "case"))
     ends = tuple(t.name for t in outs)
     variables = [t for n in built.states for t in inputs if t is not None and t.name == n]

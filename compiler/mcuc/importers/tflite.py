@@ -126,7 +126,9 @@ def _node(reading: _Reading, position: int, entry: OperatorEntry) -> None:
     if not outputs:
         raise corrupt(place, f"{entry.kind} has no output")
     place = f"{place}, output tensor {outputs[0].name!r}"
-    operator = ops.get("integer_math") if _is_integer_math(entry.kind, inputs) else ops.find_tflite(entry.kind, place)
+    wide = ops.is_wide(inputs, outputs)
+    integers = _is_integer_math(entry.kind, inputs)
+    operator = ops.get("integer_math") if integers else ops.find_tflite(entry.kind, place, wide)
     assert operator.from_tflite is not None
     unsigned = any(i in reading.unsigned for i in (*entry.inputs, *entry.outputs))
     built = operator.from_tflite(Imported(entry.kind, entry.options, inputs, outputs, place, unsigned))

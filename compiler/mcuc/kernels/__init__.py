@@ -11,18 +11,26 @@ from mcuc.kernels._base import Family
 NAMES = (
     "argmax",
     "binary",
+    "binary16",
     "depthwise",
+    "depthwise16",
     "dot",
+    "dot16",
     "matmul",
+    "matmul16",
     "mean",
+    "mean16",
     "move",
     "norm",
     "pool",
+    "pool16",
     "recurrent",
     "resize",
     "softmax",
+    "softmax16",
     "sum",
     "unary",
+    "unary16",
 )
 
 

@@ -23,7 +23,7 @@ from mcuc.targets import Chip
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A constant array of a layer. ctype: "int8_t", "int16_t", "int32_t", "uint8_t"; values are one-dimensional."""
+    """A constant array of a layer. ctype: "int8_t", "int16_t", "int32_t", "int64_t", "uint8_t"; values are one-dimensional."""
 
     name: str
     ctype: str
@@ -31,7 +31,7 @@ class Table:
 
     @property
     def bytes(self) -> int:
-        width = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "int32_t": 4}[self.ctype]
+        width = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "int32_t": 4, "int64_t": 8}[self.ctype]
         return int(self.values.size) * width
 
 

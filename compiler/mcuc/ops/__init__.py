@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 
 from mcuc.errors import McucError
+from mcuc.ir import DType, Tensor
 from mcuc.ops._base import Operator
 
 # keep sorted
@@ -15,22 +17,28 @@ NAMES = (
     "argmax",
     "assign",
     "average_pool_2d",
+    "average_pool_2d_16",
     "batch_matmul",
+    "batch_matmul_16",
+    "binary_16",
     "cast",
     "clip",
     "compare",
     "concat",
     "conv_2d",
+    "conv_2d_16x8",
     "conv_2d_add",
     "conv_3d",
     "cumsum",
     "depthwise_conv_2d",
+    "depthwise_conv_2d_16x8",
     "dequantize",
     "divide",
     "extremum",
     "fill",
     "float_math",
     "fully_connected",
+    "fully_connected_16x8",
     "gather",
     "gather_nd",
     "integer_math",
@@ -41,7 +49,9 @@ NAMES = (
     "logistic",
     "lstm",
     "max_pool_2d",
+    "max_pool_2d_16",
     "mean",
+    "mean_16",
     "mul",
     "one_hot",
     "pack",
@@ -52,6 +62,7 @@ NAMES = (
     "qlinear_mul",
     "qlinear_softmax",
     "quantize",
+    "quantize_16",
     "rearrange",
     "recurrent",
     "reduce",
@@ -66,6 +77,7 @@ NAMES = (
     "shape",
     "slice",
     "softmax",
+    "softmax_16",
     "space_batch",
     "split",
     "squared_difference",
@@ -74,6 +86,7 @@ NAMES = (
     "transpose",
     "transpose_conv",
     "unary",
+    "unary_16",
     "update_slice",
 )
 
@@ -86,8 +99,8 @@ def get(name: str) -> Operator:
 
 
 @cache
-def _tflite_table() -> dict[str, str]:
-    return {kind: name for name in NAMES for kind in get(name).tflite}
+def _tflite_table(wide: bool = False) -> dict[str, str]:
+    return {kind: name for name in NAMES for kind in get(name).tflite if get(name).wide == wide}
 
 
 @cache
@@ -95,9 +108,17 @@ def _onnx_table() -> dict[str, str]:
     return {kind: name for name in NAMES for kind in get(name).onnx}
 
 
-def find_tflite(kind: str, where: str) -> Operator:
-    """The operator for a TFLite builtin name. Raises McucError("unsupported-operator")."""
+def find_tflite(kind: str, where: str, wide: bool = False) -> Operator:
+    """The operator for a TFLite builtin name; wide: of a node with int16 activations, which has operators of its own
+    where it computes. Raises McucError("unsupported-operator")."""
+    if wide and kind in _tflite_table(wide):
+        return get(_tflite_table(wide)[kind])
     return _find(_tflite_table(), kind, where, "TFLite")
+
+
+def is_wide(inputs: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> bool:
+    """Whether the activations of a node are int16: what it writes, or what it reads first."""
+    return any(t is not None and t.dtype is DType.INT16 for t in (*inputs[:2], *outputs[:1]))
 
 
 def find_onnx(kind: str, where: str) -> Operator:

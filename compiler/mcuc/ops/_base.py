@@ -113,7 +113,8 @@ class Operator:
     them in the node's place, which then needs no lower.
     reduction(node, graph): for an average over a whole image, the calls that add a row of it to sums and that finish;
     None where this node is none. as_tflite: the TFLite operator that computes the same real function as a node of
-    profile onnx, with other rounding; to_tflite where that says it too.
+    profile onnx, with other rounding; to_tflite where that says it too. wide: its activations are int16 (TFLite's 16x8);
+    the TFLite names it gives are those of such nodes.
     """
 
     name: str
@@ -135,6 +136,7 @@ class Operator:
     expand: Callable[[Node, Graph], tuple[tuple[Node, ...], tuple[Tensor, ...]]] | None = None
     reduction: Callable[[Node, Graph], tuple[Call, Call] | None] | None = None
     as_tflite: Callable[[Node, Graph], Exported] | None = None
+    wide: bool = False
 
 
 def overlaid(operator: Operator, node: Node) -> tuple[str, ...]:
@@ -171,5 +173,14 @@ def int8_runtime(node: Node, graph: Graph) -> str | None:
     for name in (*graph.runtime_inputs(node), *node.outputs):
         tensor = graph.tensors[name]
         if tensor.dtype.value != "int8":
+            return f"tensor {name!r} is {tensor.dtype.value}"
+    return None
+
+
+def int16_runtime(node: Node, graph: Graph) -> str | None:
+    """Activations are int16 with zero point 0 (TFLite's 16x8)."""
+    for name in (*graph.runtime_inputs(node), *node.outputs):
+        tensor = graph.tensors[name]
+        if tensor.dtype.value != "int16":
             return f"tensor {name!r} is {tensor.dtype.value}"
     return None

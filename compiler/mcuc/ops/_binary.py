@@ -66,8 +66,10 @@ def viewable(node: Node, graph: Graph) -> str | None:
 def binary_call(kind: str, node: Node, graph: Graph, params: Mapping[str, Any], tables: tuple[Table, ...]) -> Call:
     """A call of the binary family; kind is the function ("add", "max", ...), params and tables its constants.
 
-    Operands are called a, b, ... in the order of the node's inputs; all of one byte an element.
+    Operands are called a, b, ... in the order of the node's inputs; all of one byte an element, or int16: then the call
+    is of the binary16 family, with strides and channels in bytes.
     """
+    size = graph.tensors[node.outputs[0]].dtype.bytes
     tensors = [graph.tensors[n] for n in node.inputs]
     out_shape = graph.tensors[node.outputs[0]].shape
     found = _view(node, graph)
@@ -77,9 +79,9 @@ def binary_call(kind: str, node: Node, graph: Graph, params: Mapping[str, Any], 
     constants: list[Table] = []
     for k, tensor in enumerate(tensors):
         on = [varies[k] for _, varies in found]
-        c_stride = int(on[2])
-        x_stride = (c if on[2] else 1) if on[1] else 0
-        row_bytes = (w if on[1] else 1) * (c if on[2] else 1)
+        c_stride = size * on[2]
+        x_stride = size * (c if on[2] else 1) if on[1] else 0
+        row_bytes = size * (w if on[1] else 1) * (c if on[2] else 1)
         if tensor.data is None:
             runtime = graph.runtime_inputs(node).index(tensor.name)
             operands.append({"source": f"rows[{len(rows)}]", "x_stride": x_stride, "c_stride": c_stride})
@@ -89,18 +91,20 @@ def binary_call(kind: str, node: Node, graph: Graph, params: Mapping[str, Any], 
         else:
             values = _spell(tensor.data, out_shape, (h * w, c), (on[1], on[2]))
             name = f"operand{len(constants) or ''}"
-            constants.append(Table(name, "int8_t", values.view(np.int8)))
-            operands.append({"source": name, "x_stride": x_stride, "c_stride": c_stride})
+            ctype, source = ("int8_t", name) if size == 1 else ("int16_t", f"(const int8_t *){name}")
+            constants.append(Table(name, ctype, values if size > 1 else values.view(np.int8)))
+            operands.append({"source": source, "x_stride": x_stride, "c_stride": c_stride})
     return Call(
-        "binary",
+        "binary" if size == 1 else "binary16",
         {"kind": kind, **dict(zip(OPERANDS, operands, strict=False)), **params},
         (*constants, *tables),
         tuple(rows),
         h,
         w,
-        c,
-        w * c,
-        c,
+        size * c,
+        size * w * c,
+        size * c,
+        whole_channels=size > 1,
     )
 
 

@@ -35,7 +35,11 @@ class PoolAttrs:
 
 def tflite_attrs(node: Imported) -> PoolAttrs:
     """The attributes of AVERAGE_POOL_2D or MAX_POOL_2D; TFLite ignores that the scales may differ."""
-    x = checked_activation(node, 0)
+    return window_attrs(node, checked_activation(node, 0))
+
+
+def window_attrs(node: Imported, x: Tensor) -> PoolAttrs:
+    """The attributes of a pool over x of any type. Raises McucError for a rank other than 4."""
     if len(x.shape) != 4:
         raise McucError(
             "broken-model",

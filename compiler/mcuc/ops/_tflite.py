@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mcuc.errors import McucError
-from mcuc.ir import Requant, Tensor
+from mcuc.ir import DType, Requant, Tensor
 from mcuc.numerics import quantize_multiplier, tflite_requant
 from mcuc.ops._base import Imported, scale_of, zero_point_of
 from mcuc.ops._spatial import Window, same_padding
@@ -22,7 +22,7 @@ def beyond_micro(node: Imported, why: str) -> tuple[str, ...]:
 
 
 def activation_range(fused: int, output: Tensor, where: str) -> tuple[int, int]:
-    """The int8 clamp of a fused activation (TFLite's CalculateActivationRangeQuantized).
+    """The clamp of a fused activation, in the output's type (TFLite's CalculateActivationRangeQuantized).
 
     Raises McucError for an activation that has no clamp form.
     """
@@ -40,16 +40,17 @@ def activation_range(fused: int, output: Tensor, where: str) -> tuple[int, int]:
             try_this="use RELU, RELU6, RELU_N1_TO_1 or none as the fused activation",
         )
     low, high = bounds[fused]
+    least, most = output.dtype.limits if output.dtype is DType.INT16 else FULL
     if low is None and high is None:
-        return FULL
+        return least, most
     scale, zero_point = np.float32(scale_of(output, where)), zero_point_of(output, where)
 
     def quantized(value: float) -> int:
         q = float(np.float32(value) / scale)
         rounded = int(np.floor(abs(q) + 0.5)) * (1 if q >= 0 else -1)
-        return max(-128, min(127, rounded + zero_point))
+        return max(least, min(most, rounded + zero_point))
 
-    return (-128 if low is None else quantized(low), 127 if high is None else quantized(high))
+    return (least if low is None else quantized(low), most if high is None else quantized(high))
 
 
 def normal_axis(axis: Any, rank: int, node: Imported) -> int:

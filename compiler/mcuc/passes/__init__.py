@@ -43,11 +43,15 @@ ENDS = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.BOOL)  # what t
 # their shape rules assume batch 1
 _ONE_IMAGE = (
     "average_pool_2d",
+    "average_pool_2d_16",
     "conv_2d",
+    "conv_2d_16x8",
     "conv_2d_add",
     "conv_3d",
     "depthwise_conv_2d",
+    "depthwise_conv_2d_16x8",
     "max_pool_2d",
+    "max_pool_2d_16",
     "transpose_conv",
 )
 

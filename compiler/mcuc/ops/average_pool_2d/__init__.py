@@ -21,7 +21,12 @@ def reference(attrs: PoolAttrs, arrays: Sequence[Array | None]) -> tuple[Array, 
     """Integer reference: x int8 [1, h, w, c]."""
     x = arrays[0]
     assert x is not None
-    values = x[0].astype(np.int64)
+    return (averages(attrs, x[0]).astype(np.int8)[None],)
+
+
+def averages(attrs: PoolAttrs, image: Array) -> Array:
+    """The clamped averages of image [h, w, c], integers of any size."""
+    values = image.astype(np.int64)
     fill = attrs.pad_value if attrs.count_include_pad else 0
     total = reduce(np.add, (patch for _, _, patch in taps(values, attrs.window, fill)))
     inside = (patch for _, _, patch in taps(np.ones_like(values), attrs.window, int(attrs.count_include_pad)))
@@ -31,7 +36,8 @@ def reference(attrs: PoolAttrs, arrays: Sequence[Array | None]) -> tuple[Array, 
     half = count // 2
     # C division truncates, so half is added on the side of the sign.
     mean = np.where(shifted > 0, (shifted + half) // count, -((half - shifted) // count)) - offset // count
-    return (np.clip(mean, *attrs.clamp).astype(np.int8)[None],)
+    clamped: Array = np.clip(mean, *attrs.clamp)
+    return clamped
 
 
 def lower(node: Node, graph: Graph) -> tuple[Call, ...]:

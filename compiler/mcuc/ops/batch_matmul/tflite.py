@@ -25,14 +25,7 @@ def from_tflite(node: Imported) -> Built:
             where=node.where,
             try_this="convert the model to int8",
         )
-    for tensor in (x, y):
-        if not 2 <= len(tensor.shape) <= MOST_RANK:
-            raise McucError(
-                "unsupported-rank",
-                f"BATCH_MATMUL of tensor {tensor.name!r} of shape {tensor.shape}, rank 2 to {MOST_RANK} is supported",
-                where=node.where,
-                try_this="reshape the operands to [batch, rows, columns]",
-            )
+    checked_ranks(node, x, y)
     attrs = MatmulAttrs(
         requant=float32_requant(x, y, out, node.where),
         output_zero_point=zero_point_of(out, node.where),
@@ -43,6 +36,18 @@ def from_tflite(node: Imported) -> Built:
         adj_y=bool(node.options.adjY),
     )
     return Built("batch_matmul", (x.name, y.name), attrs)
+
+
+def checked_ranks(node: Imported, x: Tensor, y: Tensor) -> None:
+    """Raises McucError for an operand of a rank other than 2 to 5."""
+    for tensor in (x, y):
+        if not 2 <= len(tensor.shape) <= MOST_RANK:
+            raise McucError(
+                "unsupported-rank",
+                f"BATCH_MATMUL of tensor {tensor.name!r} of shape {tensor.shape}, rank 2 to {MOST_RANK} is supported",
+                where=node.where,
+                try_this="reshape the operands to [batch, rows, columns]",
+            )
 
 
 def float32_requant(x: Tensor, y: Tensor, out: Tensor, where: str) -> Requant:

@@ -1,0 +1,42 @@
+"""Average pooling of int16 activations, over the taps that lie inside the input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mcuc.ir import Array, Graph, Node
+from mcuc.kernels._base import Call
+from mcuc.ops import average_pool_2d
+from mcuc.ops._base import Operator, int16_runtime, no_cost
+from mcuc.ops._pool import PoolAttrs, infer, window_fits
+from mcuc.ops._pool16 import pool16_call
+from mcuc.ops.average_pool_2d_16.tflite import from_tflite, to_tflite
+
+
+def reference(attrs: PoolAttrs, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """Integer reference: x int16 [1, h, w, c]; the quotient half away from zero."""
+    x = arrays[0]
+    assert x is not None
+    return (average_pool_2d.averages(attrs, x[0]).astype(np.int16)[None],)
+
+
+def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
+    """One call of the pool16 family."""
+    return (pool16_call("average", node, graph),)
+
+
+OPERATOR = Operator(
+    name="average_pool_2d_16",
+    summary="average pooling of int16 activations",
+    infer=infer,
+    reference=reference,
+    cost=no_cost,
+    lower=lower,
+    limits=(int16_runtime, window_fits),
+    tflite=("AVERAGE_POOL_2D",),
+    from_tflite=from_tflite,
+    to_tflite=to_tflite,
+    wide=True,
+)

@@ -1,0 +1,73 @@
+"""LOGISTIC, TANH, LEAKY_RELU, RELU and RELU6 of TFLite with int16 activations."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mcuc.errors import McucError
+from mcuc.ir import Graph, Node
+from mcuc.numerics import quantize_multiplier
+from mcuc.ops._base import Built, Exported, Imported, scale_of
+from mcuc.ops._tflite import activation_range, beyond_micro, signed_multiplier
+from mcuc.ops._wide import flat_scale, wide_activation, wide_tensor
+from mcuc.ops.unary_16.attrs import Unary16Attrs
+
+_CURVES = {"LOGISTIC": "sigmoid", "TANH": "tanh"}
+_FUSED = {"RELU": 1, "RELU6": 3, "RELU_N1_TO_1": 2}
+KINDS = (*_CURVES, "LEAKY_RELU", *_FUSED)
+OUTPUT_SCALE = 1 / 32768
+
+
+def from_tflite(node: Imported) -> Built:
+    """Raises McucError for other types, and for a sigmoid or tanh whose output scale is not 1/32768."""
+    x, out = wide_activation(node, 0), wide_tensor(node, node.outputs[0])
+    if node.kind in _CURVES:
+        if scale_of(out, node.where) != OUTPUT_SCALE:
+            raise McucError(
+                "unsupported-quantization",
+                f"{node.kind} of int16 writes scale {scale_of(out, node.where)}; TFLite demands 1/32768",
+                where=node.where,
+                try_this="convert the model again with the standard TFLite converter",
+            )
+        multiplier, shift = _curve_constants(scale_of(x, node.where), node.kind == "TANH")
+        return Built("unary_16", (x.name,), Unary16Attrs("tanh" if node.kind == "TANH" else "sigmoid", multiplier, shift))
+    multiplier, shift = quantize_multiplier(flat_scale(node))
+    if node.kind == "LEAKY_RELU":
+        alpha = float(np.float32(node.options.alpha))
+        negative = signed_multiplier(flat_scale(node) * alpha)
+        return Built("unary_16", (x.name,), Unary16Attrs("linear", multiplier, shift, negative, alpha=alpha))
+    clamp = activation_range(_FUSED[node.kind], out, node.where)
+    notes = beyond_micro(node, f"TFLite Micro has no int16 {node.kind}")
+    return Built("unary_16", (x.name,), Unary16Attrs("linear", multiplier, shift, None, clamp), notes=notes)
+
+
+def _curve_constants(scale: float, tanh: bool) -> tuple[int, int]:
+    """Multiplier and right shift to units of 2^-12 / 3: exact for powers of two near 2^-12, else of 15 bits."""
+    exponent = math.frexp(scale)[1] - 1
+    if scale == 2.0**exponent and 0 <= 12 + exponent <= int(tanh):
+        return 3 << (12 + exponent), 0
+    multiplier, shift = scale * 4096.0 * 3.0, 0
+    while multiplier <= 32767.0 / 2.0 and shift <= 30:
+        multiplier, shift = multiplier * 2.0, shift + 1
+    return int(multiplier), shift
+
+
+def to_tflite(node: Node, graph: Graph) -> Exported:
+    """As the operator of the same function."""
+    attrs: Unary16Attrs = node.attrs
+    if attrs.kind != "linear":
+        return Exported("TANH" if attrs.kind == "tanh" else "LOGISTIC")
+    if attrs.negative is not None:
+        return Exported("LEAKY_RELU", "LeakyReluOptions", {"alpha": attrs.alpha})
+    out = graph.tensors[node.outputs[0]]
+    kind = next((k for k, fused in _FUSED.items() if activation_range(fused, out, node.name) == attrs.clamp), None)
+    if kind is None:
+        raise McucError(
+            "not-exportable",
+            f"TFLite has no operator for the clamp {attrs.clamp} of int16 values",
+            where=node.name,
+            try_this="use relu or relu6",
+        )
+    return Exported(kind)
