@@ -146,7 +146,8 @@ def requantize16(acc: Array, rule: Requant, low: int, high: int) -> npt.NDArray[
         scaled = multiply_reduced(acc, multiplier, shift)
     else:
         scaled = multiply_by_quantized_multiplier(wrap32(acc), multiplier, shift)
-    return np.clip(scaled, low, high).astype(np.int16)
+    out: npt.NDArray[np.int16] = np.clip(scaled, low, high).astype(np.int16)
+    return out
 
 
 def step_of(v: Array, steps: Sequence[int]) -> npt.NDArray[np.int8]:
@@ -350,7 +351,8 @@ def interpolation16_table(
     middle = rounded((at(low + (i + 1) * step) + sample) / 2)
     missed = rounded((middle - rounded(at(low + i * step + step / 2))) / 2)
     entries = np.append(sample - missed, rounded(at(np.array([high]))))
-    return np.clip(entries, -32768, 32767).astype(np.int16)
+    table: npt.NDArray[np.int16] = np.clip(entries, -32768, 32767).astype(np.int16)
+    return table
 
 
 def _range16(scale: float, zero_point: int) -> tuple[float, float]:
@@ -378,8 +380,8 @@ def lookup16(x: Array, table: npt.NDArray[np.int16]) -> I64:
 
 
 def softmax16(x: Array, multiplier: int, shift: int) -> npt.NDArray[np.int16]:
-    """x int16 [..., n] -> int16 probabilities of scale 2^-15 (TFLite's SoftmaxInt16). multiplier, shift: of differences,
-    to steps of 10 / 65535."""
+    """x int16 [..., n] -> int16 probabilities of scale 2^-15 (TFLite's SoftmaxInt16). multiplier, shift: of
+    differences, to steps of 10 / 65535."""
     x64 = np.asarray(x, np.int64)
     below = multiply_by_quantized_multiplier(x64 - x64.max(axis=-1, keepdims=True), multiplier, shift)
     exponentials = lookup16(np.clip(below + 32767, -32768, 32767), exp16_table())
@@ -389,7 +391,8 @@ def softmax16(x: Array, multiplier: int, shift: int) -> npt.NDArray[np.int16]:
     reciprocal = lookup16(np.clip(scaled - 98304, -32768, 32767), reciprocal16_table())
     right = bits - 1
     out = (exponentials * reciprocal + (np.int64(1) << (right - 1))) >> right
-    return np.clip(out, 0, 32767).astype(np.int16)
+    shares: npt.NDArray[np.int16] = np.clip(out, 0, 32767).astype(np.int16)
+    return shares
 
 
 def multiply_q15(a: Array, b: Array) -> I64:

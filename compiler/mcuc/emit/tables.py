@@ -49,7 +49,7 @@ _NUMPY = {"int8_t": np.int8, "uint8_t": np.uint8, "int16_t": np.int16, "int32_t"
 
 
 def literals(values: Array, per_line: int = 24) -> str:
-    """Decimal C initializers; INT32_MIN is written as an expression, having no literal of its type (biases of 64 bits stay
+    """Decimal C initializers; INT32_MIN is written as an expression, having no literal of its type (64-bit biases stay
     far inside their range)."""
     text = ["(-2147483647 - 1)" if v == -(2**31) else str(v) for v in values.reshape(-1).tolist()] or ["0"]
     return ",\n".join("    " + ", ".join(text[i : i + per_line]) for i in range(0, len(text), per_line))

@@ -23,7 +23,8 @@ from mcuc.targets import Chip
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A constant array of a layer. ctype: "int8_t", "int16_t", "int32_t", "int64_t", "uint8_t"; values are one-dimensional."""
+    """A constant array of a layer. ctype: "int8_t", "int16_t", "int32_t", "int64_t", "uint8_t"; values are
+    one-dimensional."""
 
     name: str
     ctype: str

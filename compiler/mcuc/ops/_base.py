@@ -113,8 +113,8 @@ class Operator:
     them in the node's place, which then needs no lower.
     reduction(node, graph): for an average over a whole image, the calls that add a row of it to sums and that finish;
     None where this node is none. as_tflite: the TFLite operator that computes the same real function as a node of
-    profile onnx, with other rounding; to_tflite where that says it too. wide: its activations are int16 (TFLite's 16x8);
-    the TFLite names it gives are those of such nodes.
+    profile onnx, with other rounding; to_tflite where that says it too. wide: its activations are int16 (TFLite's
+    16x8); the TFLite names it gives are those of such nodes.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """What operators with int16 activations share (TFLite's 16x8): checks, constants, requantization.
 
-Activations have zero point 0, weights are int8 with zero point 0. Layers with int64 biases sum in 64 bits ("tflite_wide"),
-layers with int32 biases in 32. Calls count their channels in bytes, which they keep together.
+Activations have zero point 0, weights are int8 with zero point 0. Layers with int64 biases sum in 64 bits (rule
+"tflite_wide"), layers with int32 biases modulo 2^32. Calls count their channels in bytes, which they keep together.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def wide_bias(node: Imported, index: int, channels: int, types: tuple[DType, ...
 
 
 def wide_requant(node: Imported, weights: Tensor, bias: Tensor | None) -> Requant:
-    """Multipliers of x times weights; 64-bit sums unless the bias has 32. Raises McucError for weights with a zero point
-    and for an output scale 2^14 times finer than the products."""
+    """Multipliers of x times weights; 64-bit sums unless the bias has 32. Raises McucError for weights with a zero
+    point and for an output scale 2^14 times finer than the products."""
     if weights.quant is not None and any(weights.quant.zero_point):
         raise McucError(
             "unsupported-quantization",
@@ -100,14 +100,13 @@ def sums_bound(weights: Array, bias: Array) -> int:
 
 
 def short_sums(node: Node, graph: Graph) -> str | None:
-    """Sums stay within 48 bits, with an int32 bias within 32, whatever the activations."""
-    attrs: ConvAttrs = node.attrs
+    """Sums stay within 48 bits, whatever the activations."""
     weights, bias = graph.tensors[node.inputs[1]].data, bias_of(node, graph)
     if weights is None:
         return None
-    flat = weights.reshape(-1, weights.shape[3]).T if node.op.startswith("depthwise") else weights.reshape(len(weights), -1)
-    bits = 48 if attrs.requant.rule == "tflite_wide" else 32
-    return f"sums beyond {bits} bits" if sums_bound(flat, bias) >= 1 << (bits - 1) else None
+    depthwise = node.op.startswith("depthwise")
+    flat = weights.reshape(-1, weights.shape[3]).T if depthwise else weights.reshape(len(weights), -1)
+    return "sums beyond 48 bits" if sums_bound(flat, bias) >= 1 << 47 else None
 
 
 def constant_weights(node: Node, graph: Graph) -> str | None:

@@ -11,8 +11,8 @@ from mcuc.ops._wide_tflite import built
 
 
 def from_tflite(node: Imported) -> Built:
-    """Weights [oc, k], per tensor or per output channel, bias int64. Raises McucError on other types or misfitting shapes.
-    """
+    """Weights [oc, k], per tensor or per output channel, bias int64. Raises McucError on other types or misfitting
+    shapes."""
     x = wide_activation(node, 0)
     weights = weight_tensor(node, 1, 2)
     oc, k = weights.shape

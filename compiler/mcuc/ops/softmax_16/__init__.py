@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from mcuc.errors import McucError
 from mcuc.ir import Array, Graph, Node
 from mcuc.kernels._base import Call, Columns, Rows, Table

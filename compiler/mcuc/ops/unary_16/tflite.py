@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 
 from mcuc.errors import McucError
-from mcuc.ir import Graph, Node
+from mcuc.ir import Graph, Node, Tensor
 from mcuc.numerics import quantize_multiplier
 from mcuc.ops._base import Built, Exported, Imported, scale_of
-from mcuc.ops._tflite import activation_range, beyond_micro, signed_multiplier
+from mcuc.ops._tflite import activation_range, signed_multiplier
 from mcuc.ops._wide import flat_scale, wide_activation, wide_tensor
 from mcuc.ops.unary_16.attrs import Unary16Attrs
 
-_CURVES = {"LOGISTIC": "sigmoid", "TANH": "tanh"}
-_FUSED = {"RELU": 1, "RELU6": 3, "RELU_N1_TO_1": 2}
-KINDS = (*_CURVES, "LEAKY_RELU", *_FUSED)
+_CURVES = ("LOGISTIC", "TANH")
+_IDENTITY = (1 << 30, 1)
+KINDS = (*_CURVES, "LEAKY_RELU", "RELU", "RELU6")
 OUTPUT_SCALE = 1 / 32768
 
 
@@ -32,15 +33,22 @@ def from_tflite(node: Imported) -> Built:
                 try_this="convert the model again with the standard TFLite converter",
             )
         multiplier, shift = _curve_constants(scale_of(x, node.where), node.kind == "TANH")
-        return Built("unary_16", (x.name,), Unary16Attrs("tanh" if node.kind == "TANH" else "sigmoid", multiplier, shift))
+        kind: Literal["tanh", "sigmoid"] = "tanh" if node.kind == "TANH" else "sigmoid"
+        return Built("unary_16", (x.name,), Unary16Attrs(kind, multiplier, shift))
     multiplier, shift = quantize_multiplier(flat_scale(node))
     if node.kind == "LEAKY_RELU":
         alpha = float(np.float32(node.options.alpha))
         negative = signed_multiplier(flat_scale(node) * alpha)
         return Built("unary_16", (x.name,), Unary16Attrs("linear", multiplier, shift, negative, alpha=alpha))
-    clamp = activation_range(_FUSED[node.kind], out, node.where)
-    notes = beyond_micro(node, f"TFLite Micro has no int16 {node.kind}")
-    return Built("unary_16", (x.name,), Unary16Attrs("linear", multiplier, shift, None, clamp), notes=notes)
+    return Built("unary_16", (x.name,), _clamped(node.kind, x, out, node.where))
+
+
+def _clamped(kind: str, x: Tensor, out: Tensor, where: str) -> Unary16Attrs:
+    """RELU requantizes; RELU6 of TFLite Micro clamps in the input's quantization and copies."""
+    if kind == "RELU6":
+        return Unary16Attrs("linear", *_IDENTITY, None, activation_range(3, x, where))
+    factor = quantize_multiplier(scale_of(x, where) / scale_of(out, where))
+    return Unary16Attrs("linear", *factor, None, activation_range(1, out, where))
 
 
 def _curve_constants(scale: float, tanh: bool) -> tuple[int, int]:
@@ -61,13 +69,13 @@ def to_tflite(node: Node, graph: Graph) -> Exported:
         return Exported("TANH" if attrs.kind == "tanh" else "LOGISTIC")
     if attrs.negative is not None:
         return Exported("LEAKY_RELU", "LeakyReluOptions", {"alpha": attrs.alpha})
-    out = graph.tensors[node.outputs[0]]
-    kind = next((k for k, fused in _FUSED.items() if activation_range(fused, out, node.name) == attrs.clamp), None)
-    if kind is None:
-        raise McucError(
-            "not-exportable",
-            f"TFLite has no operator for the clamp {attrs.clamp} of int16 values",
-            where=node.name,
-            try_this="use relu or relu6",
-        )
-    return Exported(kind)
+    x, out = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
+    for kind in ("RELU", "RELU6"):
+        if _clamped(kind, x, out, node.name) == attrs:
+            return Exported(kind)
+    raise McucError(
+        "not-exportable",
+        f"TFLite has no operator for the clamp {attrs.clamp} of int16 values",
+        where=node.name,
+        try_this="use relu or relu6",
+    )
