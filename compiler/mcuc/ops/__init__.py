@@ -116,6 +116,11 @@ def find_tflite(kind: str, where: str, wide: bool = False) -> Operator:
     return _find(_tflite_table(), kind, where, "TFLite")
 
 
+def wide_kinds() -> frozenset[str]:
+    """The TFLite operators that have operators of their own for int16 activations."""
+    return frozenset(_tflite_table(True))
+
+
 def is_wide(inputs: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> bool:
     """Whether the activations of a node are int16: what it writes, or what it reads first."""
     return any(t is not None and t.dtype is DType.INT16 for t in (*inputs[:2], *outputs[:1]))

@@ -15,12 +15,15 @@ from mcuc.importers import float_tflite
 from mcuc.importers import onnx as onnx_importer
 from mcuc.importers.onnx import Port
 from mcuc.ir import Array, Graph
+from mcuc.quantize import qdq
 from mcuc.quantize.layers import LayerNoise, layer_noise, sensitivity
-from mcuc.quantize.model import FloatModel, from_proto, with_shapes
+from mcuc.quantize.model import FloatModel, from_proto, to_proto, with_shapes
 from mcuc.quantize.patterns import recognised
-from mcuc.quantize.quantizer import STANDARD, Options, Progress, Quantized, quantize, quiet
+from mcuc.quantize.precision import ALL_INT8, Precision, choose_int4, choose_wide, peaks, with_wide
+from mcuc.quantize.quantizer import STANDARD, Options, Progress, Quantized, judged, quantize, quiet, score
 from mcuc.quantize.retarget import retarget
 from mcuc.quantize.runtime import Runtime
+from mcuc.quantize.widen import widen
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +32,7 @@ class Converted:
     files, tflite None where it cannot.
 
     ports: the graph's inputs against the file's; quantized: how; original: the simplified float network; noise: what
-    quantization did to each value."""
+    quantization did to each value; precision: what is not int8."""
 
     graph: Graph
     ports: tuple[Port, ...]
@@ -38,6 +41,7 @@ class Converted:
     noise: tuple[LayerNoise, ...]
     onnx: bytes
     tflite: bytes | None
+    precision: Precision = ALL_INT8
 
 
 def input_shapes(proto: Any) -> list[tuple[int | None, ...]]:
@@ -102,7 +106,57 @@ def convert_with(
     noise = layer_noise(found, runtime)
     if options.sensitivity:
         noise = sensitivity(found, runtime, noise, progress)
-    return finished(found, model, noise, where, profile)
+    made = finished(found, model, noise, where, profile)
+    if (options.activations, options.weights) == ("int8", "int8"):
+        return made
+    return mixed(made, runtime, options, where, progress)
+
+
+def mixed(made: Converted, runtime: Runtime, options: Options, where: str, progress: Progress = quiet) -> Converted:
+    """The network with int16 activations and four-bit weights as the options want them; the runtime holds the samples.
+
+    Raises McucError("not-exportable") for a network that TFLite cannot express.
+    """
+    if made.graph.profile != "tflite":
+        raise McucError(
+            "not-exportable",
+            "int16 activations and four-bit weights need a network that TFLite can express, which this is not",
+            where=where,
+            try_this="leave out --activations and --weights; the notes of a build without them say which node it is",
+        )
+    found = made.quantized
+    wide: tuple[str, ...] = ()
+    int4: tuple[str, ...] = ()
+    alone: dict[str, float] = {}
+    weights_db: dict[str, float] = {}
+    if options.activations != "int8":
+        wide, alone = choose_wide(found, made.graph, runtime, options, progress)
+    if options.weights != "int8":
+        in_int16 = frozenset(t.removesuffix(qdq.REAL) for t in wide)
+        found, int4, weights_db = choose_int4(found, runtime, in_int16, progress)
+        made = finished(found, made.original, made.noise, where, "tflite")
+    graph = widen(_four_bits(made.graph, frozenset(int4)), frozenset(wide), peaks(found))
+    scheme = with_wide(found, made.graph, wide)
+    reference = runtime.open(to_proto(found.model, judged(found.model)))
+    after = score(found.model, found.roles, scheme, runtime, reference)
+    runtime.close(reference)
+    precision = Precision(wide, int4, alone, weights_db, made.quantized.snr, after)
+    found = replace(found, scheme=scheme, proto=qdq.write(found.model, found.roles, scheme), snr=after)
+    return replace(
+        made,
+        graph=graph,
+        quantized=found,
+        onnx=found.proto,
+        tflite=tflite_exporter.export(graph),
+        precision=precision,
+    )
+
+
+def _four_bits(graph: Graph, layers: frozenset[str]) -> Graph:
+    """The graph with the weights of these layers marked as of four bits."""
+    chosen = [n for n in graph.nodes if n.outputs[0].removesuffix(qdq.REAL) in layers and len(n.inputs) > 1]
+    weights = {n.inputs[1]: replace(graph.tensors[n.inputs[1]], int4=True) for n in chosen}
+    return replace(graph, tensors={**graph.tensors, **weights})
 
 
 def finished(

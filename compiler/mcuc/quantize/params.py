@@ -13,6 +13,8 @@ from mcuc.quantize.ranges import STEPS, TINY, Range
 WEIGHT_PEAK = 127  # symmetric, so that the zero point is 0
 MOST_BIAS = 2**30  # leaves room for the products beside it in 32 bits
 WIDE_PEAK = 32767
+UNIT = Quant((1 / 32768,), (0,))  # of int16 sigmoid, tanh and softmax, as TFLite fixes it
+_UNIT_BEFORE = (Quant((1 / 256,), (-128,)), Quant((1 / 128,), (0,)))  # theirs in int8
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +44,16 @@ def activation_quant(reach: Range, fixed: tuple[float, int] | None = None) -> Qu
     return Quant((scale,), (int(np.clip(round(-128 - reach.low / scale), -128, 127)),))
 
 
-def wide_quant(reach: Range) -> Quant:
-    """Scale of int16 values with zero point 0 (TFLite's 16x8)."""
-    peak = max(-reach.low, reach.high)
-    return Quant((1.0,), (0,)) if peak < TINY else Quant((float(np.float32(peak / WIDE_PEAK)),), (0,))
+def wide_quant(quant: Quant, peaks: Mapping[Quant, float]) -> Quant:
+    """The int16 quantization with zero point 0 (TFLite's 16x8) of a value that has this one in int8.
+
+    peaks: the largest magnitude of values of an int8 quantization, where it is known to lie beyond what that covers.
+    """
+    if quant in _UNIT_BEFORE:
+        return UNIT
+    scale, zero = quant.scale[0], quant.zero_point[0]
+    peak = max(scale * (zero + 128), scale * (127 - zero), peaks.get(quant, 0.0))
+    return Quant((float(np.float32(peak / WIDE_PEAK)),), (0,))
 
 
 def weight_scale(real: Array, axis: int | None, peak: int = WEIGHT_PEAK) -> Array:
@@ -73,9 +81,10 @@ def integer_bias(real: Array, x: Quant, weights: Weights) -> tuple[Array, Array]
 @dataclass(frozen=True, eq=False)
 class Scheme:
     """How a network is quantized. activations: value -> quantization; weights: by the layer's output; biases: real,
-    by the layer's output; operands: other constants -> quantization."""
+    by the layer's output; operands: other constants -> quantization; wide: values that are int16."""
 
     activations: Mapping[str, Quant]
     weights: Mapping[str, Weights]
     biases: Mapping[str, Array]
     operands: Mapping[str, Quant]
+    wide: frozenset[str] = frozenset()

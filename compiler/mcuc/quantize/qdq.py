@@ -13,6 +13,7 @@ from mcuc.quantize.params import Scheme, integer_bias
 from mcuc.quantize.roles import OPERANDS, Roles, Weighted
 
 REAL, DEQUANTIZED = "/real", "/dequantized"
+MICROSOFT = "com.microsoft"
 
 
 class _Writer:
@@ -42,14 +43,15 @@ class _Writer:
         self.add("DequantizeLinear", args, [f"{name}{DEQUANTIZED}"], **({} if axis is None else {"axis": axis}))
         return f"{name}{DEQUANTIZED}"
 
-    def rounded(self, value: str, quant: Quant, to: str) -> None:
-        """A value, rounded to its integers and real again."""
+    def rounded(self, value: str, quant: Quant, to: str, wide: bool = False) -> None:
+        """A value, rounded to its integers (wide: of int16) and real again."""
         params = [
             self.constant(f"{to}/scale", np.float32(quant.scale[0])),
-            self.constant(f"{to}/zero_point", np.array(quant.zero_point[0], np.int8)),
+            self.constant(f"{to}/zero_point", np.array(quant.zero_point[0], np.int16 if wide else np.int8)),
         ]
-        self.add("QuantizeLinear", [value, *params], [f"{to}/integers"])
-        self.add("DequantizeLinear", [f"{to}/integers", *params], [to])
+        domain = {"domain": MICROSOFT} if wide else {}  # whose operators know int16 in files of every opset
+        self.add("QuantizeLinear", [value, *params], [f"{to}/integers"], **domain)
+        self.add("DequantizeLinear", [f"{to}/integers", *params], [to], **domain)
 
 
 def write(model: FloatModel, found: Roles, scheme: Scheme, only: Set[str] | None = None) -> bytes:
@@ -64,7 +66,7 @@ def write(model: FloatModel, found: Roles, scheme: Scheme, only: Set[str] | None
     current: dict[str, str] = {}
     for name in model.inputs:
         if name in quantized:
-            w.rounded(name, scheme.activations[name], f"{name}{DEQUANTIZED}")
+            w.rounded(name, scheme.activations[name], f"{name}{DEQUANTIZED}", name in scheme.wide)
             current[name] = f"{name}{DEQUANTIZED}"
     for node in model.nodes:
         layer = found.weighted.get(node.outputs[0])
@@ -84,7 +86,7 @@ def write(model: FloatModel, found: Roles, scheme: Scheme, only: Set[str] | None
         for value, written in zip(node.outputs, outputs, strict=True):
             if value in quantized:
                 final = value if value in model.outputs else f"{value}{DEQUANTIZED}"
-                w.rounded(written, scheme.activations[value], final)
+                w.rounded(written, scheme.activations[value], final, value in scheme.wide)
                 current[value] = final
     used = {n for node in w.nodes for n in node.input}
     constants = {**{n: a for n, a in model.constants.items() if n in used}, **w.constants}
@@ -104,9 +106,10 @@ def write(model: FloatModel, found: Roles, scheme: Scheme, only: Set[str] | None
             if n in used
         ],
     )
-    proto = helper.make_model(
-        body, opset_imports=[helper.make_opsetid("", model.opset)], ir_version=9, producer_name="mcuc"
-    )
+    opsets = [helper.make_opsetid("", model.opset)]
+    if scheme.wide:
+        opsets.append(helper.make_opsetid(MICROSOFT, 1))
+    proto = helper.make_model(body, opset_imports=opsets, ir_version=9, producer_name="mcuc")
     return bytes(proto.SerializeToString())
 
 
@@ -128,7 +131,7 @@ def _layer(w: _Writer, layer: Weighted, inputs: list[str], scheme: Scheme, integ
     found = [inputs[0], weight]
     real = scheme.biases.get(layer.name)
     if real is not None:
-        if integer_input and layer.node.inputs[0] in scheme.activations:
+        if integer_input and layer.node.inputs[0] in scheme.activations and layer.node.inputs[0] not in scheme.wide:
             bias, scale = integer_bias(real, scheme.activations[layer.node.inputs[0]], weights)
             own = None if weights.axis is None else 0
             scale = scale if own is not None else scale.reshape(())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,13 +27,17 @@ MOMENT_SAMPLES = 64
 NO_NOISE = 200.0  # dB
 MOST_TAPS = 4608  # of a layer whose weights are rounded with compensation; a larger matrix takes minutes
 Progress = Callable[[str, int, int], None]
+Activations = Literal["int8", "mixed", "int16"]
+WeightTypes = Literal["int8", "mixed"]
 
 
 @dataclass(frozen=True)
 class Options:
     """What is tried. per_tensor_dense: dense layers have one weight scale, which TFLite kernels before 2024 demand.
 
-    sensitivity: each layer is quantized alone, too, to see what it costs.
+    sensitivity: each layer is quantized alone, too, to see what it costs. activations: int16 (TFLite's 16x8) nowhere,
+    where int8 hurts most until the outputs are snr_db above the error, or everywhere. weights: four bits nowhere, or
+    where the outputs lose little by it.
     """
 
     methods: tuple[Method, ...] = METHODS
@@ -41,6 +45,9 @@ class Options:
     compensate: bool = True
     sensitivity: bool = False
     per_tensor_dense: bool = False
+    activations: Activations = "int8"
+    weights: WeightTypes = "int8"
+    snr_db: float = 30.0
 
 
 STANDARD = Options()
@@ -243,9 +250,29 @@ def looking(proto: bytes, names: Sequence[str], model: FloatModel) -> bytes:
 
 def compensations(model: FloatModel, found: Roles, scheme: Scheme, runtime: Runtime) -> list[tuple[str, Scheme]]:
     """The scheme with corrected biases; and with weights rounded with compensation, and biases corrected for those."""
+    layers, moments = input_moments(model, found, runtime)
+    rounded = dict(scheme.weights)
+    for layer, (gram, _) in zip(layers, moments, strict=True):
+        if gram.shape[1] <= MOST_TAPS:
+            rounded[layer.name] = compensated(model.constants[layer.weight], layer, scheme.weights[layer.name], gram)
+    ways = []
+    for way, weights in (("biases corrected", scheme.weights), ("weights compensated", rounded)):
+        biases = dict(scheme.biases)
+        for layer, (_, mean) in zip(layers, moments, strict=True):
+            if layer.name in biases:
+                shift = bias_shift(model.constants[layer.weight], layer, weights[layer.name], mean)
+                biases[layer.name] = (biases[layer.name] - shift).astype(np.float32)
+        ways.append((way, replace(scheme, weights=weights, biases=biases)))
+    return ways if layers else []
+
+
+def input_moments(
+    model: FloatModel, found: Roles, runtime: Runtime
+) -> tuple[list[Weighted], list[tuple[Array, Array]]]:
+    """The layers whose patches are known, and the moments of their float inputs (see Runtime.moments)."""
     layers = [w for w in found.weighted.values() if w.kind != "transposed" and _spec(w, model) is not None]
     if not layers:
-        return []
+        return [], []
     inputs = [w.node.inputs[0] for w in layers]
     opened = runtime.open(
         to_proto(
@@ -259,19 +286,7 @@ def compensations(model: FloatModel, found: Roles, scheme: Scheme, runtime: Runt
         specs.append(spec)
     moments = runtime.moments(opened, specs, MOMENT_SAMPLES)
     runtime.close(opened)
-    rounded = dict(scheme.weights)
-    for layer, (gram, _) in zip(layers, moments, strict=True):
-        if gram.shape[1] <= MOST_TAPS:
-            rounded[layer.name] = compensated(model.constants[layer.weight], layer, scheme.weights[layer.name], gram)
-    ways = []
-    for way, weights in (("biases corrected", scheme.weights), ("weights compensated", rounded)):
-        biases = dict(scheme.biases)
-        for layer, (_, mean) in zip(layers, moments, strict=True):
-            if layer.name in biases:
-                shift = bias_shift(model.constants[layer.weight], layer, weights[layer.name], mean)
-                biases[layer.name] = (biases[layer.name] - shift).astype(np.float32)
-        ways.append((way, replace(scheme, weights=weights, biases=biases)))
-    return ways
+    return layers, moments
 
 
 def _spec(layer: Weighted, model: FloatModel) -> dict[str, Any] | None:

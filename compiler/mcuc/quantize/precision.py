@@ -1,0 +1,188 @@
+"""Mixed precision: int16 activations where int8 hurts, four-bit weights where they do not.
+
+Both are chosen by measuring: what each value, each layer costs alone orders them; how many are taken is what keeps the
+outputs' signal-to-noise ratio over the calibration samples where it shall be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mcuc.ir import Array, Graph, Quant
+from mcuc.quantize import qdq
+from mcuc.quantize.model import FloatModel, to_proto
+from mcuc.quantize.params import Scheme, Weights, nearest, weight_scale, wide_quant
+from mcuc.quantize.quantizer import (
+    MOST_TAPS,
+    Options,
+    Progress,
+    Quantized,
+    decibels,
+    input_moments,
+    judged,
+    looking,
+    rounded_name,
+    score,
+)
+from mcuc.quantize.roles import SAME, Roles
+from mcuc.quantize.rounding import bias_shift, compensated
+from mcuc.quantize.runtime import Opened, Runtime
+from mcuc.quantize.widen import widenable
+
+SAMPLES = 48  # by which values and layers are put in order
+INT4_PEAK = 7
+INT4_LOSS = 1.0  # dB of the outputs that four-bit weights may cost together
+NEAR_BEST = 0.5  # dB below what int16 everywhere reaches, where the wanted ratio is out of reach
+
+
+@dataclass(frozen=True)
+class Precision:
+    """wide: tensors of the graph that are int16, in order; int4: layers (by output in the float network) with four-bit
+    weights; activation_db, weights_db: dB of the outputs with that value alone in int8, with that layer alone at four
+    bits; before, after: dB of the outputs with int8 everywhere, with this choice."""
+
+    wide: tuple[str, ...] = ()
+    int4: tuple[str, ...] = ()
+    activation_db: Mapping[str, float] | None = None
+    weights_db: Mapping[str, float] | None = None
+    before: float = 0.0
+    after: float = 0.0
+
+
+ALL_INT8 = Precision()
+
+
+def value_of(tensor: str, model: FloatModel, found: Roles) -> str | None:
+    """The quantized value of the float network that a tensor of the imported graph holds: a layer's output stands for
+    the activation that was fused into it."""
+    name = tensor.removesuffix(qdq.REAL)
+    readers = model.consumers()
+    while name not in found.groups:
+        following = readers.get(name, [])
+        if len(following) != 1:
+            return None
+        name = following[0][0].outputs[0]
+    return name
+
+
+def peaks(found: Quantized) -> dict[Quant, float]:
+    """The largest magnitude seen of the values of each int8 quantization."""
+    largest: dict[Quant, float] = {}
+    for value, extent in zip(found.seen.values, found.seen.extents, strict=True):
+        quant = found.scheme.activations[value]
+        largest[quant] = max(largest.get(quant, 0.0), float(np.abs(extent).max()))
+    return largest
+
+
+def with_wide(found: Quantized, graph: Graph, tensors: Sequence[str]) -> Scheme:
+    """The scheme with what these tensors of the graph hold in int16, and what only hands it on."""
+    values = {v for t in tensors if (v := value_of(t, found.model, found.roles)) is not None}
+    own = {v for n in graph.nodes if (v := value_of(n.outputs[0], found.model, found.roles)) is not None}
+    for node in found.model.nodes:
+        if node.kind in SAME and node.inputs[0] in values:
+            values |= {o for o in node.outputs if o in found.roles.groups and o not in own}
+    reach, activations = peaks(found), dict(found.scheme.activations)
+    for value in values:
+        activations[value] = wide_quant(activations[value], reach)
+    return replace(found.scheme, activations=activations, wide=frozenset(values))
+
+
+def choose_wide(
+    found: Quantized, graph: Graph, runtime: Runtime, options: Options, progress: Progress
+) -> tuple[tuple[str, ...], dict[str, float]]:
+    """The tensors of the int8 graph to be int16, in order, and what each costs alone in int8 (dB of the outputs)."""
+    candidates = widenable(graph)
+    if options.activations == "int16" or not candidates:
+        return candidates, {}
+    reference = runtime.open(to_proto(found.model, judged(found.model)))
+    alone: dict[str, float] = {}
+    for i, tensor in enumerate(candidates):
+        progress("measuring int8 activations", i, len(candidates))
+        value = value_of(tensor, found.model, found.roles)
+        if value is not None:
+            alone[tensor] = round(_alone(found, value, runtime, reference), 2)
+    order = sorted(alone, key=lambda t: alone[t])
+
+    def ratio(count: int) -> float:
+        scheme = with_wide(found, graph, order[:count])
+        return score(found.model, found.roles, scheme, runtime, reference)
+
+    wanted = min(options.snr_db, ratio(len(order)) - NEAR_BEST)
+    count = _fewest(ratio, len(order), wanted) if ratio(0) < wanted else 0
+    runtime.close(reference)
+    progress("measuring int8 activations", len(candidates), len(candidates))
+    chosen = set(order[:count])
+    return tuple(t for t in candidates if t in chosen), alone
+
+
+def _fewest(ratio: Callable[[int], float], most: int, wanted: float) -> int:
+    """The least count, by bisection, that reaches the wanted ratio; `most` does."""
+    low, high = 0, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if ratio(middle) >= wanted else (middle, high)
+    return high
+
+
+def _alone(found: Quantized, value: str, runtime: Runtime, reference: Opened) -> float:
+    """dB of the outputs with this value in int8, the rest of the network in float."""
+    bare = replace(found.scheme, weights={}, biases={})
+    names = judged(found.model)
+    proto = qdq.write(found.model, found.roles, bare, frozenset((value,)))
+    other = runtime.open(looking(proto, names, found.model))
+    labels = [rounded_name(n, found.model, found.scheme) if n == value else n for n in names]
+    sums = runtime.errors(reference, names, other, labels, SAMPLES)
+    runtime.close(other)
+    return float(decibels(sums).min())
+
+
+def choose_int4(
+    found: Quantized, runtime: Runtime, without: frozenset[str], progress: Progress
+) -> tuple[Quantized, tuple[str, ...], dict[str, float]]:
+    """The network with four-bit weights in as many layers as cost its outputs INT4_LOSS at most, those layers, and what
+    each costs alone (dB of the outputs). without: layers that keep eight bits.
+
+    Layers are taken by bytes saved for the noise that they add.
+    """
+    model = found.model
+    layers, moments = input_moments(model, found.roles, runtime)
+    small: dict[str, tuple[Weights, Array | None]] = {}
+    for layer, (gram, mean) in zip(layers, moments, strict=True):
+        if layer.name in without or gram.shape[1] > MOST_TAPS:
+            continue
+        real, axis = model.constants[layer.weight], found.scheme.weights[layer.name].axis
+        start = nearest(real, axis, weight_scale(real, axis, INT4_PEAK), INT4_PEAK)
+        weights = compensated(real, layer, start, gram, INT4_PEAK)
+        bias = model.constants[layer.bias].reshape(-1) if layer.bias else None
+        small[layer.name] = weights, None if bias is None else bias - bias_shift(real, layer, weights, mean)
+
+    def with_small(names: Sequence[str]) -> Scheme:
+        weights = {**found.scheme.weights, **{n: small[n][0] for n in names}}
+        biases = {n: b.astype(np.float32) for n in names if (b := small[n][1]) is not None}
+        return replace(found.scheme, weights=weights, biases={**found.scheme.biases, **biases})
+
+    reference = runtime.open(to_proto(model, judged(model)))
+
+    def ratio(scheme: Scheme) -> float:
+        return score(model, found.roles, scheme, runtime, reference)
+
+    before = ratio(found.scheme)
+    alone: dict[str, float] = {}
+    for i, name in enumerate(small):
+        progress("measuring four-bit weights", i, len(small))
+        alone[name] = round(ratio(with_small((name,))), 2)
+    noise = {n: max(10 ** (-db / 10) - 10 ** (-before / 10), 1e-12) for n, db in alone.items()}
+    order = sorted(alone, key=lambda n: noise[n] / small[n][0].values.size)
+    low, high = 0, len(order) + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        enough = ratio(with_small(order[:middle])) >= before - INT4_LOSS
+        low, high = (middle, high) if enough else (low, middle)
+    runtime.close(reference)
+    progress("measuring four-bit weights", len(small), len(small))
+    scheme = with_small(order[:low])
+    chosen = tuple(n for n in small if n in set(order[:low]))
+    return replace(found, scheme=scheme, proto=qdq.write(model, found.roles, scheme)), chosen, alone
