@@ -1,6 +1,6 @@
 """Float models through post-training quantization, float against int8, on images that did not calibrate.
 
-    python benchmarks/ptq.py DATA [--models NAME,...] [--board B]
+    python benchmarks/ptq.py DATA [--models "NAME;..."] [--board B]
 
 DATA is the shared data folder. Each model is quantized, compiled, and its C run on the host over every judged sample;
 the float network runs in ONNX Runtime. Writes benchmarks/results/ptq.json model by model: accuracies, paired counts,
@@ -29,6 +29,8 @@ from mcuc.ir import Array
 from mcuc.pipeline import Compiled, compile_graph
 from mcuc.quantize.build import float_answers, integers
 from mcuc.quantize.network import Converted, convert, read_float
+from mcuc.quantize.precision import ALL_INT8
+from mcuc.quantize.quantizer import STANDARD, Options
 from mcuc.report.paired import Paired, paired
 from mcuc.request import Request
 from models import commit
@@ -148,6 +150,15 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "tm_mbv1_025_128_fp32": mobilenet,
     "efficientnet_lite0": efficientnet,
 }
+# a model and what differs from the standard options
+VARIANTS: dict[str, tuple[str, Options]] = {
+    "tm_mbv1_025_128_fp32, int16": ("tm_mbv1_025_128_fp32", Options(activations="int16")),
+    "tm_mbv1_025_128_fp32, mixed activations": ("tm_mbv1_025_128_fp32", Options(activations="mixed", snr_db=25.0)),
+    "ic_resnet8_fp32, mixed activations": ("ic_resnet8_fp32", Options(activations="mixed", snr_db=36.0)),
+    "ic_resnet8_fp32, mixed weights": ("ic_resnet8_fp32", Options(weights="mixed", snr_db=24.0)),
+    "vww96_fp32, mixed weights": ("vww96_fp32", Options(weights="mixed", snr_db=24.0)),
+    "ad_autoenc_fp32, mixed weights": ("ad_autoenc_fp32", Options(weights="mixed")),
+}
 BOARDS = {"efficientnet_lite0": "nucleo-h743zi-qspi"}  # 4.7 MB of weights
 
 
@@ -172,11 +183,12 @@ def int8_answers(made: Converted, compiled: Compiled, judged: Array, folder: Pat
 
 def measure(name: str, data: Path, board: str, folder: Path) -> dict[str, Any]:
     """One model's cell."""
-    case = CASES[name](data)
+    model, options = VARIANTS.get(name, (name, STANDARD))
+    case = CASES[model](data)
     start = time.perf_counter()
-    made = convert(case.source, name, name, [case.calibration[:, None]])
+    made = convert(case.source, model, model, [case.calibration[:, None]], options)
     seconds = time.perf_counter() - start
-    compiled = compile_graph(made.graph, Request(board=board), name, folder / "out")
+    compiled = compile_graph(made.graph, Request(board=board), model, folder / "out")
     report = compiled.report
     real = float_answers(made.original, (case.judged[:, None],))
     answers = int8_answers(made, compiled, case.judged, folder)
@@ -188,6 +200,9 @@ def measure(name: str, data: Path, board: str, folder: Path) -> dict[str, Any]:
         "tried": {t.way: round(t.snr, 2) for t in made.quantized.tried},
         "quantize_seconds": round(seconds, 1),
         "profile": made.graph.profile,
+        "int16_values": len(made.precision.wide),
+        "int4_layers": len(made.precision.int4),
+        "int8_snr_db": round(made.precision.before, 2) if made.precision != ALL_INT8 else None,
         "tflite_bytes": None if made.tflite is None else len(made.tflite),
         "onnx_bytes": len(made.onnx),
         "arena": report.sram.arena,
@@ -199,7 +214,7 @@ def measure(name: str, data: Path, board: str, folder: Path) -> dict[str, Any]:
         "bit_exact": report.verify.bit_exact,
         "commit": commit(),
     }
-    if name == "ad_autoenc_fp32":
+    if model == "ad_autoenc_fp32":
         cell["auc"] = {k: round(auc(case.judged, a, case.y), 4) for k, a in (("float", real), ("int8", answers))}
         return cell
     truth = case.y + case.offset
@@ -211,12 +226,12 @@ def measure(name: str, data: Path, board: str, folder: Path) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--models", default=",".join(CASES))
+    parser.add_argument("--models", default=";".join([*CASES, *VARIANTS]), help="names, divided by semicolons")
     parser.add_argument("--board", default="mps2-an386")
     args = parser.parse_args()
     table = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"cells": {}}
     table["about"] = "float: ONNX Runtime; int8: the generated C on the host; instructions emulated, cycles estimated"
-    for name in args.models.split(","):
+    for name in args.models.split(";"):
         with tempfile.TemporaryDirectory() as folder:
             cell = measure(name, args.data, BOARDS.get(name, args.board), Path(folder))
         table["cells"][name] = cell

@@ -26,6 +26,7 @@ from mcuc.verify.outside import OracleName, open_oracle
 
 if TYPE_CHECKING:
     from mcuc.quantize.build import BuiltFloat
+    from mcuc.quantize.quantizer import Activations, WeightTypes
     from mcuc.quantize.samples import Scaling
     from mcuc.search.build import Built
 
@@ -137,6 +138,9 @@ def build_float(
     std: Sequence[float] = (1.0,),
     calibration: int = 200,
     sensitivity: bool = False,
+    activations: Activations = "int8",
+    weights: WeightTypes = "int8",
+    snr_db: float = 30.0,
     optimize: Optimize = "balanced",
     toolchain: str = "auto",
     profile: str | None = None,
@@ -149,8 +153,10 @@ def build_float(
 
     data: an .npz with x (or x0, x1 ...) and optionally labels y, a folder of class folders of images, or a bundled
     name; mean, std: what is taken off and divided by, one number or one a channel; calibration: samples that calibrate
-    at most, the others judge the result; sensitivity: also measure what each layer costs alone. profile: rounding
-    rules, None for TFLite's where it can express the network. out: None for ./NAME_mcuc. progress(stage, done, total).
+    at most, the others judge the result; sensitivity: also measure what each layer costs alone; activations: "mixed"
+    for int16 where int8 hurts most, "int16" for int16 wherever TFLite has it; weights: "mixed" for four bits where they
+    cost little; snr_db: what the outputs are to reach, or to keep, by "mixed". profile: rounding rules, None for
+    TFLite's where it can express the network. out: None for ./NAME_mcuc. progress(stage, done, total).
     Raises McucError for everything that cannot be done.
     """
     from mcuc.quantize.build import FloatRequest
@@ -163,7 +169,7 @@ def build_float(
         board, _bytes("budget", budget), _bytes("flash", flash), optimize, toolchain, profile, name, seed,
         latency_ms=latency_ms,
     )
-    options = Options(sensitivity=sensitivity)
+    options = Options(sensitivity=sensitivity, activations=activations, weights=weights, snr_db=snr_db)
     wanted = FloatRequest(request, str(data), _scaling(mean, std), _whole("calibration", calibration, 1), options)
     return built(Path(model), wanted, None if out is None else Path(out), progress)
 
@@ -176,14 +182,18 @@ def export(
     mean: Sequence[float] = (0.0,),
     std: Sequence[float] = (1.0,),
     calibration: int = 200,
+    activations: Activations = "int8",
+    weights: WeightTypes = "int8",
+    snr_db: float = 30.0,
     style: Literal["qdq", "qoperator"] = "qdq",
     float_io: bool = False,
     progress: BuildProgress = no_bar,
 ) -> int:
     """Writes a model as an int8 .tflite or .onnx file, by the ending of out; returns its size in bytes.
 
-    data: samples for a float model (see build_float), None for a model that is int8 already. style: of an .onnx file.
-    float_io: float32 inputs and outputs. Raises McucError, for what the format cannot express among others.
+    data: samples for a float model (see build_float, also for activations, weights and snr_db), None for a model that
+    is int8 already. style: of an .onnx file. float_io: float32 inputs and outputs. Raises McucError, for what the
+    format cannot express among others.
     """
     from mcuc.exporters.file import export_graph
 
@@ -193,8 +203,12 @@ def export(
             graph = load(Path(model))
     else:
         from mcuc.quantize.build import FloatRequest, quantize_file
+        from mcuc.quantize.quantizer import Options
 
-        request = FloatRequest(Request(), str(data), _scaling(mean, std), _whole("calibration", calibration, 1))
+        count, options = _whole("calibration", calibration, 1), Options(
+            activations=activations, weights=weights, snr_db=snr_db
+        )
+        request = FloatRequest(Request(), str(data), _scaling(mean, std), count, options)
         graph = quantize_file(Path(model), request, progress)[0].graph
     blob = export_graph(graph, target, style, float_io)
     with os_errors(target):

@@ -129,3 +129,38 @@ def test_the_default_of_the_help_is_the_library_s() -> None:
     from mcuc.cli import _options
 
     assert _options.CALIBRATION == CALIBRATION
+
+
+def test_activations_and_weights_of_other_sizes(run: Run, net: Path) -> None:
+    arguments = ["build", net / "net.onnx", "--data", net / "samples.npz", "--board", "nucleo-f446re", "--json"]
+    done = run(*arguments, "--activations", "mixed", "--weights", "mixed", "--snr", "60", "-o", "mixed")
+    assert (done.code, done.err) == (0, "")
+    report = json.loads(done.out)
+    assert report["verify"]["bit_exact"] and report["accuracy"]["int8"] > 0.8
+    said = json.loads(Path("mixed/quantization.json").read_text())["precision"]
+    assert said["int16_values"] and said["mixed_db"] > said["int8_db"]
+    assert set(said["int16_values"]) <= set(said["int8_alone_db"])
+    done = run("export", net / "net.onnx", "--data", net / "samples.npz", "--activations", "int16", "-o", "wide.tflite")
+    assert done.code == 0 and {t.dtype.value for t in load(Path("wide.tflite")).tensors.values()} >= {"int16", "int64"}
+    assert run("verify", "wide.tflite", "--samples", "4").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--snr", "30"), "nothing is mixed"),
+        (("--activations", "int16", "--snr", "30"), "nothing is mixed"),
+    ],
+)
+def test_a_ratio_that_nothing_needs_is_refused(run: Run, net: Path, arguments: tuple[str, ...], said: str) -> None:
+    done = run("build", net / "net.onnx", "--data", net / "samples.npz", *arguments)
+    assert done.code == 1 and said in done.err and "--activations mixed" in done.err
+
+
+@pytest.mark.parametrize("flag", [("--activations", "int16"), ("--weights", "mixed"), ("--snr", "30")])
+@pytest.mark.parametrize("command", [("build",), ("export", "-o", "x.tflite")])
+def test_mixed_precision_needs_samples(
+    run: Run, net: Path, command: tuple[str, ...], flag: tuple[str, ...]
+) -> None:
+    done = run(command[0], net / "net.onnx", *command[1:], *flag)
+    assert done.code == 2 and "float MODEL" in done.err

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -113,6 +113,20 @@ def floats(text: str) -> tuple[float, ...]:
         raise McucError("bad-number", f"{text!r} is no list of numbers", "--mean, --std", advice) from error
 
 
+def precision(
+    activations: ActivationTypes | None, weights: WeightTypes | None, snr: float | None
+) -> dict[str, Any]:
+    """The keywords of mcuc.api for --activations, --weights and --snr; without those that were not given.
+
+    Raises McucError for --snr that nothing needs.
+    """
+    if snr is not None and "mixed" not in (activations, weights):
+        advice = "add --activations mixed or --weights mixed"
+        raise McucError("bad-option", "--snr is for mixed precision, and nothing is mixed", "--snr", advice)
+    given = {"activations": activations, "weights": weights, "snr_db": snr}
+    return {key: getattr(value, "value", value) for key, value in given.items() if value is not None}
+
+
 def _numbers(text: str) -> str:
     floats(text)
     return text
@@ -150,6 +164,47 @@ Sensitivity = Annotated[
     typer.Option(
         "--sensitivity",
         help="With a float MODEL: quantize each layer alone, too, and say in quantization.html what it costs.",
+    ),
+]
+class ActivationTypes(StrEnum):
+    int8 = "int8"
+    mixed = "mixed"
+    int16 = "int16"
+
+
+class WeightTypes(StrEnum):
+    int8 = "int8"
+    mixed = "mixed"
+
+
+Activations = Annotated[
+    ActivationTypes | None,
+    typer.Option(
+        "--activations",
+        show_default=False,
+        help="With a float MODEL: int8; mixed: int16 (TFLite's 16x8) where int8 hurts most, until the outputs are "
+        "--snr dB above the error; or int16 wherever it can be. Default: int8.",
+    ),
+]
+WeightBits = Annotated[
+    WeightTypes | None,
+    typer.Option(
+        "--weights",
+        show_default=False,
+        help="With a float MODEL: int8; or mixed: four bits in the layers that cost the outputs least by it, down to "
+        "--snr dB above the error or 1 dB below int8. Default: int8.",
+    ),
+]
+Snr = Annotated[
+    float | None,
+    typer.Option(
+        "--snr",
+        metavar="DB",
+        min=0.0,
+        max=120.0,
+        show_default=False,
+        help="Signal-to-noise ratio of the outputs, in dB on the calibration samples, that mixed activations are to "
+        "reach and mixed weights to keep. Default: 30.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text.")]

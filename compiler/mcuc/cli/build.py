@@ -13,6 +13,7 @@ from mcuc.cli._options import (
     CALIBRATION,
     DEFAULT_BOARD,
     SIZE,
+    Activations,
     BoardName,
     Calibration,
     Goal,
@@ -22,11 +23,14 @@ from mcuc.cli._options import (
     Optimize,
     Seed,
     Sensitivity,
+    Snr,
     Std,
     Toolchain,
     ToolchainName,
     Verbose,
+    WeightBits,
     floats,
+    precision,
     usage,
 )
 from mcuc.cli._progress import bars, stages
@@ -130,6 +134,9 @@ def command(
     std: Std = None,
     calibration: Calibration = None,
     sensitivity: Sensitivity = False,
+    activations: Activations = None,
+    weights: WeightBits = None,
+    snr: Snr = None,
     optimize: Goal = Optimize.balanced,
     toolchain: ToolchainName = Toolchain.auto,
     name: Name = None,
@@ -145,9 +152,12 @@ def command(
     if model is not None and any(given is not None for given in (space, effort, flip)):
         raise typer.BadParameter("--space, --effort and --flip are for the search, not for a MODEL")
     if (model is None or data is None) and any(
-        given is not None for given in (mean, std, calibration, sensitivity or None)
+        given is not None for given in (mean, std, calibration, sensitivity or None, activations, weights, snr)
     ):
-        raise typer.BadParameter("--mean, --std, --calibration and --sensitivity are for a float MODEL with --data")
+        raise typer.BadParameter(
+            "--mean, --std, --calibration, --sensitivity, --activations, --weights and --snr are for a float MODEL "
+            "with --data"
+        )
     from mcuc import api
 
     if model is not None and data is not None:
@@ -163,6 +173,7 @@ def command(
                 std=floats(std or "1"),
                 calibration=calibration or CALIBRATION,
                 sensitivity=sensitivity,
+                **precision(activations, weights, snr),
                 optimize=optimize.value,
                 toolchain=toolchain.value,
                 name=name,

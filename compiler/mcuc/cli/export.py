@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from mcuc.cli._options import CALIBRATION, Calibration, Mean, Model, Std, Verbose, floats
+from mcuc.cli._options import (
+    CALIBRATION,
+    Activations,
+    Calibration,
+    Mean,
+    Model,
+    Snr,
+    Std,
+    Verbose,
+    WeightBits,
+    floats,
+    precision,
+)
 from mcuc.cli._progress import bars
 
 EXAMPLE = "Example:  mcuc export float.onnx --data samples.npz -o int8.tflite"
@@ -48,6 +60,9 @@ def command(
     mean: Mean = None,
     std: Std = None,
     calibration: Calibration = None,
+    activations: Activations = None,
+    weights: WeightBits = None,
+    snr: Snr = None,
     style: StyleName = Style.qdq,
     float_io: FloatEnds = False,
     verbose: Verbose = False,
@@ -55,8 +70,10 @@ def command(
     """Write a model as an int8 .tflite or .onnx file; a float one is quantized first, with samples from --data."""
     from mcuc import api
 
-    if data is None and any(given is not None for given in (mean, std, calibration)):
-        raise typer.BadParameter("--mean, --std and --calibration are for a float MODEL with --data")
+    if data is None and any(given is not None for given in (mean, std, calibration, activations, weights, snr)):
+        raise typer.BadParameter(
+            "--mean, --std, --calibration, --activations, --weights and --snr are for a float MODEL with --data"
+        )
     with bars(verbose) as bar:
         size = api.export(
             model,
@@ -65,6 +82,7 @@ def command(
             mean=floats(mean or "0"),
             std=floats(std or "1"),
             calibration=calibration or CALIBRATION,
+            **precision(activations, weights, snr),
             style=style.value,
             float_io=float_io,
             progress=bar,

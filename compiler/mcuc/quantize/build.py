@@ -15,6 +15,7 @@ from mcuc.ir import Array
 from mcuc.pipeline import Compiled, Extra, Labelled, compile_graph
 from mcuc.quantize.model import FloatModel, to_proto
 from mcuc.quantize.network import Converted, convert, input_shapes, read_float
+from mcuc.quantize.precision import ALL_INT8
 from mcuc.quantize.quantizer import STANDARD, Options, Progress, quiet
 from mcuc.quantize.runtime import Runtime
 from mcuc.quantize.samples import CALIBRATION, RAW, Samples, Scaling, load_samples
@@ -94,10 +95,11 @@ def integers(port: Port, column: Array) -> list[Array]:
 
 
 def _note(made: Converted, samples: Samples) -> str:
-    best = max(made.quantized.tried, key=lambda t: t.snr)
+    best, p = max(made.quantized.tried, key=lambda t: t.snr), made.precision
+    mixed = f"; {len(p.wide)} values in int16, {len(p.int4)} layers with four-bit weights: {p.after:.1f} dB"
     return (
         f"quantized with {len(samples.calibration[0])} calibration samples of {samples.source} "
-        f"({best.way}): outputs {best.snr:.1f} dB above the error on them"
+        f"({best.way}): outputs {best.snr:.1f} dB above the error on them{mixed if p != ALL_INT8 else ''}"
     )
 
 
@@ -105,6 +107,7 @@ def summary(made: Converted, samples: Samples) -> bytes:
     """quantization.json: what was tried, the ranges, scales and zero points."""
     q = made.quantized
     activations = {v: {"scale": p.scale[0], "zero_point": p.zero_point[0]} for v, p in q.scheme.activations.items()}
+    p = made.precision
     layers = [{"value": n.value, "op": n.op, "snr_db": n.snr, "alone_db": n.alone} for n in made.noise]
     ranges = {v: [r.low, r.high] for v, r in q.ranges.items()}
     found: dict[str, Any] = {
@@ -113,6 +116,14 @@ def summary(made: Converted, samples: Samples) -> bytes:
         "layers": layers,
         "ranges": ranges,
         "activations": activations,
+        "precision": {
+            "int16_values": list(p.wide),
+            "int4_layers": list(p.int4),
+            "int8_alone_db": dict(p.activation_db or {}),
+            "int4_alone_db": dict(p.weights_db or {}),
+            "int8_db": round(p.before, 3),
+            "mixed_db": round(p.after, 3),
+        },
     }
     return (json.dumps(found, indent=1, sort_keys=True) + "\n").encode()
 
@@ -125,7 +136,8 @@ def page(name: str, made: Converted, samples: Samples) -> bytes:
     for noise in made.noise:
         i = at[noise.value]
         quant = q.scheme.activations[noise.value]
-        low, high = ((end - quant.zero_point[0]) * quant.scale[0] for end in (-128, 127))
+        wide = noise.value in q.scheme.wide
+        low, high = ((end - quant.zero_point[0]) * quant.scale[0] for end in ((-32768, 32767) if wide else (-128, 127)))
         extent = float(q.seen.extents[i][0]), float(q.seen.extents[i][1])
         rows.append(
             ValueRow(
@@ -137,6 +149,7 @@ def page(name: str, made: Converted, samples: Samples) -> bytes:
                 high,
                 quant.scale[0],
                 quant.zero_point[0],
+                "int16" if wide else "int8",
                 q.seen.counts[i],
                 extent,
             )

@@ -133,7 +133,7 @@ def mixed(made: Converted, runtime: Runtime, options: Options, where: str, progr
         wide, alone = choose_wide(found, made.graph, runtime, options, progress)
     if options.weights != "int8":
         in_int16 = frozenset(t.removesuffix(qdq.REAL) for t in wide)
-        found, int4, weights_db = choose_int4(found, runtime, in_int16, progress)
+        found, int4, weights_db = choose_int4(found, runtime, in_int16, options, progress)
         made = finished(found, made.original, made.noise, where, "tflite")
     graph = widen(_four_bits(made.graph, frozenset(int4)), frozenset(wide), peaks(found))
     scheme = with_wide(found, made.graph, wide)
@@ -142,10 +142,12 @@ def mixed(made: Converted, runtime: Runtime, options: Options, where: str, progr
     runtime.close(reference)
     precision = Precision(wide, int4, alone, weights_db, made.quantized.snr, after)
     found = replace(found, scheme=scheme, proto=qdq.write(found.model, found.roles, scheme), snr=after)
+    alone_db = {n.value: n.alone for n in made.noise}
     return replace(
         made,
         graph=graph,
         quantized=found,
+        noise=tuple(replace(n, alone=alone_db.get(n.value)) for n in layer_noise(found, runtime)),
         onnx=found.proto,
         tflite=tflite_exporter.export(graph),
         precision=precision,

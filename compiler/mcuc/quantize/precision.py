@@ -34,7 +34,7 @@ from mcuc.quantize.widen import widenable
 
 SAMPLES = 48  # by which values and layers are put in order
 INT4_PEAK = 7
-INT4_LOSS = 1.0  # dB of the outputs that four-bit weights may cost together
+INT4_LOSS = 1.0  # dB of the outputs that four-bit weights may cost together, more where they stay above what is wanted
 NEAR_BEST = 0.5  # dB below what int16 everywhere reaches, where the wanted ratio is out of reach
 
 
@@ -140,10 +140,10 @@ def _alone(found: Quantized, value: str, runtime: Runtime, reference: Opened) ->
 
 
 def choose_int4(
-    found: Quantized, runtime: Runtime, without: frozenset[str], progress: Progress
+    found: Quantized, runtime: Runtime, without: frozenset[str], options: Options, progress: Progress
 ) -> tuple[Quantized, tuple[str, ...], dict[str, float]]:
-    """The network with four-bit weights in as many layers as cost its outputs INT4_LOSS at most, those layers, and what
-    each costs alone (dB of the outputs). without: layers that keep eight bits.
+    """The network with four-bit weights in as many layers as the wanted ratio or INT4_LOSS allows, those layers, and
+    what each costs alone (dB of the outputs). without: layers that keep eight bits.
 
     Layers are taken by bytes saved for the noise that they add.
     """
@@ -153,7 +153,8 @@ def choose_int4(
     for layer, (gram, mean) in zip(layers, moments, strict=True):
         if layer.name in without or gram.shape[1] > MOST_TAPS:
             continue
-        real, axis = model.constants[layer.weight], found.scheme.weights[layer.name].axis
+        real = model.constants[layer.weight]
+        axis = None if layer.kind == "dense" else layer.axis  # TFLite Micro's dense layers of four bits have one scale
         start = nearest(real, axis, weight_scale(real, axis, INT4_PEAK), INT4_PEAK)
         weights = compensated(real, layer, start, gram, INT4_PEAK)
         bias = model.constants[layer.bias].reshape(-1) if layer.bias else None
@@ -176,10 +177,11 @@ def choose_int4(
         alone[name] = round(ratio(with_small((name,))), 2)
     noise = {n: max(10 ** (-db / 10) - 10 ** (-before / 10), 1e-12) for n, db in alone.items()}
     order = sorted(alone, key=lambda n: noise[n] / small[n][0].values.size)
+    floor = min(options.snr_db, before - INT4_LOSS)
     low, high = 0, len(order) + 1
     while high - low > 1:
         middle = (low + high) // 2
-        enough = ratio(with_small(order[:middle])) >= before - INT4_LOSS
+        enough = ratio(with_small(order[:middle])) >= floor
         low, high = (middle, high) if enough else (low, middle)
     runtime.close(reference)
     progress("measuring four-bit weights", len(small), len(small))

@@ -33,6 +33,7 @@ class ValueRow:
     high: float
     scale: float
     zero_point: int
+    dtype: str
     counts: Array
     extent: tuple[float, float]
 

@@ -1,0 +1,109 @@
+"""Mixed precision: int16 activations and four-bit weights are chosen well, and compute what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from float_networks import Net, answers, residual, samples, simplified
+from onnx import ModelProto
+
+from mcuc.errors import McucError
+from mcuc.importers import tflite as importer
+from mcuc.ir import DType
+from mcuc.quantize.build import integers
+from mcuc.quantize.network import Converted, convert
+from mcuc.quantize.quantizer import Options
+from mcuc.quantize.runtime import Runtime
+from mcuc.quantize.widen import follows, widen, widenable
+from mcuc.verify import oracle, reference
+
+X = samples(24, (1, 3, 12, 12))
+QUICK = Options(methods=("minmax",), equalize=(False,), compensate=False)
+
+
+def curves() -> ModelProto:
+    """Sigmoid gates, a concatenation of different scales, odd padding, a constant operand, tanh."""
+    net = Net((1, 3, 12, 12), seed=3)
+    a = net.node("Relu", net.conv("x", 6, 3, stride=2))
+    b = net.node("Sigmoid", net.conv(a, 6, 6, 1))
+    c = net.node("Concat", net.node("Mul", a, b), net.node("Tanh", a), axis=1)
+    d = net.node("MaxPool", c, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    e = net.node("LeakyRelu", net.node("Sub", d, net.const(0.25)), alpha=0.2)
+    flat = net.node("Reshape", net.node("AveragePool", e, kernel_shape=[3, 3]), net.ints(1, 12))
+    return net.done(net.node("Gemm", flat, net.const(net.rng.normal(0, 0.6, (12, 4)))))
+
+
+NETWORKS: dict[str, Callable[[], ModelProto]] = {"residual": residual, "curves": curves}
+
+
+def made(proto: ModelProto, options: Options) -> Converted:
+    return convert(proto, "net", "net", [X], options)
+
+
+def outputs(found: Converted) -> np.ndarray:
+    """The integer network's answers as real numbers."""
+    graph = found.graph
+    (name,), quant = graph.outputs, graph.tensors[graph.outputs[0]].quant
+    assert quant is not None
+    steps = [reference.run(graph, {graph.inputs[0]: x})[name] for x in integers(found.ports[0], X)]
+    return (np.stack(steps).reshape(len(X), -1).astype(np.float64) - quant.zero_point[0]) * quant.scale[0]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_int16_everywhere_is_what_tflite_micro_computes_and_nearer_to_float(name: str) -> None:
+    proto = NETWORKS[name]()
+    int8, wide = made(proto, QUICK), made(proto, replace(QUICK, activations="int16"))
+    computed = [n for n in wide.graph.nodes if not follows(n)]
+    assert all(wide.graph.tensors[n.outputs[0]].dtype is DType.INT16 for n in computed)
+    assert wide.tflite is not None
+    given = [[x] for x in integers(wide.ports[0], X[:6])]
+    found = [[values[o] for o in wide.graph.outputs] for values in reference.sequence(wide.graph, given)]
+    for a, b in zip(oracle.tflite_micro(wide.tflite, given), found, strict=True):
+        assert np.array_equal(a[0].reshape(-1), b[0].reshape(-1))
+    again = importer.parse(wide.tflite, "net.tflite", "net")
+    assert [(n.op, n.attrs) for n in again.nodes] == [(n.op, n.attrs) for n in wide.graph.nodes]
+    with Runtime("net") as runtime:
+        real = answers(simplified(proto, X, runtime), X).reshape(len(X), -1)
+    errors = [float(((outputs(m) - real) ** 2).mean()) for m in (int8, wide)]
+    assert errors[1] < 0.7 * errors[0]
+
+
+def test_mixed_activations_reach_what_is_asked_for_with_fewer_int16_values() -> None:
+    every = made(residual(), replace(QUICK, activations="int16")).precision
+    aim = (every.before + every.after) / 2
+    some = made(residual(), replace(QUICK, activations="mixed", snr_db=aim)).precision
+    assert some.before < aim <= some.after and 0 < len(some.wide) < len(every.wide)
+    alone = some.activation_db or {}
+    assert max(alone[t] for t in some.wide) <= min(db for t, db in alone.items() if t not in some.wide)
+
+
+def test_nothing_is_int16_where_int8_is_good_enough() -> None:
+    found = made(residual(), replace(QUICK, activations="mixed", snr_db=5.0))
+    assert found.precision.wide == () and not any("16" in n.op for n in found.graph.nodes)
+
+
+def test_four_bit_weights_keep_the_ratio_and_halve_their_bytes() -> None:
+    plain = made(residual(), QUICK)
+    found = made(residual(), replace(QUICK, weights="mixed", snr_db=15.0))
+    p = found.precision
+    assert p.int4 and 15.0 <= p.after < p.before
+    small = [t for t in found.graph.tensors.values() if t.int4]
+    assert len(small) == len(p.int4) and all(t.data is not None and np.abs(t.data).max() <= 7 for t in small)
+    assert found.tflite is not None and plain.tflite is not None
+    saved = sum(t.elements // 2 for t in small)
+    assert abs(len(plain.tflite) - len(found.tflite) - saved) < 64 + 16 * len(small)
+    given = [[x] for x in integers(found.ports[0], X[:4])]
+    for a, (x,) in zip(oracle.tflite_micro(found.tflite, given), given, strict=True):
+        own = reference.run(found.graph, {found.graph.inputs[0]: x})[found.graph.outputs[0]]
+        assert np.array_equal(a[0].reshape(-1), own.reshape(-1))
+
+
+def test_a_value_without_an_int16_form_is_named() -> None:
+    graph = made(residual(), QUICK).graph
+    assert "nothing" not in widenable(graph)
+    with pytest.raises(McucError) as error:
+        widen(graph, frozenset(["nothing"]), {})
+    assert error.value.code == "no-int16-form" and error.value.where == "nothing"
