@@ -157,7 +157,8 @@ VARIANTS: dict[str, tuple[str, Options]] = {
     "ic_resnet8_fp32, mixed activations": ("ic_resnet8_fp32", Options(activations="mixed", snr_db=36.0)),
     "ic_resnet8_fp32, mixed weights": ("ic_resnet8_fp32", Options(weights="mixed", snr_db=24.0)),
     "vww96_fp32, mixed weights": ("vww96_fp32", Options(weights="mixed", snr_db=24.0)),
-    "ad_autoenc_fp32, mixed weights": ("ad_autoenc_fp32", Options(weights="mixed")),
+    "ad_autoenc_fp32, mixed weights": ("ad_autoenc_fp32", Options(weights="mixed", snr_db=40.0)),
+    "ad_autoenc_fp32, mixed weights, 30 dB": ("ad_autoenc_fp32", Options(weights="mixed", snr_db=30.0)),
 }
 BOARDS = {"efficientnet_lite0": "nucleo-h743zi-qspi"}  # 4.7 MB of weights
 

@@ -17,6 +17,7 @@ from mcuc.quantize.model import FloatModel, to_proto
 from mcuc.quantize.params import Scheme, Weights, nearest, weight_scale, wide_quant
 from mcuc.quantize.quantizer import (
     MOST_TAPS,
+    WANTED,
     Options,
     Progress,
     Quantized,
@@ -34,7 +35,7 @@ from mcuc.quantize.widen import widenable
 
 SAMPLES = 48  # by which values and layers are put in order
 INT4_PEAK = 7
-INT4_LOSS = 1.0  # dB of the outputs that four-bit weights may cost together, more where they stay above what is wanted
+INT4_LOSS = 1.0  # dB of the outputs that four-bit weights may cost together, more where less is asked for
 NEAR_BEST = 0.5  # dB below what int16 everywhere reaches, where the wanted ratio is out of reach
 
 
@@ -110,7 +111,7 @@ def choose_wide(
         scheme = with_wide(found, graph, order[:count])
         return score(found.model, found.roles, scheme, runtime, reference)
 
-    wanted = min(options.snr_db, ratio(len(order)) - NEAR_BEST)
+    wanted = min(WANTED if options.snr_db is None else options.snr_db, ratio(len(order)) - NEAR_BEST)
     count = _fewest(ratio, len(order), wanted) if ratio(0) < wanted else 0
     runtime.close(reference)
     progress("measuring int8 activations", len(candidates), len(candidates))
@@ -177,7 +178,7 @@ def choose_int4(
         alone[name] = round(ratio(with_small((name,))), 2)
     noise = {n: max(10 ** (-db / 10) - 10 ** (-before / 10), 1e-12) for n, db in alone.items()}
     order = sorted(alone, key=lambda n: noise[n] / small[n][0].values.size)
-    floor = min(options.snr_db, before - INT4_LOSS)
+    floor = before - INT4_LOSS if options.snr_db is None else min(options.snr_db, before - INT4_LOSS)
     low, high = 0, len(order) + 1
     while high - low > 1:
         middle = (low + high) // 2

@@ -25,6 +25,7 @@ from mcuc.quantize.runtime import Opened, Runtime
 
 MOMENT_SAMPLES = 64
 NO_NOISE = 200.0  # dB
+WANTED = 30.0  # dB of the outputs that mixed activations reach
 MOST_TAPS = 4608  # of a layer whose weights are rounded with compensation; a larger matrix takes minutes
 Progress = Callable[[str, int, int], None]
 Activations = Literal["int8", "mixed", "int16"]
@@ -36,8 +37,8 @@ class Options:
     """What is tried. per_tensor_dense: dense layers have one weight scale, which TFLite kernels before 2024 demand.
 
     sensitivity: each layer is quantized alone, too, to see what it costs. activations: int16 (TFLite's 16x8) nowhere,
-    where int8 hurts most until the outputs are snr_db above the error, or everywhere. weights: four bits nowhere, or
-    where the outputs lose little by it.
+    where int8 hurts most until the outputs are snr_db (None: WANTED) above the error, or everywhere. weights: four bits
+    nowhere, or where the outputs lose least by it, 1 dB together or what snr_db leaves.
     """
 
     methods: tuple[Method, ...] = METHODS
@@ -47,7 +48,7 @@ class Options:
     per_tensor_dense: bool = False
     activations: Activations = "int8"
     weights: WeightTypes = "int8"
-    snr_db: float = 30.0
+    snr_db: float | None = None
 
 
 STANDARD = Options()
