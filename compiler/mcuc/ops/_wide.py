@@ -61,7 +61,7 @@ def wide_bias(node: Imported, index: int, channels: int, types: tuple[DType, ...
     return bias
 
 
-def wide_requant(node: Imported, weights: Tensor, bias: Tensor | None) -> Requant:
+def wide_requant(node: Imported, x: Tensor, weights: Tensor, bias: Tensor | None) -> Requant:
     """Multipliers of x times weights; 64-bit sums unless the bias has 32. Raises McucError for weights with a zero
     point and for an output scale 2^14 times finer than the products."""
     if weights.quant is not None and any(weights.quant.zero_point):
@@ -71,7 +71,7 @@ def wide_requant(node: Imported, weights: Tensor, bias: Tensor | None) -> Requan
             where=node.where,
             try_this="quantize weights symmetrically for int16 activations",
         )
-    found = weight_requant(node, node.input(0), weights)
+    found = weight_requant(node, x, weights)
     if max(found.shift) > MOST_SHIFT:
         raise McucError(
             "unsupported-quantization",
