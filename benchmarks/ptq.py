@@ -196,7 +196,7 @@ def measure(name: str, data: Path, board: str, folder: Path) -> dict[str, Any]:
     cell: dict[str, Any] = {
         "calibration": {"file": case.file, "indices": list(map(int, case.indices)), "samples": len(case.calibration)},
         "judged": len(case.judged),
-        "way": max(made.quantized.tried, key=lambda t: t.snr).way,
+        "way": made.quantized.way,
         "snr_db": round(made.quantized.snr, 2),
         "tried": {t.way: round(t.snr, 2) for t in made.quantized.tried},
         "quantize_seconds": round(seconds, 1),
