@@ -95,6 +95,10 @@ def _layer_norm(node: FloatNode, a: Arguments) -> torch.Tensor:
     )
 
 
+def _rms_norm(node: FloatNode, a: Arguments) -> torch.Tensor:
+    return F.rms_norm(a[0], a[0].shape[-1:], a[1], float(node.attrs.get("epsilon", 1e-5)))
+
+
 def _split(node: FloatNode, a: Arguments, shapes: Shapes) -> Sequence[torch.Tensor]:
     axis = int(node.attrs.get("axis", 0))
     return torch.split(a[0], [s[axis] for s in shapes], axis)
@@ -111,6 +115,9 @@ RUN: dict[str, Run] = {
     "Flatten": _reshape,
     "Gelu": _one(lambda n, a: F.gelu(a[0], approximate="tanh" if n.attrs.get("approximate") == b"tanh" else "none")),
     "Gemm": _one(_gemm),
+    "GroupNormalization": _one(
+        lambda n, a: F.group_norm(a[0], int(n.attrs["num_groups"]), a[1], a[2], float(n.attrs.get("epsilon", 1e-5)))
+    ),
     "GlobalAveragePool": _one(lambda n, a: a[0].mean((2, 3), keepdim=True)),
     "GlobalMaxPool": _one(lambda n, a: a[0].amax((2, 3), keepdim=True)),
     "HardSigmoid": _one(
@@ -136,6 +143,7 @@ RUN: dict[str, Run] = {
     "Relu": _one(lambda n, a: F.relu(a[0])),
     "Reshape": _reshape,
     "Sigmoid": _one(lambda n, a: torch.sigmoid(a[0])),
+    "SimplifiedLayerNormalization": _one(_rms_norm),
     "Softmax": _one(lambda n, a: F.softmax(a[0], int(n.attrs.get("axis", -1)))),
     "Split": _split,
     "Squeeze": _reshape,

@@ -1,8 +1,8 @@
 """Composite functions that exporters spell out in elementary operators become one node again.
 
 A run of element-by-element nodes that depends on one value is recognised by what it computes, not by how it is spelled:
-it is evaluated on a grid and compared with the functions that have an operator. Layer norms and softmax are
-recognised by their shape (_norms.py).
+it is evaluated on a grid and compared with the functions that have an operator. Norms and softmax are recognised by
+their shape (_norms.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mcuc.ir import Array
-from mcuc.quantize._norms import layer_norms, softmaxes
+from mcuc.quantize._norms import group_norms, layer_norms, softmaxes
 from mcuc.quantize.model import FloatModel, FloatNode
 
 GRID = np.concatenate([np.linspace(-12, 12, 2401), np.linspace(-60, 60, 121)])
@@ -103,7 +103,7 @@ KNOWN = (
 
 def recognised(model: FloatModel) -> FloatModel:
     """The network with composites as single nodes, constants divided by as factors, Gemm's factors in its constants."""
-    model = _functions(softmaxes(layer_norms(model)))
+    model = _functions(softmaxes(group_norms(layer_norms(model))))
     return _factors(model)
 
 
