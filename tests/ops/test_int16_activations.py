@@ -155,3 +155,11 @@ def test_the_reference_equals_tflite_micro(name: str) -> None:
 
 def test_the_c_equals_the_reference(tmp_path: Path) -> None:
     check_c([make() for make in CASES.values()], tmp_path, optimize=True)
+
+
+def test_every_exponential_of_the_softmax_is_tflite_micros() -> None:
+    """Vectors of two whose differences are all that there are: a scale that makes them steps of the table."""
+    lower = np.arange(65536) - 32768
+    x = np.stack([np.full(65536, 32767), lower], 1).astype(np.int16)
+    graph = tflite_graph("SOFTMAX", [wide("x", x.shape, 10 / 65535)], wide("y", x.shape, 1 / 32768), beta=1.0)
+    check_tflite(graph, inputs=[[x]])
