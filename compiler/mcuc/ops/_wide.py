@@ -6,6 +6,7 @@ Activations have zero point 0, weights are int8 with zero point 0. Layers with i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -127,27 +128,38 @@ def bias_of(node: Node, graph: Graph) -> Array:
 
 
 def mac_params(attrs: ConvAttrs, weights: Array, bias: Array) -> dict[str, Any]:
-    """Constants of a multiply-accumulate template's output stage; weights [channels, taps]. short: sums fit 32 bits."""
+    """Constants of a multiply-accumulate template's output stage; weights [channels, taps]. short: sums fit 32 bits;
+    upper: the output is the upper half of one product (see mac_tables)."""
+    short = sums_bound(weights, bias) < 1 << 31
     return {
         "rule": attrs.requant.rule,
         "per_channel": len(attrs.requant.multiplier) > 1,
         "act_min": attrs.clamp[0],
         "act_max": attrs.clamp[1],
-        "short": sums_bound(weights, bias) < 1 << 31,
+        "short": short,
+        "upper": short and _upper(attrs.requant),
     }
 
 
-def mac_tables(attrs: ConvAttrs, bias: Array) -> tuple[Table, ...]:
-    """Bias (of 64 bits only where one needs them), multipliers (reduced to 16 bits for the wide rule) and shifts."""
-    wide = attrs.requant.rule == "tflite_wide"
-    multiplier = np.array(attrs.requant.multiplier, np.int64)
+def _upper(requant: Requant) -> bool:
+    """(sum * m + half) >> r, for sums and m * 2^(32 - r) of 32 bits, is the rounded upper half of their product."""
+    return requant.rule == "tflite_wide" and all(16 <= 15 - shift <= 32 for shift in requant.shift)
+
+
+def mac_tables(params: Mapping[str, Any], requant: Requant, bias: Array) -> tuple[Table, ...]:
+    """Bias (of 64 bits only where one needs them), multipliers (reduced to 16 bits for the wide rule) and shifts; the
+    multipliers have the shifts in them where mac_params says `upper`."""
+    multiplier, shift = np.array(requant.multiplier, np.int64), np.array(requant.shift, np.int64)
     fits = np.array_equal(wrap32(bias), bias.astype(np.int64))
+    start = Table("bias", "int32_t" if fits else "int64_t", bias.astype(np.int64))
+    if params["upper"]:
+        return start, Table("multiplier", "int32_t", reduce_multiplier(multiplier) << (17 + shift))
+    reduced = Table("multiplier", "int16_t", reduce_multiplier(multiplier))
+    wide = requant.rule == "tflite_wide"
     return (
-        Table("bias", "int32_t" if fits else "int64_t", bias.astype(np.int64)),
-        Table("multiplier", "int16_t", reduce_multiplier(multiplier))
-        if wide
-        else Table("multiplier", "int32_t", multiplier),
-        Table("shift", "int8_t", np.array(attrs.requant.shift, np.int8)),
+        start,
+        reduced if wide else Table("multiplier", "int32_t", multiplier),
+        Table("shift", "int8_t", shift),
     )
 
 

@@ -73,7 +73,7 @@ def dot16_call(
         "pad_value": 0,
         "pointwise": pointwise,
     }
-    tables = (Table("weights", "int8_t", flat.reshape(-1)), *mac_tables(attrs, bias))
+    tables = (Table("weights", "int8_t", flat.reshape(-1)), *mac_tables(params, attrs.requant, bias))
     rows = window_rows16(window, h, width, c)
     return Call("dot16", params, tables, (rows,), oh, ow, 2 * oc, 2 * ow * oc, 2 * oc, whole_channels=True)
 
