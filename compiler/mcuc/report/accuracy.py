@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from mcuc.report import words
@@ -81,10 +82,13 @@ def columns(a: Accuracy) -> list[ColumnWords]:
 
 def flips(a: Accuracy, most: int = FLIPS_SHOWN) -> str:
     """The numbers of the negative flips in the data, the first ones of many; empty where there are none."""
-    if not a.flips:
-        return ""
-    more = f" and {words.count(len(a.flips) - most)} more (predictions.npz)" if len(a.flips) > most else ""
-    return ", ".join(map(str, a.flips[:most])) + more
+    return listed(a.flips, most, "report.json")
+
+
+def listed(numbers: Sequence[int], most: int, where: str) -> str:
+    """The first `most` numbers, and where the others are."""
+    more = f" and {words.count(len(numbers) - most)} more ({where})" if len(numbers) > most else ""
+    return ", ".join(map(str, numbers[:most])) + more
 
 
 def _judged(c: Column) -> str:
