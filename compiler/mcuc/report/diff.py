@@ -230,9 +230,9 @@ def _paired(a: Predictions, b: Predictions, totals: AccuracyChange, where: Path,
     if a.metric != "error" and not np.array_equal(y, b.y[j]):
         advice = "build both again"
         raise McucError("bad-predictions", "the same samples have other labels in both builds", str(where), advice)
-    left = max(len(a.number), len(b.number)) - len(common)
+    left = len(a.number) + len(b.number) - 2 * len(common)
     if left:
-        notes.append(f"accuracy is over the {len(common):,} samples that both builds judged, {left:,} are left out")
+        notes.append(f"accuracy is over the {len(common):,} samples that both builds judged; {left:,} are left out")
     thresholds = a.threshold, b.threshold
     found = compare(a.metric, common, y, a.columns["int8"][i], b.columns["int8"][j], thresholds)
     reference = compare(a.metric, common, y, a.columns["float"][i], b.columns["float"][j], thresholds)
