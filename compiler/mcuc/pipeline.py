@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mcuc import outside, passes, ram
+from mcuc.accuracy.judge import Forms, Trial, judge
 from mcuc.choice import (
     Key,
     Limits,
@@ -27,13 +28,12 @@ from mcuc.emulate import host
 from mcuc.emulate.cortex_m import CortexM
 from mcuc.image import Image, build_image, linked
 from mcuc.importers import load
-from mcuc.ir import Array, Graph
+from mcuc.ir import Graph
 from mcuc.latency.tuning import tune
 from mcuc.plan import Plan
 from mcuc.report.budgets import check_budgets
 from mcuc.report.make import deliver, make_report
-from mcuc.report.paired import paired
-from mcuc.report.types import Accuracy, ParetoPoint, Report
+from mcuc.report.types import ParetoPoint, Report
 from mcuc.request import Request
 from mcuc.schedule import Schedule
 from mcuc.schedule.explore import explore
@@ -61,22 +61,15 @@ class Compiled:
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
-    """Test samples x [n, ...] in the input's integers, labels [n], and whether the float model had each right."""
-
-    x: Array
-    y: Array
-    float_right: Array
-
-
-@dataclass(frozen=True, eq=False)
 class Extra:
-    """What a search adds to its winner's folder and report."""
+    """What a search or a quantization adds to the folder and the report. trial: by what the network is judged;
+    options: what was asked for besides the request."""
 
-    labelled: Labelled | None = None
+    trial: Trial | None = None
     pareto: tuple[ParetoPoint, ...] = ()
     notes: tuple[str, ...] = ()
     files: tuple[tuple[str, bytes], ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
 
 
 def quiet(stage: str) -> None:
@@ -165,8 +158,14 @@ def compile_graph(
         built = f"{firmware.toolchain} for {board.chip.core}, --optimize {request.optimize}"
         emitted = emit(graph, schedule, plan, name, source, board.chip.arena_align, stack, built, small_code)
 
+        judged = None
+        if extra.trial is not None:
+            progress("judging float, C, exported files and the emulated core")
+            macs = sum(layer.macs for layer in schedule.layers)
+            forms = Forms(graph, plan, program_built, core, board.chip.core, max(1, macs), work)
+            judged = judge(extra.trial, forms)
+
         progress("writing the report")
-        accuracy = None if extra.labelled is None else measure_accuracy(program_built, extra.labelled)
         report = make_report(
             graph,
             schedule,
@@ -179,11 +178,12 @@ def compile_graph(
             stack,
             limits.budget,
             extra,
-            accuracy,
+            judged,
             (*stack_notes, *memory, *outside.notes(firmware.sizes, board), *ram.notes(board, plan)),
         )
         check_budgets(report, request.latency_ms)
-        deliver(folder, emitted, firmware, report, schedule, extra.files)
+        files = extra.files if judged is None else (*extra.files, *judged.files)
+        deliver(folder, emitted, firmware, report, schedule, files)
     return Compiled(
         graph, schedule, plan, emitted, replace(firmware, elf=folder / "firmware.elf"), answers, report, folder
     )
@@ -196,11 +196,3 @@ def stack_bytes(image: Image, answers: Answers) -> tuple[int, tuple[str, ...]]:
         note = f"the stack has no static bound, only what was measured: {'; '.join(bound.unbounded)}"
         return answers.run.stack_bytes, (note,)
     return max(answers.run.stack_bytes, bound.bytes), ()
-
-
-def measure_accuracy(program: host.HostModel, labelled: Labelled) -> Accuracy:
-    """The C's accuracy over labelled samples, on the host."""
-    outs = host.run(program, [[x] for x in labelled.x]).outputs[0]
-    right = outs.reshape(len(outs), -1).argmax(axis=1) == labelled.y
-    found = paired(labelled.float_right, right)
-    return Accuracy(found.first, found.second, found.lost, found.samples, found.gained, (found.low, found.high))
