@@ -93,7 +93,8 @@ def tags_of(graph: Graph) -> dict[str, Array]:
             (found[out],) = ops.get("slice").reference(node.attrs, [found[node.inputs[0]]])
         elif node.op == "concat":
             pairs = zip(node.inputs, node.attrs.tables, strict=True)
-            found[out] = np.concatenate([fresh(n) if table or n not in found else found[n] for n, table in pairs], node.attrs.axis)
+            parts = [fresh(n) if table or n not in found else found[n] for n, table in pairs]  # constants too
+            found[out] = np.concatenate(parts, node.attrs.axis)
         else:
             found[out] = fresh(out)
     return found
