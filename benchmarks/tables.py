@@ -161,8 +161,8 @@ def _own(cell: dict[str, Any] | None) -> str:
 def quantization_table() -> str:
     """Float models through post-training quantization, on samples that did not calibrate."""
     lines = [
-        "| float model | judged on | float | the C | only float right | only the C right | difference, 95 % | int16 values, "
-        "four-bit layers | .tflite | instructions |",
+        "| float model | judged on | float | the C | only float right | only the C right | difference, 95 % "
+        "| int16 values, four-bit layers | .tflite | instructions |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, cell in load("ptq").get("cells", {}).items():
