@@ -51,6 +51,15 @@ def simplify(options: Any, arrays: Arrays) -> Arrays:
     return {"model": np.frombuffer(model.SerializeToString(), np.uint8)}
 
 
+def upgrade(options: Any, arrays: Arrays) -> Arrays:
+    """The same model in a newer opset."""
+    import onnx
+    from onnx import version_converter
+
+    model = version_converter.convert_version(onnx.load_from_string(arrays["model"].tobytes()), options["opset"])
+    return {"model": np.frombuffer(model.SerializeToString(), np.uint8)}
+
+
 def samples(options: Any, arrays: Arrays) -> Arrays:
     """Keeps samples [n, ...] of every input, in the order of the model's inputs."""
     STATE["samples"] = [arrays[f"in{i}"] for i in range(len(arrays) - 1)]
@@ -161,7 +170,8 @@ def _chosen(count: int) -> Any:
     return np.arange(count) if count <= COLUMNS else STATE["columns"].choice(count, COLUMNS, replace=False)
 
 
-ACTIONS = {f.__name__: f for f in (simplify, samples, opened, close, outputs, extents, histograms, errors, moments)}
+_ALL = (simplify, upgrade, samples, opened, close, outputs, extents, histograms, errors, moments)
+ACTIONS = {f.__name__: f for f in _ALL}
 
 
 def answer(request: bytes) -> Arrays:

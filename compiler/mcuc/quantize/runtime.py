@@ -56,6 +56,11 @@ class Runtime:
             reply = self._ask("simplify", {"opset": opset, "folder": folder}, {"model": np.frombuffer(model, np.uint8)})
         return bytes(reply["model"].tobytes())
 
+    def upgraded(self, model: bytes, opset: int) -> bytes:
+        """The model in that opset, by ONNX's version converter."""
+        reply = self._ask("upgrade", {"opset": opset}, {"model": np.frombuffer(model, np.uint8)})
+        return bytes(reply["model"].tobytes())
+
     def set_samples(self, columns: Sequence[Array]) -> None:
         """Samples [n, ...] of each input, with the batch axis of one behind the first."""
         self._ask("samples", {}, {f"in{i}": c for i, c in enumerate(columns)})
