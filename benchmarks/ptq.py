@@ -157,7 +157,8 @@ VARIANTS: dict[str, tuple[str, Options]] = {
     "ic_resnet8_fp32, mixed activations": ("ic_resnet8_fp32", Options(activations="mixed", snr_db=36.0)),
     "ic_resnet8_fp32, mixed weights": ("ic_resnet8_fp32", Options(weights="mixed", snr_db=24.0)),
     "vww96_fp32, mixed weights": ("vww96_fp32", Options(weights="mixed", snr_db=24.0)),
-    "ad_autoenc_fp32, mixed weights": ("ad_autoenc_fp32", Options(weights="mixed")),
+    "ad_autoenc_fp32, mixed weights": ("ad_autoenc_fp32", Options(weights="mixed", snr_db=40.0)),
+    "ad_autoenc_fp32, mixed weights, 30 dB": ("ad_autoenc_fp32", Options(weights="mixed", snr_db=30.0)),
 }
 BOARDS = {"efficientnet_lite0": "nucleo-h743zi-qspi"}  # 4.7 MB of weights
 
@@ -195,7 +196,7 @@ def measure(name: str, data: Path, board: str, folder: Path) -> dict[str, Any]:
     cell: dict[str, Any] = {
         "calibration": {"file": case.file, "indices": list(map(int, case.indices)), "samples": len(case.calibration)},
         "judged": len(case.judged),
-        "way": max(made.quantized.tried, key=lambda t: t.snr).way,
+        "way": made.quantized.way,
         "snr_db": round(made.quantized.snr, 2),
         "tried": {t.way: round(t.snr, 2) for t in made.quantized.tried},
         "quantize_seconds": round(seconds, 1),

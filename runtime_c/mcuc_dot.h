@@ -112,6 +112,46 @@ static inline void mcuc_dot16x8_wide_two(const int8_t *a, const int8_t *w0, cons
     }
 }
 
+/* Two channels' weights in one word for two taps, 256 * second + first in each half: *both and *first are the sums of
+   activations times those and times their low bytes. a: n pairs of int16 values, at any byte. */
+static inline void mcuc_dot16_words(const int8_t *a, const int32_t *w, int32_t n, int64_t *both, int64_t *first)
+{
+    int64_t s = *both, f = *first;
+#if MCUC_DSP
+    for (; n >= 4; n -= 4) {
+        const int32_t x0 = (int32_t)mcuc_load32(a), x1 = (int32_t)mcuc_load32(a + 4);
+        const int32_t x2 = (int32_t)mcuc_load32(a + 8), x3 = (int32_t)mcuc_load32(a + 12);
+        const int32_t w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3];
+        s = mcuc_smlald(x0, w0, s);
+        f = mcuc_smlald(x0, mcuc_sxtb16((uint32_t)w0), f);
+        s = mcuc_smlald(x1, w1, s);
+        f = mcuc_smlald(x1, mcuc_sxtb16((uint32_t)w1), f);
+        s = mcuc_smlald(x2, w2, s);
+        f = mcuc_smlald(x2, mcuc_sxtb16((uint32_t)w2), f);
+        s = mcuc_smlald(x3, w3, s);
+        f = mcuc_smlald(x3, mcuc_sxtb16((uint32_t)w3), f);
+        a += 16;
+        w += 4;
+    }
+    for (; n > 0; n--) {
+        const int32_t x = (int32_t)mcuc_load32(a), v = *w++;
+        s = mcuc_smlald(x, v, s);
+        f = mcuc_smlald(x, mcuc_sxtb16((uint32_t)v), f);
+        a += 4;
+    }
+#else
+    for (; n > 0; n--) {
+        const int32_t x0 = mcuc_load_i16(a), x1 = mcuc_load_i16(a + 2);
+        const uint32_t v = (uint32_t)*w++;
+        s += (int64_t)x0 * (int16_t)(uint16_t)(v & 0xFFFFu) + (int64_t)x1 * (int16_t)(uint16_t)(v >> 16);
+        f += (int64_t)x0 * (int8_t)(uint8_t)(v & 0xFFu) + (int64_t)x1 * (int8_t)(uint8_t)(v >> 16 & 0xFFu);
+        a += 4;
+    }
+#endif
+    *both = s;
+    *first = f;
+}
+
 static inline void mcuc_dot2(const int8_t *x, const int8_t *w0, const int8_t *w1, int32_t n, int32_t *acc0, int32_t *acc1)
 {
     int32_t a0 = *acc0, a1 = *acc1;

@@ -337,6 +337,18 @@ static inline int32_t mcuc_requant_wide(int64_t acc, int32_t reduced, int32_t sh
     return mcuc_saturate((acc * reduced + ((int64_t)1 << (14 - shift))) >> (15 - shift));
 }
 
+/* The same of a 32-bit sum, the multiplier times 2^(17 + shift): the upper half of the product, rounded half up. */
+static inline int32_t mcuc_upper_half(int32_t acc, int32_t multiplier)
+{
+#if MCUC_DSP && !defined(MCUC_EMULATE_DSP)
+    int32_t r;
+    __asm__("smmulr %0, %1, %2" : "=r"(r) : "r"(acc), "r"(multiplier));
+    return r;
+#else
+    return (int32_t)(((int64_t)acc * multiplier + ((int64_t)1 << 31)) >> 32);
+#endif
+}
+
 static inline int32_t mcuc_requant64(int64_t acc, int32_t multiplier, int32_t shift)
 {
     return mcuc_requant_wide(acc, multiplier < 0x7FFF0000 ? (multiplier + (1 << 15)) >> 16 : 0x7FFF, shift);

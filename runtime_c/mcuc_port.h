@@ -148,6 +148,11 @@ static inline int32_t mcuc_smlad(int32_t a, int32_t b, int32_t acc)
     __asm__("smlad %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(acc));
     return r;
 }
+static inline int64_t mcuc_smlald(int32_t a, int32_t b, int64_t acc)
+{
+    __asm__("smlald %Q0, %R0, %1, %2" : "+r"(acc) : "r"(a), "r"(b));
+    return acc;
+}
 static inline int32_t mcuc_smlabb(int32_t a, int32_t b, int32_t acc)
 {
     int32_t r;
@@ -197,6 +202,10 @@ static inline int32_t mcuc_smlatt(int32_t a, int32_t b, int32_t acc) { return ac
 static inline int32_t mcuc_smlad(int32_t a, int32_t b, int32_t acc)
 {
     return mcuc_smlatt(a, b, mcuc_smlabb(a, b, acc));
+}
+static inline int64_t mcuc_smlald(int32_t a, int32_t b, int64_t acc)
+{
+    return acc + (int64_t)mcuc_low(a) * mcuc_low(b) + (int64_t)mcuc_high(a) * mcuc_high(b);
 }
 static inline uint32_t mcuc_at_least_sel(uint32_t a, uint32_t b, uint32_t x, uint32_t y)
 {

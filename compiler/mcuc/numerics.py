@@ -333,43 +333,49 @@ def multiply_reduced(x: Array, multiplier: Array | int, shift: Array | int) -> I
 
 
 def interpolation16_table(
-    function: Callable[[Array], Array], low: float, high: float, out: tuple[float, float]
+    function: Callable[[Array], Array], x: tuple[np.float32, int], y: tuple[np.float32, int]
 ) -> npt.NDArray[np.int16]:
-    """513 int16 entries over [low, high] as TFLite's LUTPopulateInt16 makes them: each sample is moved by half of what
-    interpolation misses at the middle of its step. out: what -32768 and 32767 stand for."""
-    steps, per_unit = 512, 65536 / (out[1] - out[0])
-    step = (high - low) / steps
+    """513 int16 entries as TFLite's LUTPopulateInt16 makes them, in float32: each sample is moved by half of what
+    interpolation misses at the middle of its step. x, y: scale and zero point of the argument and of the result."""
+    one, steps = np.float32(1), 512
+
+    def ends(scale: np.float32, zero_point: int) -> tuple[np.float32, np.float32]:
+        return scale * np.float32(-32768 - zero_point), scale * np.float32(32767 - zero_point)
 
     def rounded(v: Array) -> Array:
-        return np.copysign(np.floor(np.abs(v) + 0.5), v)
+        return np.asarray(np.copysign(np.floor(np.abs(v) + one / 2), v), np.float32)
+
+    (low, high), (least, most) = ends(*x), ends(*y)
+    step, per_unit = (high - low) / np.float32(steps), np.float32(65536) / (most - least)
 
     def at(v: Array) -> Array:
-        return np.asarray(function(v.astype(np.float32)), np.float32).astype(np.float64) * per_unit
+        return np.asarray(function(v), np.float32) * per_unit
 
-    i = np.arange(steps)
+    i = np.arange(steps).astype(np.float32)
     sample = rounded(at(low + i * step))
-    middle = rounded((at(low + (i + 1) * step) + sample) / 2)
-    missed = rounded((middle - rounded(at(low + i * step + step / 2))) / 2)
+    middle = rounded((at(low + (i + one) * step) + sample) / np.float32(2))
+    missed = rounded((middle - rounded(at(low + i * step + step / np.float32(2)))) / np.float32(2))
     entries = np.append(sample - missed, rounded(at(np.array([high]))))
     table: npt.NDArray[np.int16] = np.clip(entries, -32768, 32767).astype(np.int16)
     return table
 
 
-def _range16(scale: float, zero_point: int) -> tuple[float, float]:
-    return scale * (-32768 - zero_point), scale * (32767 - zero_point)
-
-
 @cache
 def exp16_table() -> npt.NDArray[np.int16]:
     """exp over [-10, 0] for lookup16, the results of 2^-15 (TFLite's int16 SOFTMAX)."""
-    return interpolation16_table(np.exp, *_range16(10 / 65535, 32767), _range16(2 / 65535, 0))
+    steps = np.float32(65535)
+
+    def nearest(v: Array) -> Array:  # of float64, so that no processor's float32 approximation matters
+        return np.exp(v.astype(np.float64))
+
+    return interpolation16_table(nearest, (np.float32(10) / steps, 32767), (np.float32(2) / steps, 0))
 
 
 @cache
 def reciprocal16_table() -> npt.NDArray[np.int16]:
     """1 / (1 + x) over [0, 1] for lookup16, the results of 2^-15."""
-    one = np.float32(1)
-    return interpolation16_table(lambda v: one / (one + v), *_range16(1 / 65535, -32768), _range16(2 / 65535, 0))
+    one, steps = np.float32(1), np.float32(65535)
+    return interpolation16_table(lambda v: one / (one + v), (one / steps, -32768), (np.float32(2) / steps, 0))
 
 
 def lookup16(x: Array, table: npt.NDArray[np.int16]) -> I64:

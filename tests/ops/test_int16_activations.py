@@ -37,6 +37,14 @@ def layer(kind: str, x: tuple[int, ...], w: tuple[int, ...], out: tuple[int, ...
     return tflite_graph(kind, given, wide("y", out, scale), **fields)
 
 
+def transposed(x: tuple[int, ...], w: tuple[int, ...], out: tuple[int, ...], stride: int, padding: int = 0) -> Graph:
+    rng = RNG(9)
+    data = constant("w", rng.integers(-127, 128, w).astype(np.int8), 2.0 ** rng.uniform(-9, -7, w[0]), axis=0)
+    shape, bias = constant("s", np.array(out, np.int32)), constant("b", rng.integers(-(1 << 30), 1 << 30, w[0]))
+    return tflite_graph("TRANSPOSE_CONV", [shape, data, wide("x", x), bias], wide("y", out, 0.0004), padding=padding,
+                        strideH=stride, strideW=stride)
+
+
 CONV = {"strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
 DEPTH = {**CONV, "depthMultiplier": 1}
 POOL = {"strideH": 2, "strideW": 2, "filterHeight": 3, "filterWidth": 3}
@@ -61,6 +69,8 @@ LAYERS = {
                                           **{**DEPTH, "depthMultiplier": 2}),
     "depthwise-stride": lambda: layer("DEPTHWISE_CONV_2D", (1, 7, 6, 4), (1, 3, 3, 4), (1, 4, 3, 4), axis=3, seed=2,
                                       spread=1 << 34, **{**DEPTH, "strideH": 2, "strideW": 2}),
+    "transpose-conv": lambda: transposed((1, 4, 3, 5), (6, 3, 3, 5), (1, 8, 6, 6), 2),
+    "transpose-conv-plain": lambda: transposed((1, 4, 3, 5), (4, 2, 2, 5), (1, 5, 4, 4), 1, padding=1),
     "dense": lambda: layer("FULLY_CONNECTED", (2, 20), (7, 20), (2, 7), per_channel=False),
     "dense-per-channel": lambda: layer("FULLY_CONNECTED", (1, 33), (5, 33), (1, 5), seed=1),
     "dense-no-bias": lambda: layer("FULLY_CONNECTED", (1, 8), (3, 8), (1, 3), seed=2, bias=None, per_channel=False),
@@ -90,6 +100,10 @@ def reduced(kind: str, x: tuple[int, ...], axes: list[int], out: tuple[int, ...]
     return tflite_graph(kind, [wide("x", x), table], wide("y", out, scale), keepDims=len(out) == len(x))
 
 
+def moved(kind: str, table: Any, out: tuple[int, ...]) -> Graph:
+    return tflite_graph(kind, [wide("x", (1, 3, 4, 5)), constant("t", np.array(table, np.int32))], wide("y", out))
+
+
 OTHERS = {
     "average-pool": lambda: pool("AVERAGE_POOL_2D", (1, 4, 3, 5)),
     "average-pool-valid": lambda: pool("AVERAGE_POOL_2D", (1, 3, 2, 5), padding=1, fusedActivationFunction=1),
@@ -109,6 +123,15 @@ OTHERS = {
     "leaky-relu": lambda: one("LEAKY_RELU", 0.0004, 0.0003, alpha=0.1),
     "relu": lambda: one("RELU", 0.0004, 0.0003),
     "relu6": lambda: one("RELU6", 0.0004, 0.0003),
+    "abs": lambda: one("ABS", 0.0004, 0.0003),
+    "squared-difference": lambda: two("SQUARED_DIFFERENCE", (1, 3, 4, 5), (1, 3, 4, 5), 0.01),
+    "select": lambda: tflite_graph(
+        "SELECT_V2", [Tensor("c", (2, 6), DType.BOOL), wide("a", (2, 6)), wide("b", (2, 6))], wide("y", (2, 6))),
+    "pad": lambda: moved("PAD", [[0, 0], [1, 2], [0, 1], [0, 0]], (1, 6, 5, 5)),
+    "transpose": lambda: moved("TRANSPOSE", [0, 2, 3, 1], (1, 4, 5, 3)),
+    "concat": lambda: tflite_graph("CONCATENATION", [wide("a", (1, 3, 4, 5)), wide("b", (1, 3, 4, 2))],
+                                   wide("y", (1, 3, 4, 7)), axis=3),
+    "resize-nearest": lambda: moved("RESIZE_NEAREST_NEIGHBOR", [6, 8], (1, 6, 8, 5)),
     "softmax": lambda: one("SOFTMAX", 0.0003, 1 / 32768, (5, 12), beta=1.0),
     "softmax-flat": lambda: one("SOFTMAX", 0.00001, 1 / 32768, (3, 40), beta=0.5),
     "quantize": lambda: tflite_graph("QUANTIZE", [wide("x", (1, 7, 6))], wide("y", (1, 7, 6), 0.0007)),
@@ -132,3 +155,11 @@ def test_the_reference_equals_tflite_micro(name: str) -> None:
 
 def test_the_c_equals_the_reference(tmp_path: Path) -> None:
     check_c([make() for make in CASES.values()], tmp_path, optimize=True)
+
+
+def test_every_exponential_of_the_softmax_is_tflite_micros() -> None:
+    """Vectors of two whose differences are all that there are: a scale that makes them steps of the table."""
+    lower = np.arange(65536) - 32768
+    x = np.stack([np.full(65536, 32767), lower], 1).astype(np.int16)
+    graph = tflite_graph("SOFTMAX", [wide("x", x.shape, 10 / 65535)], wide("y", x.shape, 1 / 32768), beta=1.0)
+    check_tflite(graph, inputs=[[x]])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import random_int16
 from harness import RNG, activation, bias, constant, tflite_graph, weights
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from mcuc.ir import DType, Graph, Node, Tensor, check
 SAME, VALID = 0, 1
 FIXED_SCALE = {"LOGISTIC": (1 / 256, -128), "SOFTMAX": (1 / 256, -128), "TANH": (1 / 128, 0),
                "LOG_SOFTMAX": (1 / 16, 127), "L2_NORMALIZATION": (1 / 128, 0)}
+Step = Callable[["Growing", Tensor], None]
 MOST = 700  # elements of a tensor, so that many networks run in a second
 
 
@@ -27,12 +29,26 @@ class Growing:
     values: list[Tensor] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
+    exportable: ClassVar[bool] = False
 
     def pick(self, low: int, high: int) -> int:
         return int(self.draw(st.integers(low, high)))
 
     def choose(self, options: Sequence[Any]) -> Any:
-        return self.draw(st.sampled_from(list(options)))
+        return list(options)[self.pick(0, len(list(options)) - 1)]
+
+    def steps(self, x: Tensor) -> list[Step]:
+        """What may follow on x, an int8 value."""
+        return [*ANY, *(IMAGE if len(x.shape) == 4 else ()), *((dense, dense, pack) if len(x.shape) == 2 else ())]
+
+
+class Rolled(Growing):
+    """Structure from the generator too, so that a seed is a network; only what a TFLite file can say."""
+
+    exportable: ClassVar[bool] = True
+
+    def pick(self, low: int, high: int) -> int:
+        return int(self.rng.integers(low, high + 1))
 
 
 def fresh(g: Growing, shape: Sequence[int], like: Tensor | None = None) -> Tensor:
@@ -41,6 +57,11 @@ def fresh(g: Growing, shape: Sequence[int], like: Tensor | None = None) -> Tenso
     if like is not None:
         return replace(like, name=name, shape=tuple(shape))
     return activation(name, shape, float(2.0 ** g.rng.uniform(-5, -3)), int(g.rng.integers(-30, 30)))
+
+
+def alike(g: Growing, x: Tensor) -> list[Tensor]:
+    """The values of x's type, x among them."""
+    return [t for t in g.values if t.dtype is x.dtype]
 
 
 def add_step(g: Growing, kind: str, inputs: Sequence[Tensor], out: Tensor, **fields: Any) -> None:
@@ -115,7 +136,7 @@ def element_wise(g: Growing, x: Tensor) -> None:
 
 def binary(g: Growing, x: Tensor) -> None:
     """With itself, with a tensor of its shape, with one value a channel, or with a constant."""
-    others = [t for t in g.values if t.shape == x.shape or t.shape == (1,) * (len(x.shape) - 1) + x.shape[-1:]]
+    others = [t for t in alike(g, x) if t.shape == x.shape or t.shape == (1,) * (len(x.shape) - 1) + x.shape[-1:]]
     other = g.choose([*others, None])
     if other is None:
         other = constant("", g.rng.integers(-128, 128, x.shape[-1:]).astype(np.int8), (0.03,), (4,))
@@ -127,7 +148,7 @@ def binary(g: Growing, x: Tensor) -> None:
 
 def masked(g: Growing, x: Tensor) -> None:
     """A comparison, and a choice by it; no other step meets the truth values."""
-    others = [t for t in g.values if t.shape == x.shape and t.quant is not None and t.quant.scale[0] < 1]
+    others = [t for t in alike(g, x) if t.shape == x.shape and t.quant is not None and t.quant.scale[0] < 1]
     if x not in others:  # TFLite compares no scales of 1 and more
         return element_wise(g, x)
     truth = Tensor(f"t{len(g.values)}/mask", x.shape, DType.BOOL)
@@ -152,13 +173,15 @@ def reshape(g: Growing, x: Tensor) -> None:
 
 
 def concat(g: Growing, x: Tensor) -> None:
-    """With itself or with a tensor that differs along the axis only; another quantization goes through a table."""
+    """With itself or with a tensor that differs along the axis only; another quantization goes through a table, which
+    uint8 files ask for only."""
     axis = g.pick(1, len(x.shape) - 1)
-    fits = [t for t in g.values if len(t.shape) == len(x.shape)
+    fits = [t for t in alike(g, x) if len(t.shape) == len(x.shape)
             and all(a == b for i, (a, b) in enumerate(zip(t.shape, x.shape, strict=True)) if i != axis)]
+    fits = [t for t in fits if t.quant == x.quant] if g.exportable else fits
     parts = [x, g.choose(fits)] if g.pick(0, 1) else [g.choose(fits), x, x]
     shape = [sum(t.shape[i] for t in parts) if i == axis else n for i, n in enumerate(x.shape)]
-    out = fresh(g, shape, like=None if g.pick(0, 1) else x)
+    out = fresh(g, shape, like=None if g.pick(0, 1) and not g.exportable else x)
     add_step(g, "CONCATENATION", parts, out, axis=axis)
 
 
@@ -200,7 +223,7 @@ def gather(g: Growing, x: Tensor) -> None:
 
 def pack(g: Growing, x: Tensor) -> None:
     """With another of its shape, or with a constant; only a vector, so that no rank grows beyond four."""
-    others = [t for t in g.values if t.shape == x.shape]
+    others = [t for t in alike(g, x) if t.shape == x.shape]
     other = g.choose([*others, None])
     if other is None:
         other = constant("", g.rng.integers(-128, 128, x.shape).astype(np.int8), (0.03,), (4,))
@@ -233,7 +256,7 @@ def product(g: Growing, x: Tensor) -> None:
         shape = (*g.choose([(), x.shape[:-2]]), x.shape[-1], g.pick(1, 5))
         others = [constant("", g.rng.integers(-128, 128, shape).astype(np.int8), (0.03,), (4,))]
     else:
-        others = [t for t in g.values if len(t.shape) == len(x.shape)
+        others = [t for t in alike(g, x) if len(t.shape) == len(x.shape)
                   and all(a == b or 1 in (a, b) for a, b in zip(t.shape[:-2], x.shape[:-2], strict=True))]
     ways = []
     for other in others:
@@ -250,17 +273,41 @@ def product(g: Growing, x: Tensor) -> None:
     return add_step(g, "BATCH_MATMUL", (x, other), out, adjX=adj_x, adjY=adj_y)
 
 
+def to_int16(g: Growing, x: Tensor) -> None:
+    """From here on in int16; see random_int16.py."""
+    add_step(g, "QUANTIZE", (x,), random_int16.fresh(g, x.shape))
+
+
 IMAGE = (conv, conv, depthwise, pool, mean, pad, transpose, transpose_conv, resize, rearrange)
-ANY = (element_wise, element_wise, binary, binary, masked, reduction, reshape, reshape, concat, cut, gather, product)
+ANY = (element_wise, element_wise, binary, binary, masked, reduction, reshape, reshape, concat, cut, gather, product,
+       to_int16)
+
+
+class RolledOnnx(Rolled):
+    """Mostly what an ONNX file can say, too."""
+
+    def steps(self, x: Tensor) -> list[Step]:
+        return [element_wise, element_wise, binary, binary, reshape, concat, cut, gather,
+                *((conv, conv, depthwise, pool, mean, pad, transpose) if len(x.shape) == 4 else ()),
+                *((dense, dense) if len(x.shape) == 2 else ())]
+
+
+def rolled(seed: int, onnx: bool = False) -> Graph:
+    """The network of a seed, as a TFLite file holds it; onnx: mostly of steps that ONNX has, too."""
+    return grow((RolledOnnx if onnx else Rolled)(lambda _: None, RNG(seed)))
 
 
 @st.composite
 def networks(draw: Callable[..., Any]) -> Graph:
+    """Networks whose structure hypothesis chooses and shrinks."""
+    return grow(Growing(draw, RNG(draw(st.integers(0, 2**32 - 1)))))
+
+
+def grow(g: Growing) -> Graph:
     """A graph of profile tflite as a file holds it: one to three inputs, up to fourteen steps, one to four outputs.
 
     What nobody reads is an output or, now and then, dead; outputs may be read as well.
     """
-    g = Growing(draw, RNG(draw(st.integers(0, 2**32 - 1))))
     inputs = []
     for _ in range(g.pick(1, 3)):
         x = fresh(g, g.choose([(1, 5, 6, 3), (1, 4, 4, 4), (1, 24), (1, 7, 3, 1)]))
@@ -269,9 +316,10 @@ def networks(draw: Callable[..., Any]) -> Graph:
         g.tensors[x.name] = x
     for _ in range(g.pick(1, 14)):
         x = g.choose(g.values[-4:] if g.pick(0, 3) else g.values)
-        steps = [*ANY, *(IMAGE if len(x.shape) == 4 else ()), *((dense, dense, pack) if len(x.shape) == 2 else ())]
-        if x.elements > MOST:
-            steps = [element_wise, reshape, cut]
+        if x.dtype is DType.INT16:
+            steps = random_int16.steps(x)
+        else:
+            steps = g.steps(x) if x.elements <= MOST else [element_wise, reshape, cut]
         g.choose(steps)(g, x)
     made = [n.outputs[0] for n in g.nodes]
     read = {i for n in g.nodes for i in n.inputs}

@@ -12,22 +12,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from harness import TILINGS
+from harness import TILINGS, assert_equal, run_reference, samples
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from random_networks import networks
+from random_networks import networks, rolled
 from together import check_together
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "stream"))
 from tagged import execute
 
 from mcuc import passes
+from mcuc.exporters import tflite
 from mcuc.ir import Graph
 from mcuc.plan import plan
 from mcuc.schedule import Layer, Schedule, Segment, Tiling
 from mcuc.schedule.explore import layers_of
 from mcuc.schedule.select import retile
 from mcuc.schedule.views import without_copies
+from mcuc.verify import oracle
 
 CUTS = (*TILINGS.values(), Tiling(columns=3), Tiling(channels=1))
 TOGETHER = 12  # networks in one compilation
@@ -69,10 +71,19 @@ def test_every_layer_reads_what_was_written(graph: Graph, seed: int, fast: bool)
         execute(optimized, schedule, placed, outside)
 
 
-@settings(CHECKED, max_examples=10, phases=[Phase.generate])
+@settings(CHECKED, max_examples=17, phases=[Phase.generate])
 @given(st.lists(networks(), min_size=TOGETHER, max_size=TOGETHER))
 def test_the_c_of_random_networks_equals_the_reference(graphs: list[Graph]) -> None:
     """In both buffer modes; the host program fails by itself where a run changes the caller's input."""
     parts = [lowered(replace(graph, name=f"n{n}"), n) for n, graph in enumerate(graphs)]
     with TemporaryDirectory() as folder:
         check_together(graphs, [(graph, schedule, plan(graph, schedule)) for graph, schedule in parts], Path(folder))
+
+
+def test_tflite_micro_computes_random_networks_as_the_reference_does() -> None:
+    """Exported and run by it; benchmarks/random_graphs.py goes on with ten thousand, in C too."""
+    for seed in range(200):
+        graph = rolled(seed)
+        inputs = samples(graph, 4)
+        found = oracle.tflite_micro(tflite.export(graph), inputs)
+        assert_equal(found, run_reference(graph, inputs), f"seed {seed} against TFLite Micro")

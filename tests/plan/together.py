@@ -17,8 +17,10 @@ from mcuc.toolchain import build_host_executable
 Part = tuple[Graph, Schedule, Plan]
 
 
-def build_together(parts: Sequence[Part], folder: Path) -> list[host.HostModel]:
-    """All networks in one executable, which runs the one by whose name it is called: sanitized, warnings are errors."""
+def build_together(
+    parts: Sequence[Part], folder: Path, sanitize: bool = True, emulate_dsp: bool = False
+) -> list[host.HostModel]:
+    """All networks in one executable, which runs the one by whose name it is called; warnings are errors."""
     lines, switch = ["#define _POSIX_C_SOURCE 200112L"], []
     for number, (graph, schedule, placed) in enumerate(parts):
         name = f"n{number}"
@@ -31,7 +33,8 @@ def build_together(parts: Sequence[Part], folder: Path) -> list[host.HostModel]:
     lines += ["int main(int argc, char **argv)", "{", "    const char *me = strrchr(argv[0], '/') + 1;", *switch,
               "    return 9;", "}", ""]
     (folder / "all.c").write_text("\n".join(lines), encoding="utf-8")
-    program = build_host_executable([folder / "all.c"], [folder], folder / "all", sanitize=True, extra_flags=STRICT)
+    flags = (*STRICT, *(["-DMCUC_EMULATE_DSP"] if emulate_dsp else []))
+    program = build_host_executable([folder / "all.c"], [folder], folder / "all", sanitize=sanitize, extra_flags=flags)
     for number in range(len(parts)):
         (folder / f"n{number}").symlink_to(program)
     return [host.HostModel(folder / f"n{number}", graph, 0) for number, (graph, _, _) in enumerate(parts)]

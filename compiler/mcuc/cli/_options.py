@@ -191,8 +191,8 @@ WeightBits = Annotated[
     typer.Option(
         "--weights",
         show_default=False,
-        help="With a float MODEL: int8; or mixed: four bits in the layers that cost the outputs least by it, down to "
-        "--snr dB above the error or 1 dB below int8. Default: int8.",
+        help="With a float MODEL: int8; or mixed: four bits in the layers that cost the outputs least by it, 1 dB "
+        "together or as far as --snr lets them. Default: int8.",
     ),
 ]
 Snr = Annotated[
@@ -204,7 +204,7 @@ Snr = Annotated[
         max=120.0,
         show_default=False,
         help="Signal-to-noise ratio of the outputs, in dB on the calibration samples, that mixed activations are to "
-        "reach and mixed weights to keep. Default: 30.",
+        "reach and mixed weights to keep. Default: 30 for activations, 1 below int8's for weights.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text.")]

@@ -111,11 +111,11 @@ def _trace(index: int, layer: Layer, out: Tensor, pointer: str) -> str:
     """Hands the output to the trace, pixel by pixel where its pixels lie apart."""
     if not layer.pitch:
         return f"    TRACED({index}, {pointer}, {out.bytes}u);"
-    channels = out.shape[-1]
+    pixel = out.shape[-1] * out.dtype.bytes
     lines = [
         "#if defined(MCUC_TRACE)",
-        f"    for (int32_t p = 0; p < {out.bytes // channels}; p++) {{",
-        f"        TRACED({index}, {pointer} + p * {layer.pitch}, {channels}u);",
+        f"    for (int32_t p = 0; p < {out.bytes // pixel}; p++) {{",
+        f"        TRACED({index}, {pointer} + p * {layer.pitch}, {pixel}u);",
         "    }",
         "#endif",
     ]

@@ -73,7 +73,6 @@ def export(graph: Graph, float_ends: bool = False) -> bytes:
 
 def write(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], entries: Iterable[Entry]) -> bytes:
     """A TFLite flatbuffer of one subgraph with the signature "serving_default"."""
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT()
@@ -129,9 +128,28 @@ def write(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], entrie
     subgraph.outputs = [tensor_index(t) for t in outputs]
     model.subgraphs = [subgraph]
     model.signatureDefs = [_signature(schema, [t.name for t in inputs], [t.name for t in outputs], index)]
-    builder = flatbuffers.Builder(1 << 16)
+    builder = _shared_vectors()
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def _shared_vectors() -> Any:
+    """A builder that writes equal arrays once: zero points of per-channel weights and biases are all alike, and would
+    take 16 bytes a channel."""
+    import flatbuffers
+
+    class Builder(flatbuffers.Builder):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(1 << 16)
+            self.written: dict[tuple[str, bytes], int] = {}
+
+        def CreateNumpyVector(self, x: Array) -> int:
+            key = (x.dtype.str, x.tobytes())
+            if key not in self.written:
+                self.written[key] = super().CreateNumpyVector(x)
+            return self.written[key]
+
+    return Builder()
 
 
 def _with_float_ends(graph: Graph) -> Graph:

@@ -315,7 +315,7 @@ def _four_bits(reading: _Reading, entry: TensorEntry, name: str, where: str) -> 
 
 
 def _quant(entry: TensorEntry, dtype: DType, name: str, where: str) -> Quant | None:
-    if len(entry.scale) == 0 or dtype in (DType.FLOAT32, DType.INT64, DType.BOOL):
+    if len(entry.scale) == 0 or dtype in (DType.FLOAT32, DType.BOOL):
         return None
     scale = tuple(float(s) for s in entry.scale)
     zero = tuple(int(z) for z in entry.zero_point) or (0,)

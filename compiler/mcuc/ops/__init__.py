@@ -85,6 +85,7 @@ NAMES = (
     "take",
     "transpose",
     "transpose_conv",
+    "transpose_conv_16x8",
     "unary",
     "unary_16",
     "update_slice",

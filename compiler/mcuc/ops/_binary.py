@@ -66,8 +66,8 @@ def viewable(node: Node, graph: Graph) -> str | None:
 def binary_call(kind: str, node: Node, graph: Graph, params: Mapping[str, Any], tables: tuple[Table, ...]) -> Call:
     """A call of the binary family; kind is the function ("add", "max", ...), params and tables its constants.
 
-    Operands are called a, b, ... in the order of the node's inputs; all of one byte an element, or int16: then the call
-    is of the binary16 family, with strides and channels in bytes.
+    Operands are called a, b, ... in the order of the node's inputs; all of one byte an element; where the output is
+    int16 the call is of the binary16 family, with strides and channels in bytes.
     """
     size = graph.tensors[node.outputs[0]].dtype.bytes
     tensors = [graph.tensors[n] for n in node.inputs]
@@ -79,9 +79,10 @@ def binary_call(kind: str, node: Node, graph: Graph, params: Mapping[str, Any], 
     constants: list[Table] = []
     for k, tensor in enumerate(tensors):
         on = [varies[k] for _, varies in found]
-        c_stride = size * on[2]
-        x_stride = size * (c if on[2] else 1) if on[1] else 0
-        row_bytes = size * (w if on[1] else 1) * (c if on[2] else 1)
+        own = tensor.dtype.bytes
+        c_stride = own * on[2]
+        x_stride = own * (c if on[2] else 1) if on[1] else 0
+        row_bytes = own * (w if on[1] else 1) * (c if on[2] else 1)
         if tensor.data is None:
             runtime = graph.runtime_inputs(node).index(tensor.name)
             operands.append({"source": f"rows[{len(rows)}]", "x_stride": x_stride, "c_stride": c_stride})
@@ -91,8 +92,8 @@ def binary_call(kind: str, node: Node, graph: Graph, params: Mapping[str, Any], 
         else:
             values = _spell(tensor.data, out_shape, (h * w, c), (on[1], on[2]))
             name = f"operand{len(constants) or ''}"
-            ctype, source = ("int8_t", name) if size == 1 else ("int16_t", f"(const int8_t *){name}")
-            constants.append(Table(name, ctype, values if size > 1 else values.view(np.int8)))
+            ctype, source = ("int8_t", name) if own == 1 else ("int16_t", f"(const int8_t *){name}")
+            constants.append(Table(name, ctype, values if own > 1 else values.view(np.int8)))
             operands.append({"source": source, "x_stride": x_stride, "c_stride": c_stride})
     return Call(
         "binary" if size == 1 else "binary16",

@@ -6,6 +6,7 @@ Activations have zero point 0, weights are int8 with zero point 0. Layers with i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -61,7 +62,7 @@ def wide_bias(node: Imported, index: int, channels: int, types: tuple[DType, ...
     return bias
 
 
-def wide_requant(node: Imported, weights: Tensor, bias: Tensor | None) -> Requant:
+def wide_requant(node: Imported, x: Tensor, weights: Tensor, bias: Tensor | None) -> Requant:
     """Multipliers of x times weights; 64-bit sums unless the bias has 32. Raises McucError for weights with a zero
     point and for an output scale 2^14 times finer than the products."""
     if weights.quant is not None and any(weights.quant.zero_point):
@@ -71,7 +72,7 @@ def wide_requant(node: Imported, weights: Tensor, bias: Tensor | None) -> Requan
             where=node.where,
             try_this="quantize weights symmetrically for int16 activations",
         )
-    found = weight_requant(node, node.input(0), weights)
+    found = weight_requant(node, x, weights)
     if max(found.shift) > MOST_SHIFT:
         raise McucError(
             "unsupported-quantization",
@@ -127,27 +128,38 @@ def bias_of(node: Node, graph: Graph) -> Array:
 
 
 def mac_params(attrs: ConvAttrs, weights: Array, bias: Array) -> dict[str, Any]:
-    """Constants of a multiply-accumulate template's output stage; weights [channels, taps]. short: sums fit 32 bits."""
+    """Constants of a multiply-accumulate template's output stage; weights [channels, taps]. short: sums fit 32 bits;
+    upper: the output is the upper half of one product (see mac_tables)."""
+    short = sums_bound(weights, bias) < 1 << 31
     return {
         "rule": attrs.requant.rule,
         "per_channel": len(attrs.requant.multiplier) > 1,
         "act_min": attrs.clamp[0],
         "act_max": attrs.clamp[1],
-        "short": sums_bound(weights, bias) < 1 << 31,
+        "short": short,
+        "upper": short and _upper(attrs.requant),
     }
 
 
-def mac_tables(attrs: ConvAttrs, bias: Array) -> tuple[Table, ...]:
-    """Bias (of 64 bits only where one needs them), multipliers (reduced to 16 bits for the wide rule) and shifts."""
-    wide = attrs.requant.rule == "tflite_wide"
-    multiplier = np.array(attrs.requant.multiplier, np.int64)
+def _upper(requant: Requant) -> bool:
+    """(sum * m + half) >> r, for sums and m * 2^(32 - r) of 32 bits, is the rounded upper half of their product."""
+    return requant.rule == "tflite_wide" and all(16 <= 15 - shift <= 32 for shift in requant.shift)
+
+
+def mac_tables(params: Mapping[str, Any], requant: Requant, bias: Array) -> tuple[Table, ...]:
+    """Bias (of 64 bits only where one needs them), multipliers (reduced to 16 bits for the wide rule) and shifts; the
+    multipliers have the shifts in them where mac_params says `upper`."""
+    multiplier, shift = np.array(requant.multiplier, np.int64), np.array(requant.shift, np.int64)
     fits = np.array_equal(wrap32(bias), bias.astype(np.int64))
+    start = Table("bias", "int32_t" if fits else "int64_t", bias.astype(np.int64))
+    if params["upper"]:
+        return start, Table("multiplier", "int32_t", reduce_multiplier(multiplier) << (17 + shift))
+    reduced = Table("multiplier", "int16_t", reduce_multiplier(multiplier))
+    wide = requant.rule == "tflite_wide"
     return (
-        Table("bias", "int32_t" if fits else "int64_t", bias.astype(np.int64)),
-        Table("multiplier", "int16_t", reduce_multiplier(multiplier))
-        if wide
-        else Table("multiplier", "int32_t", multiplier),
-        Table("shift", "int8_t", np.array(attrs.requant.shift, np.int8)),
+        start,
+        reduced if wide else Table("multiplier", "int32_t", multiplier),
+        Table("shift", "int8_t", shift),
     )
 
 

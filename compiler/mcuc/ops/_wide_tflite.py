@@ -23,7 +23,7 @@ def built(
     x = node.input(0)
     wide_tensor(node, node.outputs[0])
     attrs = ConvAttrs(
-        requant=wide_requant(node, weights, bias),
+        requant=wide_requant(node, x, weights, bias),
         output_zero_point=0,
         clamp=activation_range(node.options.fusedActivationFunction, node.outputs[0], node.where),
         window=UNIT

@@ -136,11 +136,12 @@ def integers(port: Port, column: Array) -> list[Array]:
 
 
 def _note(made: Converted, samples: Samples) -> str:
-    best, p = max(made.quantized.tried, key=lambda t: t.snr), made.precision
+    q, p = made.quantized, made.precision
+    snr = q.snr if p == ALL_INT8 else p.before
     mixed = f"; {len(p.wide)} values in int16, {len(p.int4)} layers with four-bit weights: {p.after:.1f} dB"
     return (
         f"quantized with {len(samples.calibration[0])} calibration samples of {samples.source} "
-        f"({best.way}): outputs {best.snr:.1f} dB above the error on them{mixed if p != ALL_INT8 else ''}"
+        f"({q.way}): outputs {snr:.1f} dB above the error on them{mixed if p != ALL_INT8 else ''}"
     )
 
 
@@ -195,5 +196,5 @@ def page(name: str, made: Converted, samples: Samples) -> bytes:
                 extent,
             )
         )
-    said = f"{len(samples.calibration[0])} calibration samples of {samples.source}"
+    said = f"{len(samples.calibration[0])} calibration samples of {samples.source}; taken: {q.way}"
     return to_html(name, said, [(t.way, t.snr) for t in q.tried], rows).encode()

@@ -6,17 +6,18 @@ outputs' signal-to-noise ratio over the calibration samples where it shall be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mcuc.ir import Array, Graph, Quant
+from mcuc.ir import Graph, Quant
 from mcuc.quantize import qdq
+from mcuc.quantize.choices import most, other, swapped
 from mcuc.quantize.model import FloatModel, to_proto
-from mcuc.quantize.params import Scheme, Weights, nearest, weight_scale, wide_quant
+from mcuc.quantize.params import Scheme, wide_quant
 from mcuc.quantize.quantizer import (
-    MOST_TAPS,
+    WANTED,
     Options,
     Progress,
     Quantized,
@@ -28,13 +29,12 @@ from mcuc.quantize.quantizer import (
     score,
 )
 from mcuc.quantize.roles import SAME, Roles
-from mcuc.quantize.rounding import bias_shift, compensated
 from mcuc.quantize.runtime import Opened, Runtime
 from mcuc.quantize.widen import widenable
 
 SAMPLES = 48  # by which values and layers are put in order
 INT4_PEAK = 7
-INT4_LOSS = 1.0  # dB of the outputs that four-bit weights may cost together, more where they stay above what is wanted
+INT4_LOSS = 1.0  # dB of the outputs that four-bit weights may cost together, more where less is asked for
 NEAR_BEST = 0.5  # dB below what int16 everywhere reaches, where the wanted ratio is out of reach
 
 
@@ -110,21 +110,13 @@ def choose_wide(
         scheme = with_wide(found, graph, order[:count])
         return score(found.model, found.roles, scheme, runtime, reference)
 
-    wanted = min(options.snr_db, ratio(len(order)) - NEAR_BEST)
-    count = _fewest(ratio, len(order), wanted) if ratio(0) < wanted else 0
+    wanted = min(WANTED if options.snr_db is None else options.snr_db, ratio(len(order)) - NEAR_BEST)
+    kept = most(len(order), lambda n: ratio(len(order) - n) >= wanted)  # in int8, those that cost least
+    count = len(order) - kept
     runtime.close(reference)
     progress("measuring int8 activations", len(candidates), len(candidates))
     chosen = set(order[:count])
     return tuple(t for t in candidates if t in chosen), alone
-
-
-def _fewest(ratio: Callable[[int], float], most: int, wanted: float) -> int:
-    """The least count, by bisection, that reaches the wanted ratio; `most` does."""
-    low, high = 0, most
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if ratio(middle) >= wanted else (middle, high)
-    return high
 
 
 def _alone(found: Quantized, value: str, runtime: Runtime, reference: Opened) -> float:
@@ -149,21 +141,12 @@ def choose_int4(
     """
     model = found.model
     layers, moments = input_moments(model, found.roles, runtime)
-    small: dict[str, tuple[Weights, Array | None]] = {}
-    for layer, (gram, mean) in zip(layers, moments, strict=True):
-        if layer.name in without or gram.shape[1] > MOST_TAPS:
-            continue
-        real = model.constants[layer.weight]
-        axis = None if layer.kind == "dense" else layer.axis  # TFLite Micro's dense layers of four bits have one scale
-        start = nearest(real, axis, weight_scale(real, axis, INT4_PEAK), INT4_PEAK)
-        weights = compensated(real, layer, start, gram, INT4_PEAK)
-        bias = model.constants[layer.bias].reshape(-1) if layer.bias else None
-        small[layer.name] = weights, None if bias is None else bias - bias_shift(real, layer, weights, mean)
-
-    def with_small(names: Sequence[str]) -> Scheme:
-        weights = {**found.scheme.weights, **{n: small[n][0] for n in names}}
-        biases = {n: b.astype(np.float32) for n in names if (b := small[n][1]) is not None}
-        return replace(found.scheme, weights=weights, biases={**found.scheme.biases, **biases})
+    # TFLite Micro's dense layers of four bits have one scale
+    small = {
+        layer.name: other(model, layer, None if layer.kind == "dense" else layer.axis, own, INT4_PEAK)
+        for layer, own in zip(layers, moments, strict=True)
+        if layer.name not in without
+    }
 
     reference = runtime.open(to_proto(model, judged(model)))
 
@@ -174,17 +157,13 @@ def choose_int4(
     alone: dict[str, float] = {}
     for i, name in enumerate(small):
         progress("measuring four-bit weights", i, len(small))
-        alone[name] = round(ratio(with_small((name,))), 2)
+        alone[name] = round(ratio(swapped(found.scheme, small, (name,))), 2)
     noise = {n: max(10 ** (-db / 10) - 10 ** (-before / 10), 1e-12) for n, db in alone.items()}
-    order = sorted(alone, key=lambda n: noise[n] / small[n][0].values.size)
-    floor = min(options.snr_db, before - INT4_LOSS)
-    low, high = 0, len(order) + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        enough = ratio(with_small(order[:middle])) >= floor
-        low, high = (middle, high) if enough else (low, middle)
+    order = sorted(alone, key=lambda n: noise[n] / small[n].weights.values.size)
+    floor = before - INT4_LOSS if options.snr_db is None else min(options.snr_db, before - INT4_LOSS)
+    count = most(len(order), lambda n: ratio(swapped(found.scheme, small, order[:n])) >= floor)
     runtime.close(reference)
     progress("measuring four-bit weights", len(small), len(small))
-    scheme = with_small(order[:low])
-    chosen = tuple(n for n in small if n in set(order[:low]))
+    scheme = swapped(found.scheme, small, order[:count])
+    chosen = tuple(n for n in small if n in set(order[:count]))
     return replace(found, scheme=scheme, proto=qdq.write(model, found.roles, scheme)), chosen, alone

@@ -80,7 +80,7 @@ class Trained(torch.nn.Module):
                 elif name in values:
                     arguments.append(values[name])
                 elif layer is not None and i == 1:
-                    arguments.append(self._weights(name, layer.axis, layer.kind))
+                    arguments.append(self._weights(name, layer.axis))
                 else:
                     arguments.append(self.constant(name))
             outputs = RUN[node.kind](node, arguments, [self.model.shapes.get(o, ()) for o in node.outputs])
@@ -89,11 +89,8 @@ class Trained(torch.nn.Module):
         found = tuple(values[n] for n in self.model.outputs)
         return found[0] if len(found) == 1 else found
 
-    def _weights(self, name: str, axis: int, kind: str) -> torch.Tensor:
+    def _weights(self, name: str, axis: int) -> torch.Tensor:
         w = self.constant(name)
-        if kind == "dense" and self.options.per_tensor_dense:
-            scale = w.detach().abs().max().clamp(min=1e-12) / 127
-            return torch.fake_quantize_per_tensor_affine(w, float(scale), 0, -127, 127)
         scales = w.detach().abs().amax([i for i in range(w.ndim) if i != axis]).clamp(min=1e-12) / 127
         zeros = torch.zeros(len(scales), dtype=torch.int32)
         return torch.fake_quantize_per_channel_affine(w, scales, zeros, axis, -127, 127)
@@ -167,6 +164,7 @@ def convert(net: Trained, profile: str | None = None) -> Converted:
             observe(model, net.roles, runtime),
             snr,
             (*net.found.tried, Tried("trained", snr)),
+            "trained",
         )
         noise = layer_noise(found, runtime)
     return finished(found, model, noise, "the trained model", profile)
@@ -177,8 +175,7 @@ def trained_scheme(net: Trained, model: FloatModel, found: Roles) -> Scheme:
     weights, biases = {}, {}
     for layer in found.weighted.values():
         real = model.constants[layer.weight]
-        axis = None if layer.kind == "dense" and net.options.per_tensor_dense else layer.axis
-        weights[layer.name] = nearest(real, axis, weight_scale(real, axis))
+        weights[layer.name] = nearest(real, layer.axis, weight_scale(real, layer.axis))
         if layer.bias:
             biases[layer.name] = model.constants[layer.bias].reshape(-1)
     activations = {v: net.quant(key) for v, key in found.groups.items()}

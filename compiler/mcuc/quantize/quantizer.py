@@ -15,6 +15,7 @@ import numpy as np
 from mcuc.errors import McucError
 from mcuc.ir import Array, Quant
 from mcuc.quantize import qdq
+from mcuc.quantize.choices import MOST_TAPS, most, other, swapped
 from mcuc.quantize.equalize import equalized
 from mcuc.quantize.model import FloatModel, FloatNode, to_proto
 from mcuc.quantize.params import Scheme, activation_quant, nearest, weight_scale
@@ -25,7 +26,8 @@ from mcuc.quantize.runtime import Opened, Runtime
 
 MOMENT_SAMPLES = 64
 NO_NOISE = 200.0  # dB
-MOST_TAPS = 4608  # of a layer whose weights are rounded with compensation; a larger matrix takes minutes
+WANTED = 30.0  # dB of the outputs that mixed activations reach
+PER_CHANNEL_GAIN = 0.5  # dB that a scale for each output of dense layers brings: it takes a file 8 bytes or more each
 Progress = Callable[[str, int, int], None]
 Activations = Literal["int8", "mixed", "int16"]
 WeightTypes = Literal["int8", "mixed"]
@@ -33,21 +35,18 @@ WeightTypes = Literal["int8", "mixed"]
 
 @dataclass(frozen=True)
 class Options:
-    """What is tried. per_tensor_dense: dense layers have one weight scale, which TFLite kernels before 2024 demand.
-
-    sensitivity: each layer is quantized alone, too, to see what it costs. activations: int16 (TFLite's 16x8) nowhere,
-    where int8 hurts most until the outputs are snr_db above the error, or everywhere. weights: four bits nowhere, or
-    where the outputs lose little by it.
+    """What is tried. sensitivity: each layer is quantized alone, too, to see what it costs. activations: int16
+    (TFLite's 16x8) nowhere, where int8 hurts most until the outputs are snr_db (None: WANTED) above the error, or
+    everywhere. weights: four bits nowhere, or where the outputs lose least by it, 1 dB together or what snr_db leaves.
     """
 
     methods: tuple[Method, ...] = METHODS
     equalize: tuple[bool, ...] = (False, True)
     compensate: bool = True
     sensitivity: bool = False
-    per_tensor_dense: bool = False
     activations: Activations = "int8"
     weights: WeightTypes = "int8"
-    snr_db: float = 30.0
+    snr_db: float | None = None
 
 
 STANDARD = Options()
@@ -63,7 +62,8 @@ class Tried:
 
 @dataclass(frozen=True, eq=False)
 class Quantized:
-    """proto: the QDQ ONNX file. tried: every way, in order; ranges, scheme, roles, seen: of the best."""
+    """proto: the QDQ ONNX file. tried: every way, in order; ranges, scheme, roles, seen: of the best, whose name with
+    what was changed of it is `way`."""
 
     model: FloatModel
     proto: bytes
@@ -73,6 +73,7 @@ class Quantized:
     seen: Observed
     snr: float
     tried: tuple[Tried, ...]
+    way: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +112,7 @@ def quantize(model: FloatModel, runtime: Runtime, options: Options = STANDARD, p
         reference = runtime.open(to_proto(candidate, judged(candidate)))
         for k, method in enumerate(options.methods):
             progress("trying ranges", number * len(options.methods) + k, len(candidates) * len(options.methods))
-            scheme = scheme_for(candidate, found, seen.ranges(method, found.groups), options)
+            scheme = scheme_for(candidate, found, seen.ranges(method, found.groups))
             snr = score(candidate, found, scheme, runtime, reference)
             tried.append(Tried(f"{method}{', equalised' if candidate is not model else ''}", snr))
             if best is None or snr > best[0]:
@@ -119,14 +120,19 @@ def quantize(model: FloatModel, runtime: Runtime, options: Options = STANDARD, p
         runtime.close(reference)
     assert best is not None
     snr, chosen_model, found, seen, method, scheme = best
+    flat = ""
     if options.compensate and found.weighted:
         progress("rounding weights", 0, 1)
         reference = runtime.open(to_proto(chosen_model, judged(chosen_model)))
-        for way, other in compensations(chosen_model, found, scheme, runtime):
-            got = score(chosen_model, found, other, runtime, reference)
+        for way, corrected in compensations(chosen_model, found, scheme, runtime):
+            got = score(chosen_model, found, corrected, runtime, reference)
             tried.append(Tried(f"{method}, {way}", got))
             if got > snr:
-                snr, scheme = got, other
+                snr, scheme = got, corrected
+        few = fewer_scales(chosen_model, found, scheme, runtime, reference, snr)
+        if few is not None:
+            snr, scheme, count = few
+            flat = f", one weight scale in {count} dense layers"
         runtime.close(reference)
     return Quantized(
         chosen_model,
@@ -137,6 +143,7 @@ def quantize(model: FloatModel, runtime: Runtime, options: Options = STANDARD, p
         seen,
         snr,
         tuple(tried),
+        max(tried, key=lambda t: t.snr).way + flat,
     )
 
 
@@ -186,15 +193,14 @@ def _with_inputs(model: FloatModel) -> FloatModel:
     )
 
 
-def scheme_for(model: FloatModel, found: Roles, ranges: Mapping[str, Range], options: Options) -> Scheme:
+def scheme_for(model: FloatModel, found: Roles, ranges: Mapping[str, Range]) -> Scheme:
     """The nearest integers for those ranges."""
     by_group = {key: activation_quant(reach, found.fixed.get(key)) for key, reach in ranges.items()}
     activations = {v: by_group[key] for v, key in found.groups.items()}
     weights, biases = {}, {}
     for layer in found.weighted.values():
         real = model.constants[layer.weight]
-        axis = None if layer.kind == "dense" and options.per_tensor_dense else layer.axis
-        weights[layer.name] = nearest(real, axis, weight_scale(real, axis))
+        weights[layer.name] = nearest(real, layer.axis, weight_scale(real, layer.axis))
         if layer.bias:
             biases[layer.name] = model.constants[layer.bias].reshape(-1)
     operands = {n: operand_quant(model.constants[n]) for n in found.constants}
@@ -266,11 +272,30 @@ def compensations(model: FloatModel, found: Roles, scheme: Scheme, runtime: Runt
     return ways if layers else []
 
 
+def fewer_scales(
+    model: FloatModel, found: Roles, scheme: Scheme, runtime: Runtime, reference: Opened, snr: float
+) -> tuple[float, Scheme, int] | None:
+    """One weight scale in as many dense layers as cost the outputs PER_CHANNEL_GAIN together, and their number; None
+    where that is 0."""
+    layers, moments = input_moments(model, found, runtime, ("dense",))
+    pairs = [(w, m) for w, m in zip(layers, moments, strict=True) if scheme.weights[w.name].axis is not None]
+    others = {layer.name: other(model, layer, None, own) for layer, own in pairs}
+
+    def ratio(names: Sequence[str]) -> float:
+        return score(model, found, swapped(scheme, others, names), runtime, reference)
+
+    alone = {name: ratio((name,)) for name in others}
+    order = sorted(others, key=lambda name: -alone[name])
+    count = most(len(order), lambda n: ratio(order[:n]) >= snr - PER_CHANNEL_GAIN)
+    return (ratio(order[:count]), swapped(scheme, others, order[:count]), count) if count else None
+
+
 def input_moments(
-    model: FloatModel, found: Roles, runtime: Runtime
+    model: FloatModel, found: Roles, runtime: Runtime, kinds: tuple[str, ...] = ("conv", "dense")
 ) -> tuple[list[Weighted], list[tuple[Array, Array]]]:
-    """The layers whose patches are known, and the moments of their float inputs (see Runtime.moments)."""
-    layers = [w for w in found.weighted.values() if w.kind != "transposed" and _spec(w, model) is not None]
+    """The layers of these kinds whose patches are known, and the moments of their float inputs (see Runtime.moments).
+    """
+    layers = [w for w in found.weighted.values() if w.kind in kinds and _spec(w, model) is not None]
     if not layers:
         return [], []
     inputs = [w.node.inputs[0] for w in layers]

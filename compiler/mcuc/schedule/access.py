@@ -39,7 +39,7 @@ def grid(graph: Graph, tensor: str) -> Grid:
     """The tensor's rows; one row where it is no image."""
     t = graph.tensors[tensor]
     if len(t.shape) == 4 and t.shape[0] == 1:
-        return Grid(t.shape[1], t.shape[2], t.shape[3])
+        return Grid(t.shape[1], t.shape[2], t.shape[3] * t.dtype.bytes)
     return Grid(1, 1, t.bytes)
 
 
@@ -98,8 +98,8 @@ def streamable(layer: Layer, graph: Graph) -> Layer | None:
     """The layer as a member of a stream: its calls by rows of the output image. None where it cannot be one."""
     node = layer.node
     out = graph.tensors[node.outputs[0]]
-    if any(graph.tensors[n].dtype.bytes != 1 for n in (*graph.runtime_inputs(node), *node.outputs)):
-        return None  # pixels are counted in bytes
+    if any(graph.tensors[n].dtype.bytes > 2 for n in (*graph.runtime_inputs(node), *node.outputs)):
+        return None  # indices are no images
     if len(out.shape) != 4 or out.shape[0] != 1 or not layer.calls or len(node.outputs) != 1:
         return None
     if any(state.next in node.outputs for state in graph.states):  # written when all its readers have run
@@ -107,7 +107,7 @@ def streamable(layer: Layer, graph: Graph) -> Layer | None:
     calls = []
     for call, kernel in layer.calls:
         cut = by_rows(call, grid(graph, node.outputs[0]))
-        if cut is None or cut.out_row_bytes != out.shape[2] * out.shape[3]:
+        if cut is None or cut.out_row_bytes != grid(graph, out.name).row_bytes:
             return None
         calls.append((cut, kernel))
     return replace(layer, calls=tuple(calls))

@@ -70,7 +70,7 @@ def places(layers: Sequence[Layer], graph: Graph) -> dict[str, View]:
 
 def spread(tensor: Tensor, pitch: int) -> int:
     """Bytes from a tensor's first pixel to the end of its last, with all that lies between them."""
-    return tensor.bytes // tensor.shape[-1] * pitch if pitch else tensor.bytes
+    return tensor.bytes // (tensor.shape[-1] * tensor.dtype.bytes) * pitch if pitch else tensor.bytes
 
 
 def views(graph: Graph, pushed: str | None = None) -> Mapping[str, View]:
@@ -186,19 +186,20 @@ def _apart(
             part = graph.tensors[name]
             alone = readers[name] == 1 and name not in taken and name in producer
             if alone and not table and part.dtype is whole.dtype and _by_pixels(producer[name], part):
-                apart[name] = View(home.root, at, home.pitch or whole.shape[3])
-            at += part.shape[3]
+                apart[name] = View(home.root, at, home.pitch or whole.shape[3] * whole.dtype.bytes)
+            at += part.shape[3] * part.dtype.bytes
     return apart
 
 
 def _by_pixels(layer: Layer, out: Tensor) -> bool:
     """Every call writes the image's pixels one after the other, each or a part of it in one go."""
     _, height, width, channels = out.shape
+    pixel = channels * out.dtype.bytes
     return bool(layer.calls) and all(
-        call.out_stride == channels
-        and call.out_row_bytes == call.width * channels
+        call.out_stride == pixel
+        and call.out_row_bytes == call.width * pixel
         and call.height * call.width == height * width
-        and call.out_offset + call.channels <= channels
+        and call.out_offset + call.channels <= pixel
         for call, _ in layer.calls
     )
 

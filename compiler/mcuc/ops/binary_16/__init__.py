@@ -1,4 +1,4 @@
-"""Addition, subtraction, multiplication, minimum and maximum of int16 activations, with broadcasting."""
+"""Arithmetic, minimum and maximum of two int16 activations, with broadcasting."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ def reference(attrs: Binary16Attrs, arrays: Sequence[Array | None]) -> tuple[Arr
     if attrs.kind == "mul":
         acc = left * right
     else:
-        left, right = (_rescaled(x, rule) for x, rule in zip((left, right), attrs.requants, strict=True))
-        acc = left - right if attrs.kind == "sub" else left + right
+        shift = 0 if attrs.kind == "square" else LEFT_SHIFT
+        left, right = (_rescaled(x << shift, rule) for x, rule in zip((left, right), attrs.requants, strict=True))
+        acc = left + right if attrs.kind == "add" else left - right
+        acc = acc * acc if attrs.kind == "square" else acc
     assert attrs.requant is not None
     return (requantize16(acc.reshape(-1, 1), attrs.requant, *attrs.clamp).reshape(acc.shape),)
 
 
 def _rescaled(x: Array, rule: Requant) -> Array:
-    return multiply_by_quantized_multiplier(x << LEFT_SHIFT, rule.multiplier[0], rule.shift[0])
+    return multiply_by_quantized_multiplier(x, rule.multiplier[0], rule.shift[0])
 
 
 def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
@@ -50,7 +52,7 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
 
 OPERATOR = Operator(
     name="binary_16",
-    summary="addition, subtraction, multiplication, minimum, maximum of int16 activations",
+    summary="addition, subtraction, multiplication, squared difference, minimum, maximum of int16 activations",
     infer=infer,
     reference=reference,
     cost=no_cost,

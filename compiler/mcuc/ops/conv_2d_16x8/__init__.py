@@ -44,14 +44,17 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     return (dot16_call(node.attrs, (h, width, c), w, bias, (oh, ow)),)
 
 
-def dot16_call(attrs: ConvAttrs, x: tuple[int, int, int], w: Array, bias: Array, out: tuple[int, int]) -> Call:
-    """A call of the dot16 family. x: input h, w, c; w [oc, kh, kw, c / groups]; out: output h, w."""
+def dot16_call(
+    attrs: ConvAttrs, x: tuple[int, int, int], w: Array, bias: Array, out: tuple[int, int], merged: bool = True
+) -> Call:
+    """A call of the dot16 family. x: input h, w, c; w [oc, kh, kw, c / groups]; out: output h, w. merged: a 1x1 layer
+    may be one long row (not where its output rows lie apart)."""
     oc, kh, kw, cg = w.shape
     h, width, c = x
     oh, ow = out
     window = attrs.window
     pointwise = (kh, kw) == (1, 1) and window.stride == (1, 1) and window.pad == (0, 0, 0, 0) and attrs.groups == 1
-    if pointwise:  # a 1x1 layer is one long row
+    if pointwise and merged:  # a 1x1 layer is one long row
         h, width, oh, ow = 1, h * width, 1, oh * ow
     flat = w.reshape(oc, -1)
     params = {
@@ -70,7 +73,7 @@ def dot16_call(attrs: ConvAttrs, x: tuple[int, int, int], w: Array, bias: Array,
         "pad_value": 0,
         "pointwise": pointwise,
     }
-    tables = (Table("weights", "int8_t", flat.reshape(-1)), *mac_tables(attrs, bias))
+    tables = (Table("weights", "int8_t", flat.reshape(-1)), *mac_tables(params, attrs.requant, bias))
     rows = window_rows16(window, h, width, c)
     return Call("dot16", params, tables, (rows,), oh, ow, 2 * oc, 2 * ow * oc, 2 * oc, whole_channels=True)
 

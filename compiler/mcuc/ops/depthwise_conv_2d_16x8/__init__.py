@@ -53,7 +53,7 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     }
     tables = (
         Table("weights", "int8_t", w.reshape(-1)),
-        *mac_tables(attrs, bias),
+        *mac_tables(params, attrs.requant, bias),
         Table("padding", "int8_t", np.zeros(2 * c, np.int8)),
     )
     rows = window_rows16(attrs.window, h, width, c)

@@ -15,7 +15,7 @@ from mcuc.ops._binary import binary_call, infer, viewable
 from mcuc.ops._bool import checked_bool
 from mcuc.ops._onnx import activation
 
-_BYTES = (DType.INT8, DType.BOOL)
+_VALUES = (DType.INT8, DType.BOOL, DType.INT16)
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,12 @@ def reference(attrs: SelectAttrs, arrays: Sequence[Array | None]) -> tuple[Array
     return (np.where(condition, a, b),)
 
 
-def bytes_by_bool(node: Node, graph: Graph) -> str | None:
-    """A bool condition; values of one byte an element (int8 or bool)."""
+def values_by_bool(node: Node, graph: Graph) -> str | None:
+    """A bool condition; values are int8, int16 or bool."""
     tensors = [graph.tensors[n] for n in (*node.inputs, *node.outputs)]
     if tensors[0].dtype is not DType.BOOL:
         return f"condition {tensors[0].name!r} is {tensors[0].dtype.value}"
-    wrong = [t for t in tensors[1:] if t.dtype not in _BYTES]
+    wrong = [t for t in tensors[1:] if t.dtype not in _VALUES]
     return f"tensor {wrong[0].name!r} is {wrong[0].dtype.value}" if wrong else None
 
 
@@ -83,7 +83,7 @@ OPERATOR = Operator(
     reference=reference,
     cost=no_cost,
     lower=lower,
-    limits=(bytes_by_bool, viewable),
+    limits=(values_by_bool, viewable),
     tflite=("SELECT", "SELECT_V2"),
     from_tflite=from_tflite,
     to_tflite=to_tflite,

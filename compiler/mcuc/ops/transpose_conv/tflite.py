@@ -27,8 +27,6 @@ def from_tflite(node: Imported) -> Built:
     """
     x = checked_activation(node, 2)
     weights = weight_tensor(node, 1, 4)
-    shape = node.constant(0).reshape(-1).tolist()
-    oc, kh, kw, cg = weights.shape
     if node.unsigned:
         raise McucError(
             "unsupported-type",
@@ -36,6 +34,25 @@ def from_tflite(node: Imported) -> Built:
             where=node.where,
             try_this="convert the model to int8",
         )
+    window, size = file_window(node, x, weights)
+    zero_point = zero_point_of(x, node.where)
+    attrs = TransposeConvAttrs(
+        requant=weight_requant(node, x, weights),
+        output_zero_point=zero_point_of(node.outputs[0], node.where),
+        clamp=activation_range(getattr(node.options, "fusedActivationFunction", 0), node.outputs[0], node.where),
+        input_zero_point=zero_point,
+        pad_value=zero_point,
+        weight_zero_point=weights.quant.zero_point if weights.quant else (0,),
+        window=window,
+        size=size,
+    )
+    return Built("transpose_conv", (x.name, weights.name, *bias_inputs(node, 3, weights.shape[0])), attrs)
+
+
+def file_window(node: Imported, x: Tensor, weights: Tensor) -> tuple[Window, tuple[int, int]]:
+    """The window and the output's height and width, from the constant shape. Raises McucError where they do not fit."""
+    shape = node.constant(0).reshape(-1).tolist()
+    _, kh, kw, cg = weights.shape
     if len(x.shape) != 4 or cg < 1 or x.shape[3] != cg or len(shape) != 4 or shape != list(node.outputs[0].shape):
         raise misfit(node, x, weights)
     options = node.options
@@ -49,18 +66,7 @@ def from_tflite(node: Imported) -> Built:
         )
     size = (int(shape[1]), int(shape[2]))
     pad = same_padding(size, (kh, kw), stride) if options.padding == 0 else (0, 0, 0, 0)
-    zero_point = zero_point_of(x, node.where)
-    attrs = TransposeConvAttrs(
-        requant=weight_requant(node, x, weights),
-        output_zero_point=zero_point_of(node.outputs[0], node.where),
-        clamp=activation_range(getattr(options, "fusedActivationFunction", 0), node.outputs[0], node.where),
-        input_zero_point=zero_point,
-        pad_value=zero_point,
-        weight_zero_point=weights.quant.zero_point if weights.quant else (0,),
-        window=Window((kh, kw), stride, (1, 1), pad),
-        size=size,
-    )
-    return Built("transpose_conv", (x.name, weights.name, *bias_inputs(node, 3, oc)), attrs)
+    return Window((kh, kw), stride, (1, 1), pad), size
 
 
 def to_tflite(node: Node, graph: Graph) -> Exported:
@@ -78,7 +84,7 @@ def to_tflite(node: Node, graph: Graph) -> Exported:
         )
     shape = Tensor(f"{out.name}/shape", (4,), DType.INT32, None, np.array(out.shape, np.int32))
     fields = {
-        "padding": 0 if window.pad[:2] == same[:2] else 1,
+        "padding": 0 if window.pad[:2] == same[:2] and any(window.pad) else 1,
         "strideH": window.stride[0],
         "strideW": window.stride[1],
         "fusedActivationFunction": fused_activation(attrs.clamp, out, node.name),

@@ -1,4 +1,4 @@
-"""LOGISTIC, TANH, LEAKY_RELU, RELU and RELU6 of TFLite with int16 activations."""
+"""LOGISTIC, TANH, LEAKY_RELU, RELU, RELU6 and ABS of TFLite with int16 activations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mcuc.ops.unary_16.attrs import Unary16Attrs
 
 _CURVES = ("LOGISTIC", "TANH")
 _IDENTITY = (1 << 30, 1)
-KINDS = (*_CURVES, "LEAKY_RELU", "RELU", "RELU6")
+KINDS = (*_CURVES, "LEAKY_RELU", "RELU", "RELU6", "ABS")
 OUTPUT_SCALE = 1 / 32768
 
 
@@ -36,6 +36,8 @@ def from_tflite(node: Imported) -> Built:
         kind: Literal["tanh", "sigmoid"] = "tanh" if node.kind == "TANH" else "sigmoid"
         return Built("unary_16", (x.name,), Unary16Attrs(kind, multiplier, shift))
     multiplier, shift = quantize_multiplier(flat_scale(node))
+    if node.kind == "ABS":
+        return Built("unary_16", (x.name,), Unary16Attrs("linear", multiplier, shift, (-multiplier, shift), alpha=-1.0))
     if node.kind == "LEAKY_RELU":
         alpha = float(np.float32(node.options.alpha))
         negative = signed_multiplier(flat_scale(node) * alpha)
@@ -67,6 +69,8 @@ def to_tflite(node: Node, graph: Graph) -> Exported:
     attrs: Unary16Attrs = node.attrs
     if attrs.kind != "linear":
         return Exported("TANH" if attrs.kind == "tanh" else "LOGISTIC")
+    if attrs.alpha == -1.0:
+        return Exported("ABS")
     if attrs.negative is not None:
         return Exported("LEAKY_RELU", "LeakyReluOptions", {"alpha": attrs.alpha})
     x, out = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
