@@ -78,7 +78,10 @@ def test_multiplier_of_a_real(real: float) -> None:
 def test_multiplier_at_the_ends() -> None:
     assert numerics.quantize_multiplier(0.0) == (0, 0)
     assert numerics.quantize_multiplier(2.0**-40) == (0, 0)
-    assert numerics.quantize_multiplier(2.0**40) == (2**31 - 1, 30)
+    assert numerics.quantize_multiplier(numerics.MOST_FACTOR) == (2**31 - 1, 30)
+    for real in (2.0**30, 1e38, float("inf"), float("nan")):
+        with pytest.raises(numerics.FactorTooLarge):
+            numerics.quantize_multiplier(real)
     assert numerics.quantize_multiplier(1 - 2.0**-40) == (2**30, 1)  # the mantissa rounds up to 1
 
 

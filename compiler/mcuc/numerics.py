@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from mcuc.errors import McucError
 from mcuc.ir import Array, Requant
 
 I64 = npt.NDArray[np.int64]
@@ -21,8 +22,25 @@ INT32_MAX = 2**31 - 1
 INT32_MIN = -(2**31)
 
 
+MOST_FACTOR = INT32_MAX / 2  # the largest that quantize_multiplier knows
+
+
+class FactorTooLarge(McucError):
+    """Scales whose quotient is beyond MOST_FACTOR; the importers add at which node."""
+
+
 def quantize_multiplier(real: float) -> tuple[int, int]:
-    """real (>= 0) -> (Q31 multiplier, shift) with real ~ multiplier * 2^(shift - 31)."""
+    """real (>= 0) -> (Q31 multiplier, shift) with real ~ multiplier * 2^(shift - 31).
+
+    Raises FactorTooLarge where the shift were above 30: TFLite Micro then shifts a 1 out of an int32.
+    """
+    if not real <= MOST_FACTOR:
+        raise FactorTooLarge(
+            "unsupported-quantization",
+            f"the input's scale is {real:g} times the output's, 2^30 is the most",
+            where="the scales of a layer",
+            try_this="calibrate the model again",
+        )
     if real == 0.0:
         return 0, 0
     mantissa, exponent = math.frexp(real)
@@ -32,8 +50,6 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
         exponent += 1
     if exponent < -31:
         return 0, 0
-    if exponent > 30:
-        return INT32_MAX, 30
     return q, exponent
 
 
@@ -251,10 +267,10 @@ def logistic_table(input_scale: float, input_zero_point: int) -> bytes:
 def softmax_exp_table(input_scale: float, beta: float) -> tuple[int, ...]:
     """256 values of exp(beta * scale * -d) for d = 0..255 in Q0; 0 beyond TFLite's diff_min (skipped there).
 
-    TFLite's preparation: multiplier = min(beta * scale * 2^26, 2^31 - 1), diff_min = -floor(31 * 2^26 / 2^shift).
+    TFLite's preparation: multiplier = min(beta * scale * 2^26, 2^31 - 1), from 2^30 on only a row's largest values
+    count; diff_min = -floor(31 * 2^26 / 2^shift).
     """
-    real = min(beta * input_scale * (1 << 26), float(INT32_MAX))
-    multiplier, shift = quantize_multiplier(real)
+    multiplier, shift = quantize_multiplier(min(beta * input_scale * (1 << 26), MOST_FACTOR))
     diff_min = -math.floor(((1 << 5) - 1) * 2.0 ** (31 - 5) / 2.0**shift)
     diff = -np.arange(256, dtype=np.int64)
     rescaled = srdhm(wrap32(diff << max(shift, 0)), multiplier)

@@ -14,6 +14,7 @@ from mcuc.errors import McucError
 from mcuc.importers._onnx_proto import FileGraph, FileNode
 from mcuc.importers._onnx_values import Layout, Params, Value, plain, same_bytes
 from mcuc.ir import Array, DType, Node, Quant, Tensor
+from mcuc.numerics import FactorTooLarge
 from mcuc.ops._base import Imported
 
 INTEGERS = ("int8", "uint8")
@@ -120,7 +121,10 @@ def build(
     """Adds the node that an operator makes of a canonical ONNX node; returns its output with the inferred shape."""
     operator = ops.find_onnx(kind, where)
     assert operator.from_onnx is not None
-    built = operator.from_onnx(Imported(kind, options, tuple(inputs), (out,), where, unsigned, state.opset))
+    try:
+        built = operator.from_onnx(Imported(kind, options, tuple(inputs), (out,), where, unsigned, state.opset))
+    except FactorTooLarge as error:
+        raise replace(error, where=where) from error
     for constant in built.constants:
         add_tensor(state, constant)
     target = ops.get(built.op)
