@@ -47,7 +47,8 @@ CLIPS = ("Relu", "Clip")
 
 @dataclass
 class State:
-    """What has been built so far. values: by file name. fused: activations that the node before them applies."""
+    """What has been built so far. values: by file name. fused: activations that the node before them applies. folded:
+    elements of all constants that were computed."""
 
     file: FileGraph
     consumers: Mapping[str, Sequence[tuple[FileNode, int]]]
@@ -57,6 +58,7 @@ class State:
     fused: set[str] = field(default_factory=set)
     moved: dict[tuple[str, Layout, Layout], Tensor] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    folded: int = 0
 
     @property
     def opset(self) -> int:

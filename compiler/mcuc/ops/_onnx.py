@@ -91,9 +91,16 @@ def bias_tensor(node: Imported, index: int, weights: Tensor, channels: int) -> T
     if data.dtype != np.int32:
         assert weights.quant is not None
         scale = np.float32(scale_of(node.input(0), node.where)) * np.array(weights.quant.scale, np.float32)
-        data = np.clip(np.rint(data.astype(np.float32) / scale).astype(np.float64), -(2.0**31), 2.0**31 - 1).astype(
-            np.int64
-        )
+        with np.errstate(all="ignore"):
+            steps = np.rint(data.astype(np.float32) / scale).astype(np.float64)
+        if np.isnan(steps).any() or not np.isfinite(data).all():
+            raise McucError(
+                "corrupt-model",
+                f"bias {bias.name!r} holds what is no number, or its scale is zero in float32",
+                where=node.where,
+                try_this="check the model's parameters and quantize it again",
+            )
+        data = np.clip(steps, -(2.0**31), 2.0**31 - 1).astype(np.int64)
     return Tensor(f"{node.outputs[0].name}/bias", (channels,), DType.INT32, None, data.astype(np.int32))
 
 
