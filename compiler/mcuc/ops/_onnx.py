@@ -9,7 +9,7 @@ options["types"] the integer types of the file for the run-time inputs and the o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -180,10 +180,13 @@ def _horner(x: Array, coefficients: tuple[float, ...]) -> Array:
     return total
 
 
-def weights_constant(name: str, weights: Tensor, data: Array) -> Tensor:
-    """Weights in another order, per-channel scales along axis 0 of the file kept as they are."""
-    assert weights.quant is not None
-    return Tensor(name, data.shape, DType.INT8, weights.quant, np.ascontiguousarray(data))
+def weights_constant(name: str, weights: Tensor, data: Array, axis: int | None = None) -> Tensor:
+    """Weights in another order; per-channel scales stay along axis 0 as in the file, or lie along `axis`."""
+    quant = weights.quant
+    assert quant is not None
+    if axis is not None and len(quant.scale) > 1:
+        quant = replace(quant, axis=axis)
+    return Tensor(name, data.shape, DType.INT8, quant, np.ascontiguousarray(data))
 
 
 def not_exportable(node: Node, why: str) -> McucError:
