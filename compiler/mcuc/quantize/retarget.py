@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from mcuc import ops
 from mcuc.errors import McucError
+from mcuc.exporters.tflite import options
 from mcuc.ir import Graph, Node, Quant, Tensor, check
 from mcuc.ops._base import Exported, Imported
 from mcuc.ops._spatial import same_padding
@@ -133,13 +133,3 @@ def _require_same_function(node: Node, attrs: Any) -> None:
                 where=node.name,
                 try_this="write an .onnx file instead, which says it: mcuc export MODEL -o FILE.onnx",
             )
-
-
-def options(exported: Exported) -> Any:
-    """TFLite's options object with its defaults and the exported fields."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    table = getattr(schema, f"{exported.options}T")() if exported.options else SimpleNamespace()
-    for key, value in exported.fields.items():
-        setattr(table, key, value)
-    return table

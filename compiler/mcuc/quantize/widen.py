@@ -14,11 +14,11 @@ import numpy as np
 
 from mcuc import ops
 from mcuc.errors import McucError
+from mcuc.exporters.tflite import options
 from mcuc.ir import DType, Graph, Node, Quant, Tensor, check
 from mcuc.ops._base import Exported, Imported
 from mcuc.ops._move import moved_types
 from mcuc.quantize.params import wide_quant
-from mcuc.quantize.retarget import options
 
 EXACT = 128  # steps of an int16 value in one of the int8 value that it repeats
 _BIASED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
