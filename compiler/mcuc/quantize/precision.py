@@ -143,11 +143,12 @@ def choose_int4(
     layers, moments = input_moments(model, found.roles, runtime)
     # TFLite Micro's dense layers of four bits have one scale
     small = {
-        layer.name: other(model, layer, None if layer.kind == "dense" else layer.axis, own, INT4_PEAK)
+        layer.name: other(
+            model, layer, None if layer.kind == "dense" else layer.axis, own, found.scheme.activations, INT4_PEAK
+        )
         for layer, own in zip(layers, moments, strict=True)
         if layer.name not in without
     }
-
     reference = runtime.open(to_proto(model, judged(model)))
 
     def ratio(scheme: Scheme) -> float:
