@@ -58,13 +58,13 @@ static inline int32_t mcuc_dot16x8(const int8_t *a, const int8_t *w, int32_t n, 
     return acc;
 }
 
-/* The same with a sum of 64 bits: 512 products of 16 and 8 bits fit 32. */
+/* The same with a sum of 64 bits: 508 products of 16 and 8 bits fit 32 (512 of -32768 by -128 do not). */
 static inline int64_t mcuc_dot16x8_wide(const int8_t *a, const int8_t *w, int32_t n, int64_t acc)
 {
-    for (; n > 0; n -= 512) {
-        acc += mcuc_dot16x8(a, w, n < 512 ? n : 512, 0);
-        a += 1024;
-        w += 512;
+    for (; n > 0; n -= 508) {
+        acc += mcuc_dot16x8(a, w, n < 508 ? n : 508, 0);
+        a += 1016;
+        w += 508;
     }
     return acc;
 }
@@ -101,14 +101,14 @@ static inline void mcuc_dot16x8_two(const int8_t *a, const int8_t *w0, const int
 static inline void mcuc_dot16x8_wide_two(const int8_t *a, const int8_t *w0, const int8_t *w1, int32_t n, int64_t *acc0,
                                          int64_t *acc1)
 {
-    for (; n > 0; n -= 512) {
+    for (; n > 0; n -= 508) {
         int32_t s0 = 0, s1 = 0;
-        mcuc_dot16x8_two(a, w0, w1, n < 512 ? n : 512, &s0, &s1);
+        mcuc_dot16x8_two(a, w0, w1, n < 508 ? n : 508, &s0, &s1);
         *acc0 += s0;
         *acc1 += s1;
-        a += 1024;
-        w0 += 512;
-        w1 += 512;
+        a += 1016;
+        w0 += 508;
+        w1 += 508;
     }
 }
 
