@@ -12,7 +12,6 @@ from mcuc.errors import McucError
 from mcuc.importers._onnx_proto import DTYPES, MAX_ELEMENTS, FileNode
 from mcuc.ir import Array
 
-Attrs = Mapping[str, Any]
 MAX_FOLDED = 1 << 26  # elements of all constants of a file that are computed
 
 
