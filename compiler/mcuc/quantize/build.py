@@ -118,7 +118,7 @@ def _options(model: Path, request: FloatRequest) -> tuple[tuple[str, str], ...]:
         "weights": options.weights,
     }
     if "mixed" in (options.activations, options.weights):
-        words["snr_db"] = f"{options.snr_db:g}"
+        words["snr_db"] = "default" if options.snr_db is None else f"{options.snr_db:g}"
     return tuple(words.items())
 
 

@@ -19,10 +19,11 @@ from mcuc.exporters.tflite import options
 from mcuc.ir import Graph, Node, Quant, Tensor, check
 from mcuc.ops._base import Exported, Imported
 from mcuc.ops._spatial import same_padding
+from mcuc.ops._unary import table_lookup
 
 MOST_STEPS = 3  # by which a rounding of TFLite's can differ: its LOGISTIC and TANH interpolate
 _WINDOWED = ("conv_2d", "depthwise_conv_2d", "max_pool_2d")
-_BIASED = ("conv_2d", "depthwise_conv_2d", "fully_connected")
+_BIASED = ("conv_2d", "depthwise_conv_2d", "fully_connected", "transpose_conv")
 
 
 def retarget(graph: Graph) -> Graph:
@@ -77,7 +78,7 @@ def _padded(node: Node, table: dict[str, Tensor]) -> list[Node]:
 
 
 def _rescaled(node: Node, table: dict[str, Tensor]) -> list[Node]:
-    """A QUANTIZE in front of every part of a concatenation that has another scale."""
+    """A QUANTIZE in front of every part of a concatenation that has another scale; constants are rescaled now."""
     from mcuc.ops.quantize import QuantizeAttrs
 
     out, steps, names = table[node.outputs[0]], [], []
@@ -88,7 +89,10 @@ def _rescaled(node: Node, table: dict[str, Tensor]) -> list[Node]:
             continue
         label = f"{out.name}/part{i}"
         table[label] = replace(part, name=label, quant=out.quant)
-        steps.append(Node(f"{node.name}/quantize{i}", "quantize", (name,), (label,), QuantizeAttrs(bytes(256))))
+        if part.data is None:
+            steps.append(Node(f"{node.name}/quantize{i}", "quantize", (name,), (label,), QuantizeAttrs(bytes(256))))
+        else:
+            table[label] = replace(table[label], data=table_lookup(node.attrs.tables[i], part.data))
         names.append(label)
     same = replace(node.attrs, tables=(b"",) * len(names))
     return [*steps, replace(node, inputs=tuple(names), attrs=same)]
