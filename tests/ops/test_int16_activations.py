@@ -13,8 +13,6 @@ from mcuc import passes
 from mcuc.errors import McucError
 from mcuc.ir import DType, Graph, Quant, Tensor
 
-Maker = Any
-
 
 def wide(name: str, shape: tuple[int, ...], scale: float = 0.0004) -> Tensor:
     return Tensor(name, shape, DType.INT16, Quant((float(np.float32(scale)),), (0,)))

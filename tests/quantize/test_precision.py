@@ -106,7 +106,7 @@ def test_mixed_activations_reach_what_is_asked_for_with_fewer_int16_values() -> 
     aim = (every.before + every.after) / 2
     some = made(residual(), replace(QUICK, activations="mixed", snr_db=aim)).precision
     assert some.before < aim <= some.after and 0 < len(some.wide) < len(every.wide)
-    alone = some.activation_db or {}
+    alone = some.activation_db
     assert max(alone[t] for t in some.wide) <= min(db for t, db in alone.items() if t not in some.wide)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import capstone  # type: ignore[import-untyped]
@@ -151,19 +151,40 @@ def halfwords(code: bytes, start: int = 0) -> Iterator[tuple[int, int]]:
         k += size
 
 
+_REDUCED: dict[tuple[int, bytes, str], Instruction] = {}  # by mode, encoding and mnemonic (an IT block changes that)
+_MOST_REDUCED = 100_000
+
+
 def decode(md: Any, code: bytes, base: int) -> list[Instruction]:
     """All instructions of a stretch of Thumb code; one that the decoder does not know becomes class "other"."""
     out: list[Instruction] = []
     offset = 0
     while offset + 2 <= len(code):
-        for ci in md.disasm(code[offset:], base + offset):
-            out.append(_reduce(ci))
+        out += _known(md, code[offset:], base + offset)
+        if out:
             offset = out[-1].end - base
         if offset + 2 <= len(code):
             size = 4 if code[offset + 1] >= 0xE8 else 2
             out.append(_unknown(base + offset, size, code[offset : offset + size]))
             offset += size
     return out
+
+
+def _known(md: Any, code: bytes, base: int) -> list[Instruction]:
+    """The instructions up to one that the decoder does not know. Capstone's details of an instruction take many times
+    what its text takes, so they are asked for once an encoding."""
+    md.detail = False
+    texts = list(md.disasm_lite(code, base))
+    md.detail = True
+    keys = [(md.mode, code[at - base : at - base + size], mnemonic) for at, size, mnemonic, _ in texts]
+    if not all(key in _REDUCED for key in keys):
+        if len(_REDUCED) > _MOST_REDUCED:
+            _REDUCED.clear()
+        _REDUCED.update(zip(keys, map(_reduce, md.disasm(code, base)), strict=True))
+    return [
+        replace(_REDUCED[key], address=at, text=f"{mnemonic} {operands}".strip())
+        for key, (at, _, mnemonic, operands) in zip(keys, texts, strict=True)
+    ]
 
 
 def _unknown(address: int, size: int, code: bytes) -> Instruction:

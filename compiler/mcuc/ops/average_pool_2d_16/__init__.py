@@ -11,8 +11,7 @@ from mcuc.ir import Array, Graph, Node
 from mcuc.kernels._base import Call
 from mcuc.ops import average_pool_2d
 from mcuc.ops._base import Operator, int16_runtime, no_cost
-from mcuc.ops._pool import PoolAttrs, infer, window_fits
-from mcuc.ops._pool16 import pool16_call
+from mcuc.ops._pool import PoolAttrs, infer, pool_call, window_fits
 from mcuc.ops.average_pool_2d_16.tflite import from_tflite, to_tflite
 
 MOST_ELEMENTS = 65535  # of -32768 each, in 32 bits
@@ -33,7 +32,7 @@ def short_sums(node: Node, graph: Graph) -> str | None:
 
 def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     """One call of the pool16 family."""
-    return (pool16_call("average", node, graph),)
+    return (pool_call("average", node, graph),)
 
 
 OPERATOR = Operator(

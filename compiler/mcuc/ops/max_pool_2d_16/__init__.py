@@ -10,8 +10,7 @@ import numpy as np
 from mcuc.ir import Array, Graph, Node
 from mcuc.kernels._base import Call
 from mcuc.ops._base import Operator, int16_runtime, no_cost
-from mcuc.ops._pool import PoolAttrs, infer, window_fits
-from mcuc.ops._pool16 import pool16_call
+from mcuc.ops._pool import PoolAttrs, infer, pool_call, window_fits
 from mcuc.ops._spatial import taps
 from mcuc.ops._wide import INT16
 from mcuc.ops.max_pool_2d_16.tflite import from_tflite, to_tflite
@@ -27,7 +26,7 @@ def reference(attrs: PoolAttrs, arrays: Sequence[Array | None]) -> tuple[Array, 
 
 def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     """One call of the pool16 family."""
-    return (pool16_call("max", node, graph),)
+    return (pool_call("max", node, graph),)
 
 
 OPERATOR = Operator(
