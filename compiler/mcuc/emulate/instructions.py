@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import capstone  # type: ignore[import-untyped]
@@ -151,7 +151,8 @@ def halfwords(code: bytes, start: int = 0) -> Iterator[tuple[int, int]]:
         k += size
 
 
-_REDUCED: dict[tuple[int, bytes, str], Instruction] = {}  # by mode, encoding and mnemonic (an IT block changes that)
+# The fields between address and text, by mode, encoding and mnemonic (which an IT block changes).
+_REDUCED: dict[tuple[int, bytes, str], tuple[Any, ...]] = {}
 _MOST_REDUCED = 100_000
 
 
@@ -182,7 +183,7 @@ def _known(md: Any, code: bytes, base: int) -> list[Instruction]:
             _REDUCED.clear()
         _REDUCED.update(zip(keys, map(_reduce, md.disasm(code, base)), strict=True))
     return [
-        replace(_REDUCED[key], address=at, text=f"{mnemonic} {operands}".strip())
+        Instruction(at, *_REDUCED[key], f"{mnemonic} {operands}".strip())
         for key, (at, _, mnemonic, operands) in zip(keys, texts, strict=True)
     ]
 
@@ -195,7 +196,8 @@ def _unknown(address: int, size: int, code: bytes) -> Instruction:
     )  # fmt: skip
 
 
-def _reduce(ci: Any) -> Instruction:
+def _reduce(ci: Any) -> tuple[Any, ...]:
+    """The fields of an Instruction between address and text."""
     name = str(ci.mnemonic).split(".")[0]
     conditional = ci.cc not in (cs.ARM_CC_AL, cs.ARM_CC_INVALID)
     if conditional:
@@ -216,8 +218,8 @@ def _reduce(ci: Any) -> Instruction:
             accumulator = registers[0]
         elif name.startswith(("mla", "mls", "smla", "smls", "smmla", "smmls", "usada")):
             accumulator = registers[3]
-    return Instruction(
-        address=ci.address,
+    found = Instruction(
+        address=0,
         size=ci.size,
         name=name,
         cls=cls,
@@ -235,8 +237,9 @@ def _reduce(ci: Any) -> Instruction:
         to_pc=cs.ARM_REG_PC in written,
         accumulator=accumulator,
         loads=registers[0] if cls in ("load", "fp_load") and registers else 0,
-        text=f"{ci.mnemonic} {ci.op_str}".strip(),
+        text="",
     )
+    return tuple(getattr(found, f.name) for f in fields(found)[1:-1])
 
 
 def _words(name: str, cls: str, registers: list[int]) -> int:

@@ -152,6 +152,7 @@ def _has_line(lower: tuple[Array, Array], upper: tuple[Array, Array], nominal: A
     (low, up), (high, down) = room(left), room(right)
     found = (low >= -ROUNDED) | (high >= -ROUNDED) | (down >= 0)
     undecided = ~found & (up > 0)
+    low, high = np.where(undecided, low, 0), np.where(undecided, high, 0)  # infinite where there is nothing to keep
     for _ in range(MOST_CUTS):
         if not undecided.any():
             break
@@ -162,8 +163,9 @@ def _has_line(lower: tuple[Array, Array], upper: tuple[Array, Array], nominal: A
         height, rise = room(x)
         found |= undecided & (height >= -ROUNDED)
         undecided &= height < -ROUNDED
-        left, low, up = (np.where(rise > 0, new, old) for new, old in ((x, left), (height, low), (rise, up)))
-        right, high, down = (np.where(rise > 0, old, new) for new, old in ((x, right), (height, high), (rise, down)))
+        rises, falls = undecided & (rise > 0), undecided & (rise <= 0)
+        left, low, up = (np.where(rises, new, old) for new, old in ((x, left), (height, low), (rise, up)))
+        right, high, down = (np.where(falls, new, old) for new, old in ((x, right), (height, high), (rise, down)))
     return found | undecided
 
 
