@@ -28,7 +28,7 @@ from mcuc.emulate import host
 from mcuc.emulate.cortex_m import CortexM
 from mcuc.image import Image, build_image, linked
 from mcuc.importers import load
-from mcuc.ir import Graph
+from mcuc.ir import Array, Graph
 from mcuc.latency.tuning import tune
 from mcuc.plan import Plan
 from mcuc.report.budgets import check_budgets
@@ -41,6 +41,7 @@ from mcuc.schedule.select import wide_for
 from mcuc.targets import load_board, weights_outside
 from mcuc.toolchain import Firmware
 from mcuc.verify.answers import Answers, check_answers, host_samples
+from mcuc.verify.compare import Outputs
 
 DEFAULT_STACK = 1024  # bytes, what the first header says until the stack is measured
 Progress = Callable[[str], None]
@@ -111,6 +112,7 @@ def compile_graph(
     explored = explore(graph, board.chip, schedule_goal(request), pushed_input(graph, request), tuned.choose, wide)
     limits = Limits(board, ram.chosen(board, request.regions), request)
     within = code_within(limits)
+    asked: tuple[list[list[Array]], Outputs] | None = None  # samples and what the reference answers
     tried: dict[Key, int] = {}  # bytes of static data and stack of each firmware that did not fit
 
     with os_errors(folder), tempfile.TemporaryDirectory(prefix="mcuc-") as scratch:
@@ -129,7 +131,7 @@ def compile_graph(
                 copied = fitted.weights == "copied"
                 device = pool.submit(linked, emitted, plan.arena, board, request, work / "device", copied, within)
                 program = pool.submit(host.build, emitted, graph, work / "host")
-                samples, wanted = host_samples(graph, schedule, request.seed)
+                samples, wanted = asked = asked or host_samples(graph, schedule, request.seed)
                 image, program_built = built_or_refused(device.result, fitted, limits), program.result()
             if image is None:
                 board = weights_outside(board) or board

@@ -63,11 +63,11 @@ def wrong(rule: str, scale: Array, bias: Array, weights: Array, zero: int, clamp
 
 
 # float32 rounds the product to 24 bits first, so that some thresholds lie off every line.
-@pytest.mark.parametrize(("rule", "most"), [("tflite_double", 3), ("tflite_single", 3), ("f32_rne", 12)])
+@pytest.mark.parametrize(("rule", "most"), [("tflite_double", 1), ("tflite_single", 1), ("f32_rne", 5)])
 def test_of_a_layer_without_activation_nearly_every_channel_has_a_stage(rule: str, most: int) -> None:
     rng = np.random.default_rng(1)
     found = []
-    for _ in range(60):
+    for _ in range(24):
         weights, bias = rng.integers(-127, 128, (1, 64)), rng.integers(-20_000, 20_001, 1)
         scale = 2.0 ** rng.uniform(-12, -6, 1)
         found.append(wrong(rule, scale, bias, weights, int(rng.integers(-128, 128)), (-128, 127)))

@@ -91,6 +91,7 @@ class Instruction:
     """
 
     address: int
+    text: str
     size: int
     name: str
     cls: str
@@ -108,7 +109,6 @@ class Instruction:
     to_pc: bool
     accumulator: int
     loads: int
-    text: str
 
     @property
     def end(self) -> int:
@@ -151,7 +151,7 @@ def halfwords(code: bytes, start: int = 0) -> Iterator[tuple[int, int]]:
         k += size
 
 
-# The fields between address and text, by mode, encoding and mnemonic (which an IT block changes).
+# The fields after address and text, by mode, encoding and mnemonic (which an IT block changes).
 _REDUCED: dict[tuple[int, bytes, str], tuple[Any, ...]] = {}
 _MOST_REDUCED = 100_000
 
@@ -180,10 +180,12 @@ def _known(md: Any, code: bytes, base: int) -> list[Instruction]:
     keys = [(md.mode, code[at - base : at - base + size], mnemonic) for at, size, mnemonic, _ in texts]
     if not all(key in _REDUCED for key in keys):
         if len(_REDUCED) > _MOST_REDUCED:
-            _REDUCED.clear()
-        _REDUCED.update(zip(keys, map(_reduce, md.disasm(code, base)), strict=True))
+            _REDUCED.clear()  # before any of this stretch is looked up
+        for key, ci in zip(keys, md.disasm(code, base), strict=True):
+            if key not in _REDUCED:
+                _REDUCED[key] = _reduce(ci)
     return [
-        Instruction(at, *_REDUCED[key], f"{mnemonic} {operands}".strip())
+        Instruction(at, f"{mnemonic} {operands}".strip(), *_REDUCED[key])
         for key, (at, _, mnemonic, operands) in zip(keys, texts, strict=True)
     ]
 
@@ -191,13 +193,13 @@ def _known(md: Any, code: bytes, base: int) -> list[Instruction]:
 def _unknown(address: int, size: int, code: bytes) -> Instruction:
     none: frozenset[int] = frozenset()
     return Instruction(
-        address, size, ".inst", "other", 1, none, none, False, False, none,
-        False, False, False, False, False, False, 0, 0, f".inst 0x{code.hex()}",
+        address, f".inst 0x{code.hex()}", size, ".inst", "other", 1, none, none, False, False, none,
+        False, False, False, False, False, False, 0, 0,
     )  # fmt: skip
 
 
 def _reduce(ci: Any) -> tuple[Any, ...]:
-    """The fields of an Instruction between address and text."""
+    """The fields of an Instruction after its address and text."""
     name = str(ci.mnemonic).split(".")[0]
     conditional = ci.cc not in (cs.ARM_CC_AL, cs.ARM_CC_INVALID)
     if conditional:
@@ -220,6 +222,7 @@ def _reduce(ci: Any) -> tuple[Any, ...]:
             accumulator = registers[3]
     found = Instruction(
         address=0,
+        text="",
         size=ci.size,
         name=name,
         cls=cls,
@@ -237,9 +240,8 @@ def _reduce(ci: Any) -> tuple[Any, ...]:
         to_pc=cs.ARM_REG_PC in written,
         accumulator=accumulator,
         loads=registers[0] if cls in ("load", "fp_load") and registers else 0,
-        text="",
     )
-    return tuple(getattr(found, f.name) for f in fields(found)[1:-1])
+    return tuple(getattr(found, f.name) for f in fields(found)[2:])
 
 
 def _words(name: str, cls: str, registers: list[int]) -> int:
