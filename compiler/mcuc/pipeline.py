@@ -130,15 +130,16 @@ def compile_graph(
             with ThreadPoolExecutor(2) as pool:
                 copied = fitted.weights == "copied"
                 device = pool.submit(linked, emitted, plan.arena, board, request, work / "device", copied, within)
-                program = pool.submit(host.build, emitted, graph, work / "host")
+                ahead = None if tried else pool.submit(host.build, emitted, graph, work / "host")
                 samples, wanted = asked = asked or host_samples(graph, schedule, request.seed)
-                image, program_built = built_or_refused(device.result, fitted, limits), program.result()
+                image = built_or_refused(device.result, fitted, limits)
             if image is None:
                 board = weights_outside(board) or board
                 limits, tried = replace(limits, board=board), {}
                 continue
             firmware = image.firmware
             if firmware is not None and limits.hold(fitted, image.beside):
+                program = host.build(emitted, graph, work / "host") if ahead is None else ahead.result()
                 break
             tried[fitted.candidate, fitted.weights] = image.beside
 
@@ -152,7 +153,7 @@ def compile_graph(
             return CortexM(elf, board.chip, emitted.symbols)
 
         answers = check_answers(
-            graph, schedule, plan, emitted, program_built, core, samples, wanted, traced, work, seed=request.seed
+            graph, schedule, plan, emitted, program, core, samples, wanted, traced, work, seed=request.seed
         )
         stack, stack_notes = stack_bytes(image, answers)
         memory = memory_notes(explored, fitted, limits, image.beside)
@@ -164,7 +165,7 @@ def compile_graph(
         if extra.trial is not None:
             progress("judging float, C, exported files and the emulated core")
             macs = sum(layer.macs for layer in schedule.layers)
-            forms = Forms(graph, plan, program_built, core, board.chip.core, max(1, macs), work)
+            forms = Forms(graph, plan, program, core, board.chip.core, max(1, macs), work)
             judged = judge(extra.trial, forms)
 
         progress("writing the report")
