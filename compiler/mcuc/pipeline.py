@@ -112,7 +112,7 @@ def compile_graph(
     explored = explore(graph, board.chip, schedule_goal(request), pushed_input(graph, request), tuned.choose, wide)
     limits = Limits(board, ram.chosen(board, request.regions), request)
     within = code_within(limits)
-    asked: tuple[list[list[Array]], Outputs] | None = None  # samples and what the reference answers
+    asked: tuple[list[list[Array]], Outputs] | None = None  # samples and the reference's answers
     tried: dict[Key, int] = {}  # bytes of static data and stack of each firmware that did not fit
 
     with os_errors(folder), tempfile.TemporaryDirectory(prefix="mcuc-") as scratch:
@@ -130,6 +130,7 @@ def compile_graph(
             with ThreadPoolExecutor(2) as pool:
                 copied = fitted.weights == "copied"
                 device = pool.submit(linked, emitted, plan.arena, board, request, work / "device", copied, within)
+                # the first schedule mostly fits; of later ones only that which does gets a program for the host
                 ahead = None if tried else pool.submit(host.build, emitted, graph, work / "host")
                 samples, wanted = asked = asked or host_samples(graph, schedule, request.seed)
                 image = built_or_refused(device.result, fitted, limits)

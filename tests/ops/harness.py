@@ -248,8 +248,8 @@ def ranked(graph: Graph, rank: int | None, tiling: Tiling, board: str = M4) -> S
 
 def check_c(graphs: Sequence[Graph], folder: Path, count: int = 4, seed: int = 0, optimize: bool = False) -> None:
     """The generated C of all cases equals the reference: every kernel that applies, the portable ones and the first for
-    the DSP extension in every tiling, with warnings as errors and sanitizers on; then on an emulated Cortex-M4, and
-    those that other cores have for themselves on an emulated Cortex-M7 and M0+. In two of the tilings kernels that
+    the DSP extension in every tiling, with warnings as errors and sanitizers on; then, EMULATED, on a Cortex-M4, and
+    those that other cores have for themselves row by row on a Cortex-M7 and M0+. In two of the tilings kernels that
     differ in numbers alone are one function.
 
     optimize: run the passes first (convolutions need their zero points folded).

@@ -92,12 +92,7 @@ def windows(x: Array, window: Window, fill: int) -> Array:
 
 def taps(x: Array, window: Window, fill: int) -> Iterator[tuple[int, int, Array]]:
     """For each kernel position (ky, kx): x [h, w, c] as the output sees it, [oh, ow, c], fill outside."""
-    h, w, _ = x.shape
-    top, left, bottom, right = window.pad
-    padded = np.pad(x, ((top, bottom), (left, right), (0, 0)), constant_values=fill)
-    oh, ow = window.output(h, w)
-    sh, sw = window.stride
+    seen = windows(x, window, fill)
     for ky in range(window.kernel[0]):
         for kx in range(window.kernel[1]):
-            y, xx = ky * window.dilation[0], kx * window.dilation[1]
-            yield ky, kx, padded[y : y + (oh - 1) * sh + 1 : sh, xx : xx + (ow - 1) * sw + 1 : sw]
+            yield ky, kx, seen[..., ky, kx]

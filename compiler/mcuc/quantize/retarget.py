@@ -88,11 +88,10 @@ def _rescaled(node: Node, table: dict[str, Tensor]) -> list[Node]:
             names.append(name)
             continue
         label = f"{out.name}/part{i}"
-        table[label] = replace(part, name=label, quant=out.quant)
-        if part.data is None:
+        data = None if part.data is None else table_lookup(node.attrs.tables[i], part.data)
+        table[label] = replace(part, name=label, quant=out.quant, data=data)
+        if data is None:
             steps.append(Node(f"{node.name}/quantize{i}", "quantize", (name,), (label,), QuantizeAttrs(bytes(256))))
-        else:
-            table[label] = replace(table[label], data=table_lookup(node.attrs.tables[i], part.data))
         names.append(label)
     same = replace(node.attrs, tables=(b"",) * len(names))
     return [*steps, replace(node, inputs=tuple(names), attrs=same)]

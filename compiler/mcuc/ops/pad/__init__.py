@@ -102,8 +102,8 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     oh, ow, oc = top + h + bottom, left + w + right, front + c + back
     fill = _fill(node.attrs.value, size)
     plain = len(set(fill)) == 1
-    params = {"kind": "pad", "in_w": w, "in_c": c, "left": left, "front": front, "value": fill[0] if plain else None}
-    params["size"] = size
+    filled = f"(int8_t){fill[0]}" if plain else f"fill[c % {size}]"
+    params = {"kind": "pad", "in_w": w, "in_c": c, "left": left, "front": front, "plain": plain, "filled": filled}
     tables = () if plain else (Table("fill", "int8_t", np.array(fill, np.int8)),)
     return (Call("move", params, tables, (rows,), oh, ow, oc, ow * oc, oc),)
 
