@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from mcuc import passes, pipeline
+from mcuc.accuracy.truth import METRICS, Metric
 from mcuc.checking import Checked, check_file
 from mcuc.emit.deliver import os_errors
 from mcuc.errors import McucError
 from mcuc.importers import load
 from mcuc.pipeline import Compiled, Progress, quiet
+from mcuc.report.diff import Diff, compared
 from mcuc.report.types import Report
 from mcuc.request import DEFAULT_BOARD, Request, Tune
 from mcuc.sizes import parse_size
@@ -141,6 +143,7 @@ def build_float(
     activations: Activations = "int8",
     weights: WeightTypes = "int8",
     snr_db: float | None = None,
+    metric: Metric | None = None,
     optimize: Optimize = "balanced",
     toolchain: str = "auto",
     profile: str | None = None,
@@ -151,12 +154,13 @@ def build_float(
 ) -> BuiltFloat:
     """A float .onnx or .tflite file quantized to int8 with samples, exported, compiled and verified.
 
-    data: an .npz with x (or x0, x1 ...) and optionally labels y, a folder of class folders of images, or a bundled
-    name; mean, std: what is taken off and divided by, one number or one a channel; calibration: samples that calibrate
-    at most, the others judge the result; sensitivity: also measure what each layer costs alone; activations: "mixed"
-    for int16 where int8 hurts most, "int16" for int16 wherever TFLite has it; weights: "mixed" for four bits where they
-    cost little; snr_db: what the outputs are to reach, or to keep, by "mixed". profile: rounding rules, None for
-    TFLite's where it can express the network. out: None for ./NAME_mcuc. progress(stage, done, total).
+    data: an .npz with x (or x0, x1 ...) and optionally labels or targets y, a folder of class folders of images, or a
+    bundled name; mean, std: what is taken off and divided by, one number or one a channel; calibration: samples that
+    calibrate at most, the others judge the result; sensitivity: also measure what each layer costs alone; activations:
+    "mixed" for int16 where int8 hurts most, "int16" for int16 wherever TFLite has it; weights: "mixed" for four bits
+    where they cost little; snr_db: what the outputs are to reach, or to keep, by "mixed". metric: "top1", "auc" or
+    "error", None for what the data calls for. profile: rounding rules, None for TFLite's where it can express the
+    network. out: None for ./NAME_mcuc. progress(stage, done, total).
     Raises McucError for everything that cannot be done.
     """
     from mcuc.quantize.build import FloatRequest
@@ -165,12 +169,17 @@ def build_float(
 
     _check_goal(optimize)
     _check_common(board, seed, latency_ms)
+    if metric not in (None, *METRICS):
+        raise McucError(
+            "bad-argument", f"no metric {metric!r}", "argument metric", f"one of {', '.join(METRICS)}, or None"
+        )
     request = Request(
         board, _bytes("budget", budget), _bytes("flash", flash), optimize, toolchain, profile, name, seed,
         latency_ms=latency_ms,
     )
     options = Options(sensitivity=sensitivity, activations=activations, weights=weights, snr_db=snr_db)
-    wanted = FloatRequest(request, str(data), _scaling(mean, std), _whole("calibration", calibration, 1), options)
+    count = _whole("calibration", calibration, 1)
+    wanted = FloatRequest(request, str(data), _scaling(mean, std), count, options, metric)
     return built(Path(model), wanted, None if out is None else Path(out), progress)
 
 
@@ -205,15 +214,23 @@ def export(
         from mcuc.quantize.build import FloatRequest, quantize_file
         from mcuc.quantize.quantizer import Options
 
-        count, options = _whole("calibration", calibration, 1), Options(
-            activations=activations, weights=weights, snr_db=snr_db
-        )
+        count = _whole("calibration", calibration, 1)
+        options = Options(activations=activations, weights=weights, snr_db=snr_db)
         request = FloatRequest(Request(), str(data), _scaling(mean, std), count, options)
         graph = quantize_file(Path(model), request, progress)[0].graph
     blob = export_graph(graph, target, style, float_io)
     with os_errors(target):
         target.write_bytes(blob)
     return len(blob)
+
+
+def diff(old: str | Path, new: str | Path, *, accuracy: bool = True) -> Diff:
+    """What changed between two builds: each the folder that compile or build wrote, or a report.json.
+
+    accuracy: compare it, in pairs where both builds kept their predictions. Raises McucError: no-such-report,
+    bad-report, bad-npz, bad-predictions; different-data, different-metric where accuracies cannot be compared.
+    """
+    return compared(Path(old), Path(new), accuracy)
 
 
 def _scaling(mean: Sequence[float], std: Sequence[float]) -> Scaling:

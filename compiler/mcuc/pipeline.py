@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mcuc import outside, passes, ram
+from mcuc.accuracy.judge import Forms, Trial, judge
 from mcuc.choice import (
     Key,
     Limits,
@@ -32,8 +33,7 @@ from mcuc.latency.tuning import tune
 from mcuc.plan import Plan
 from mcuc.report.budgets import check_budgets
 from mcuc.report.make import deliver, make_report
-from mcuc.report.paired import paired
-from mcuc.report.types import Accuracy, ParetoPoint, Report
+from mcuc.report.types import ParetoPoint, Report
 from mcuc.request import Request
 from mcuc.schedule import Schedule
 from mcuc.schedule.explore import explore
@@ -41,6 +41,7 @@ from mcuc.schedule.select import wide_for
 from mcuc.targets import load_board, weights_outside
 from mcuc.toolchain import Firmware
 from mcuc.verify.answers import Answers, check_answers, host_samples
+from mcuc.verify.compare import Outputs
 
 DEFAULT_STACK = 1024  # bytes, what the first header says until the stack is measured
 Progress = Callable[[str], None]
@@ -61,22 +62,15 @@ class Compiled:
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
-    """Test samples x [n, ...] in the input's integers, labels [n], and whether the float model had each right."""
-
-    x: Array
-    y: Array
-    float_right: Array
-
-
-@dataclass(frozen=True, eq=False)
 class Extra:
-    """What a search adds to its winner's folder and report."""
+    """What a search or a quantization adds to the folder and the report. trial: by what the network is judged;
+    options: what was asked for besides the request."""
 
-    labelled: Labelled | None = None
+    trial: Trial | None = None
     pareto: tuple[ParetoPoint, ...] = ()
     notes: tuple[str, ...] = ()
     files: tuple[tuple[str, bytes], ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
 
 
 def quiet(stage: str) -> None:
@@ -118,6 +112,7 @@ def compile_graph(
     explored = explore(graph, board.chip, schedule_goal(request), pushed_input(graph, request), tuned.choose, wide)
     limits = Limits(board, ram.chosen(board, request.regions), request)
     within = code_within(limits)
+    asked: tuple[list[list[Array]], Outputs] | None = None  # samples and the reference's answers
     tried: dict[Key, int] = {}  # bytes of static data and stack of each firmware that did not fit
 
     with os_errors(folder), tempfile.TemporaryDirectory(prefix="mcuc-") as scratch:
@@ -135,15 +130,17 @@ def compile_graph(
             with ThreadPoolExecutor(2) as pool:
                 copied = fitted.weights == "copied"
                 device = pool.submit(linked, emitted, plan.arena, board, request, work / "device", copied, within)
-                program = pool.submit(host.build, emitted, graph, work / "host")
-                samples, wanted = host_samples(graph, schedule, request.seed)
-                image, program_built = built_or_refused(device.result, fitted, limits), program.result()
+                # the first schedule mostly fits; of later ones only that which does gets a program for the host
+                ahead = None if tried else pool.submit(host.build, emitted, graph, work / "host")
+                samples, wanted = asked = asked or host_samples(graph, schedule, request.seed)
+                image = built_or_refused(device.result, fitted, limits)
             if image is None:
                 board = weights_outside(board) or board
                 limits, tried = replace(limits, board=board), {}
                 continue
             firmware = image.firmware
             if firmware is not None and limits.hold(fitted, image.beside):
+                program = host.build(emitted, graph, work / "host") if ahead is None else ahead.result()
                 break
             tried[fitted.candidate, fitted.weights] = image.beside
 
@@ -157,7 +154,7 @@ def compile_graph(
             return CortexM(elf, board.chip, emitted.symbols)
 
         answers = check_answers(
-            graph, schedule, plan, emitted, program_built, core, samples, wanted, traced, work, seed=request.seed
+            graph, schedule, plan, emitted, program, core, samples, wanted, traced, work, seed=request.seed
         )
         stack, stack_notes = stack_bytes(image, answers)
         memory = memory_notes(explored, fitted, limits, image.beside)
@@ -165,8 +162,14 @@ def compile_graph(
         built = f"{firmware.toolchain} for {board.chip.core}, --optimize {request.optimize}"
         emitted = emit(graph, schedule, plan, name, source, board.chip.arena_align, stack, built, small_code)
 
+        judged = None
+        if extra.trial is not None:
+            progress("judging float, C, exported files and the emulated core")
+            macs = sum(layer.macs for layer in schedule.layers)
+            forms = Forms(graph, plan, program, core, board.chip.core, max(1, macs), work)
+            judged = judge(extra.trial, forms)
+
         progress("writing the report")
-        accuracy = None if extra.labelled is None else measure_accuracy(program_built, extra.labelled)
         report = make_report(
             graph,
             schedule,
@@ -179,11 +182,12 @@ def compile_graph(
             stack,
             limits.budget,
             extra,
-            accuracy,
+            judged,
             (*stack_notes, *memory, *outside.notes(firmware.sizes, board), *ram.notes(board, plan)),
         )
         check_budgets(report, request.latency_ms)
-        deliver(folder, emitted, firmware, report, schedule, extra.files)
+        files = extra.files if judged is None else (*extra.files, *judged.files)
+        deliver(folder, emitted, firmware, report, schedule, files)
     return Compiled(
         graph, schedule, plan, emitted, replace(firmware, elf=folder / "firmware.elf"), answers, report, folder
     )
@@ -196,11 +200,3 @@ def stack_bytes(image: Image, answers: Answers) -> tuple[int, tuple[str, ...]]:
         note = f"the stack has no static bound, only what was measured: {'; '.join(bound.unbounded)}"
         return answers.run.stack_bytes, (note,)
     return max(answers.run.stack_bytes, bound.bytes), ()
-
-
-def measure_accuracy(program: host.HostModel, labelled: Labelled) -> Accuracy:
-    """The C's accuracy over labelled samples, on the host."""
-    outs = host.run(program, [[x] for x in labelled.x]).outputs[0]
-    right = outs.reshape(len(outs), -1).argmax(axis=1) == labelled.y
-    found = paired(labelled.float_right, right)
-    return Accuracy(found.first, found.second, found.lost, found.samples, found.gained, (found.low, found.high))

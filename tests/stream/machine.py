@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mcuc import ops
-from mcuc.ir import Graph, Node
+from mcuc.ir import Graph, Node, Tensor
 from mcuc.kernels._base import Columns, Kernel, Rows
 from mcuc.plan import Plan
 
@@ -72,7 +72,8 @@ def value_of(m: Machine, node: Node) -> None:
     out = m.graph.tensors[name]
 
     def tags(tensor: str) -> np.ndarray:
-        return np.frombuffer(m.values[tensor], "<u4").reshape(m.graph.tensors[tensor].shape)
+        t = m.graph.tensors[tensor]
+        return np.frombuffer(m.values[tensor], f"V{TAG * t.dtype.bytes}").reshape(t.shape)
 
     if ops.get(node.op).alias:
         m.values[name] = m.values[node.inputs[0]]
@@ -80,7 +81,8 @@ def value_of(m: Machine, node: Node) -> None:
         (found,) = ops.get("slice").reference(node.attrs, [tags(node.inputs[0])])
         m.values[name] = memoryview(np.ascontiguousarray(found).tobytes())
     elif node.op == "concat":
-        own = np.frombuffer(new_value(m, name, out.bytes), "<u4").reshape(out.shape).copy()
+        new_value(m, name, out.bytes)
+        own = tags(name).copy()
         ends = np.cumsum([0, *(m.graph.tensors[n].shape[node.attrs.axis] for n in node.inputs)])
         for tensor, table, (a, b) in zip(node.inputs, node.attrs.tables, pairwise(ends), strict=True):
             if not table and m.graph.tensors[tensor].data is None:
@@ -114,9 +116,14 @@ def spread(m: Machine, name: str, pitch: int) -> list[Piece]:
         return [whole(m, name)]
     memory, at = place(m, name)
     tensor = m.graph.tensors[name]
-    c = tensor.shape[-1]
+    c = pixel_bytes(tensor)
     pixels = range(tensor.bytes // c)
     return [part(memory, at + p * (pitch - c), m.values[name], p * c, (p + 1) * c, name) for p in pixels]
+
+
+def pixel_bytes(tensor: Tensor) -> int:
+    """Of a pixel, the elements along the last axis."""
+    return tensor.shape[-1] * tensor.dtype.bytes
 
 
 def part(memory: Memory, at: int, value: memoryview, start: int, end: int, what: str) -> Piece:

@@ -24,6 +24,7 @@ from machine import (
     overlaps,
     own_arena,
     part,
+    pixel_bytes,
     place,
     row_numbers,
     run_kernel,
@@ -136,9 +137,9 @@ def _writes(m: Machine, layer: Layer, spots: Sequence[tuple[int, int]]) -> list[
     memory, at = place(m, out)
     if not layer.pitch:
         return [part(memory, at, m.values[out], start, end, out) for start, end in spots]
-    channels, found = m.graph.tensors[out].shape[-1], []
+    pixel, found = pixel_bytes(m.graph.tensors[out]), []
     for start, end in spots:
-        byte = start // layer.pitch * channels + start % layer.pitch
+        byte = start // layer.pitch * pixel + start % layer.pitch
         found.append(part(memory, at + start - byte, m.values[out], byte, byte + end - start, out))
     return found
 

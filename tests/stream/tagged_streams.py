@@ -16,6 +16,7 @@ from machine import (
     new_value,
     own_arena,
     part,
+    pixel_bytes,
     place,
     row_numbers,
     run_kernel,
@@ -124,8 +125,8 @@ def _begin(m: Machine, segment: Segment, outside: bool) -> Running:
     if stream.pushed is not None:
         roots = {m.plan.storage[n] for n in m.graph.outputs}
         s.early = frozenset(n for n in number if m.plan.storage.get(n) in roots)
-        _, _, width, channels = m.graph.tensors[stream.pushed].shape
-        s.row = Memory("the pushed row", bytearray(TAG * width * channels)), 0
+        pushed = m.graph.tensors[stream.pushed]
+        s.row = Memory("the pushed row", bytearray(TAG * pushed.shape[2] * pixel_bytes(pushed))), 0
         if not outside:
             buffer = f"{stream.pushed}/row"
             s.row = m.arenas[m.plan.arena_of(buffer)], m.plan.lines[buffer]
@@ -319,7 +320,7 @@ def _kept(m: Machine, s: Running, name: str) -> tuple[Memory, int]:
 def _destination(m: Machine, s: Running, j: int, y: int, end: int) -> Row:
     """Where the member's row y goes, of which columns up to `end` are being computed."""
     member, counters = s.members[j], s.counters[j]
-    channels = m.graph.tensors[member.output].shape[3]
+    channels = pixel_bytes(m.graph.tensors[member.output])
     if member.sink:
         memory, at = _kept(m, s, member.output)
         stride = member.layer.pitch or channels
@@ -339,7 +340,7 @@ def _pixels(
     m: Machine, s: Running, row: Row, name: str, y: int, a: int, b: int, first: int = 0, count: int | None = None
 ) -> list[Piece]:
     """Columns [a, b) of row y of a tensor; of the channels that the row has, `count` from channel `first` on."""
-    _, _, width, channels = m.graph.tensors[name].shape
+    width, channels = m.graph.tensors[name].shape[2], pixel_bytes(m.graph.tensors[name])
     low, high = (row.c0, row.c1) if s.grouped or count is None else (first, first + count)
     value, number = m.values[name], y * width * channels
     if (low, high) == (0, channels) and row.stride == channels:
@@ -375,7 +376,7 @@ def _reads(m: Machine, s: Running, j: int, rows: Rows, y: int, x0: int, x1: int)
 
 def _source(m: Machine, s: Running, name: str, r: int, who: str) -> Row:
     """mcuc_line_row, mcuc_part_row: a complete row lies in its slot, the row in work in the window."""
-    channels = m.graph.tensors[name].shape[3]
+    channels = pixel_bytes(m.graph.tensors[name])
     if name not in s.stream.lines:
         memory, at = _kept(m, s, name)
         stride = s.members[s.number[name]].layer.pitch or channels

@@ -60,7 +60,12 @@ def run(graph: Graph, layer: Layer, values: dict[str, Array]) -> Array:
     arrays = [None if not n else graph.tensors[n].data if graph.tensors[n].data is not None else values[n]
               for n in layer.node.inputs]
     (out,) = ops.get(layer.node.op).reference(layer.node.attrs, arrays)
-    return np.asarray(out).reshape(-1)
+    return in_bytes(out)
+
+
+def in_bytes(array: Array) -> Array:
+    """Its bytes, in one dimension."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.int8)
 
 
 def check_call(
@@ -81,8 +86,8 @@ def check_call(
     other = dict(values)
     for name, mask in masks.items():
         noise = rng.integers(-128, 128, mask.size).astype(np.int8)
-        kept = np.asarray(values[name]).reshape(-1)
-        other[name] = np.where(mask, kept, noise).reshape(values[name].shape)
+        mixed = np.where(mask, in_bytes(values[name]), noise).astype(np.int8)
+        other[name] = mixed.view(values[name].dtype).reshape(values[name].shape)
     wanted, found = run(graph, layer, values), run(graph, layer, other)
     assert (wanted[first:last] == found[first:last]).all(), f"{layer.node.name}, row {y}, column {x}\n{graph}"
 

@@ -10,7 +10,7 @@ import typer
 from typer.main import get_command
 
 from mcuc import __version__
-from mcuc.cli import boards, build, check, compile, doctor, export, ops, profile, verify
+from mcuc.cli import boards, build, check, compile, doctor, export, ops, profile, report, verify
 from mcuc.cli._show import say
 from mcuc.errors import McucError
 
@@ -37,6 +37,7 @@ for name, module in (
     ("doctor", doctor),
 ):
     app.command(name, epilog=module.EXAMPLE)(module.command)
+app.add_typer(report.app, name="report")
 
 
 def _print_version(wanted: bool) -> None:

@@ -120,6 +120,23 @@ Flip = Annotated[
 ]
 
 
+class Metric(StrEnum):
+    top1 = "top1"
+    auc = "auc"
+    error = "error"
+
+
+MetricName = Annotated[
+    Metric | None,
+    typer.Option(
+        "--metric",
+        show_default=False,
+        help="With a float MODEL: what judges the result. top1: labels, the largest output; auc: labels 0 and 1, one "
+        "score or the error of a reconstruction; error: targets, mean absolute. Default: what the data calls for.",
+    ),
+]
+
+
 def command(
     model: OptionalModel = None,
     budget: Budget = None,
@@ -137,6 +154,7 @@ def command(
     activations: Activations = None,
     weights: WeightBits = None,
     snr: Snr = None,
+    metric: MetricName = None,
     optimize: Goal = Optimize.balanced,
     toolchain: ToolchainName = Toolchain.auto,
     name: Name = None,
@@ -152,11 +170,12 @@ def command(
     if model is not None and any(given is not None for given in (space, effort, flip)):
         raise typer.BadParameter("--space, --effort and --flip are for the search, not for a MODEL")
     if (model is None or data is None) and any(
-        given is not None for given in (mean, std, calibration, sensitivity or None, activations, weights, snr)
+        given is not None
+        for given in (mean, std, calibration, sensitivity or None, activations, weights, snr, metric)
     ):
         raise typer.BadParameter(
-            "--mean, --std, --calibration, --sensitivity, --activations, --weights and --snr are for a float MODEL "
-            "with --data"
+            "--mean, --std, --calibration, --sensitivity, --activations, --weights, --snr and --metric are for a float "
+            "MODEL with --data"
         )
     from mcuc import api
 
@@ -174,6 +193,7 @@ def command(
                 calibration=calibration or CALIBRATION,
                 sensitivity=sensitivity,
                 **precision(activations, weights, snr),
+                metric=None if metric is None else metric.value,
                 optimize=optimize.value,
                 toolchain=toolchain.value,
                 name=name,

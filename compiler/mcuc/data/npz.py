@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,14 +26,25 @@ MAX_MEMBERS = 4096
 
 def write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]], compression: int = zipfile.ZIP_STORED) -> int:
     """Writes an .npz that depends on the arrays alone: no time stamps. Returns its size in bytes."""
-    with zipfile.ZipFile(path, "w", compression) as archive:
+    _write(path, arrays, compression)
+    return path.stat().st_size
+
+
+def npz_bytes(arrays: Mapping[str, npt.NDArray[Any]], compression: int = zipfile.ZIP_STORED) -> bytes:
+    """What write_npz writes."""
+    blob = io.BytesIO()
+    _write(blob, arrays, compression)
+    return blob.getvalue()
+
+
+def _write(target: Path | IO[bytes], arrays: Mapping[str, npt.NDArray[Any]], compression: int) -> None:
+    with zipfile.ZipFile(target, "w", compression) as archive:
         for name, array in arrays.items():
             stream = io.BytesIO()
             np.lib.format.write_array(stream, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)
             info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
             info.compress_type = compression
             archive.writestr(info, stream.getvalue())
-    return path.stat().st_size
 
 
 def read_arrays(path: Path, max_bytes: int = MAX_TOTAL_BYTES) -> dict[str, npt.NDArray[Any]]:

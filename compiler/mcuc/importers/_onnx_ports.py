@@ -36,9 +36,14 @@ class Interface:
     outputs: tuple[Port, ...]
 
 
+def in_file_order(port: Port, array: Array) -> Array:
+    """A sample in the graph's order, in the file's order and shape."""
+    return undo(array, port.layout, port.file_shape)
+
+
 def to_file(port: Port, array: Array) -> Array:
     """A sample in the graph's integers and order, as the file's input or output expects it."""
-    ordered = undo(array, port.layout, port.file_shape)
+    ordered = in_file_order(port, array)
     if port.file_dtype in _INDICES:
         return ordered.astype(port.file_dtype)
     if port.file_dtype == "float32" and port.params is not None:

@@ -28,9 +28,9 @@ from mcuc.importers import _onnx_proto as proto
 from mcuc.importers import _onnx_recurrent as recurrent
 from mcuc.importers import _onnx_resize as resize
 from mcuc.importers._onnx_conv_transpose import on_conv_transpose
-from mcuc.importers._onnx_fold import can_fold, fold
+from mcuc.importers._onnx_fold import MAX_FOLDED, can_fold, fold
 from mcuc.importers._onnx_nodes import PROBABILITY
-from mcuc.importers._onnx_ports import Interface, Port, from_file, input_port, output_port, to_file
+from mcuc.importers._onnx_ports import Interface, Port, from_file, in_file_order, input_port, output_port, to_file
 from mcuc.importers._onnx_proto import FileGraph, FileNode
 from mcuc.importers._onnx_quant import dequantize, on_dequantize, on_quantize
 from mcuc.importers._onnx_state import State, copied, refuse
@@ -258,7 +258,8 @@ def _fold(state: State, node: FileNode) -> None:
         ):
             array = dequantize(array, value.params)
         arrays.append(array)
-    result = fold(node, arrays)
+    result = fold(node, arrays, MAX_FOLDED - state.folded)
+    state.folded += result.size
     state.values[node.outputs[0]] = Value(result.shape, result)
 
 
@@ -357,4 +358,4 @@ def _dims(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
 
 
-__all__ = ["Interface", "Port", "from_file", "load", "parse", "parse_with_interface", "to_file"]
+__all__ = ["Interface", "Port", "from_file", "in_file_order", "load", "parse", "parse_with_interface", "to_file"]

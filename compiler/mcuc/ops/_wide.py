@@ -6,6 +6,7 @@ Activations have zero point 0, weights are int8 with zero point 0. Layers with i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -15,13 +16,14 @@ import numpy as np
 from mcuc.errors import McucError
 from mcuc.ir import Array, DType, Graph, Node, Requant, Tensor
 from mcuc.kernels._base import Call, Columns, Rows, Table
-from mcuc.numerics import quantize_multiplier, reduce_multiplier, requantize16, wrap32
+from mcuc.numerics import quantize_multiplier, wrap32
+from mcuc.numerics16 import reduce_multiplier, requantize16
 from mcuc.ops._base import Imported, scale_of, zero_point_of
 from mcuc.ops._conv import ConvAttrs
-from mcuc.ops._spatial import Window
 from mcuc.ops._tflite import weight_requant
 
 INT16 = (-32768, 32767)
+UNIT_SCALE = 1 / 32768  # that TFLite demands of the outputs of sigmoid, tanh and softmax
 MOST_SHIFT = 14  # to the left, that the wide rule knows
 
 
@@ -121,41 +123,43 @@ def bias_of(node: Node, graph: Graph) -> Array:
     """The bias, zeros where there is none."""
     if len(node.inputs) > 2 and node.inputs[2]:
         return graph.const(node.inputs[2])
-    channels = max(1, len(node.attrs.requant.multiplier))
-    out = graph.tensors[node.outputs[0]].shape
-    return np.zeros(out[-1] if channels == 1 else channels, np.int64)
+    return np.zeros(graph.tensors[node.outputs[0]].shape[-1], np.int64)
 
 
 def mac_params(attrs: ConvAttrs, weights: Array, bias: Array) -> dict[str, Any]:
-    """Constants of a multiply-accumulate template's output stage; weights [channels, taps]. short: sums fit 32 bits."""
+    """Constants of a multiply-accumulate template's output stage; weights [channels, taps]. short: sums fit 32 bits;
+    upper: the output is the upper half of one product (see mac_tables)."""
+    short = sums_bound(weights, bias) < 1 << 31
     return {
         "rule": attrs.requant.rule,
         "per_channel": len(attrs.requant.multiplier) > 1,
         "act_min": attrs.clamp[0],
         "act_max": attrs.clamp[1],
-        "short": sums_bound(weights, bias) < 1 << 31,
+        "short": short,
+        "upper": short and _upper(attrs.requant),
     }
 
 
-def mac_tables(attrs: ConvAttrs, bias: Array) -> tuple[Table, ...]:
-    """Bias (of 64 bits only where one needs them), multipliers (reduced to 16 bits for the wide rule) and shifts."""
-    wide = attrs.requant.rule == "tflite_wide"
-    multiplier = np.array(attrs.requant.multiplier, np.int64)
+def _upper(requant: Requant) -> bool:
+    """(sum * m + half) >> r, for sums and m * 2^(32 - r) of 32 bits, is the rounded upper half of their product."""
+    return requant.rule == "tflite_wide" and all(16 <= 15 - shift <= 32 for shift in requant.shift)
+
+
+def mac_tables(params: Mapping[str, Any], requant: Requant, bias: Array) -> tuple[Table, ...]:
+    """Bias (of 64 bits only where one needs them), multipliers (reduced to 16 bits for the wide rule) and shifts; the
+    multipliers have the shifts in them where mac_params says `upper`."""
+    multiplier, shift = np.array(requant.multiplier, np.int64), np.array(requant.shift, np.int64)
     fits = np.array_equal(wrap32(bias), bias.astype(np.int64))
+    start = Table("bias", "int32_t" if fits else "int64_t", bias.astype(np.int64))
+    if params["upper"]:
+        return start, Table("multiplier", "int32_t", reduce_multiplier(multiplier) << (17 + shift))
+    reduced = Table("multiplier", "int16_t", reduce_multiplier(multiplier))
+    wide = requant.rule == "tflite_wide"
     return (
-        Table("bias", "int32_t" if fits else "int64_t", bias.astype(np.int64)),
-        Table("multiplier", "int16_t", reduce_multiplier(multiplier))
-        if wide
-        else Table("multiplier", "int32_t", multiplier),
-        Table("shift", "int8_t", np.array(attrs.requant.shift, np.int8)),
+        start,
+        reduced if wide else Table("multiplier", "int32_t", multiplier),
+        Table("shift", "int8_t", shift),
     )
-
-
-def window_rows16(window: Window, height: int, width: int, channels: int) -> Rows:
-    """The rows and columns that a window reads of its first run-time input, int16 height x width x channels."""
-    columns = Columns(2 * channels, (window.kernel[1] - 1) * window.dilation[1] + 1, window.stride[1], window.pad[1])
-    kernel, stride, dilation, pad = window.kernel[0], window.stride[0], window.dilation[0], window.pad[0]
-    return Rows(0, 2 * width * channels, height, kernel, stride, dilation, pad, columns=columns)
 
 
 def vectors(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -164,7 +168,7 @@ def vectors(shape: tuple[int, ...]) -> tuple[int, int]:
     return prod(shape) // max(1, channels), channels
 
 
-def flat_scale(node: Imported) -> float:
+def scale_ratio(node: Imported) -> float:
     """Scale of the first input over that of the output."""
     return scale_of(node.input(0), node.where) / scale_of(node.outputs[0], node.where)
 

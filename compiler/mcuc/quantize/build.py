@@ -9,29 +9,34 @@ from typing import Any
 
 import numpy as np
 
+from mcuc.accuracy.judge import Trial
+from mcuc.accuracy.truth import Metric, truth_of
 from mcuc.emit.deliver import check_ours, os_errors
 from mcuc.importers.onnx import Port, from_file
 from mcuc.ir import Array
-from mcuc.pipeline import Compiled, Extra, Labelled, compile_graph
+from mcuc.pipeline import Compiled, Extra, compile_graph
 from mcuc.quantize.model import FloatModel, to_proto
-from mcuc.quantize.network import Converted, convert, input_shapes, read_float
+from mcuc.quantize.network import Converted, convert, input_shapes, output_shape, read_float
 from mcuc.quantize.precision import ALL_INT8
 from mcuc.quantize.quantizer import STANDARD, Options, Progress, quiet
 from mcuc.quantize.runtime import Runtime
 from mcuc.quantize.samples import CALIBRATION, RAW, Samples, Scaling, load_samples
 from mcuc.report.quantization import ValueRow, to_html
 from mcuc.request import Request
+from mcuc.verify.oracle import version
 
 
 @dataclass(frozen=True)
 class FloatRequest:
-    """compile: board, budget and so on. data: samples (see load_samples); count: of them for calibration at most."""
+    """compile: board, budget and so on. data: samples (see load_samples); count: of them for calibration at most.
+    metric: by which the result is judged, None for the one that the data calls for."""
 
     compile: Request
     data: str
     scaling: Scaling = RAW
     count: int = CALIBRATION
     options: Options = STANDARD
+    metric: Metric | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,40 +50,76 @@ class BuiltFloat:
 
 def quantize_file(model: Path, request: FloatRequest, progress: Progress = quiet) -> tuple[Converted, Samples]:
     """The int8 network of a float file and the samples that were used. Raises McucError."""
+    proto, samples = _read(model, request, progress)
+    return _converted(proto, samples, model, request, progress), samples
+
+
+def build_float(model: Path, request: FloatRequest, out: Path | None = None, progress: Progress = quiet) -> BuiltFloat:
+    """A float .onnx or .tflite file to verified firmware in a folder, with the exported int8 files in it and its
+    accuracy, float against int8, where the data has right answers. Raises McucError where anything does not hold."""
+    if out is not None:
+        check_ours(out)
+    proto, samples = _read(model, request, progress)
+    shape = output_shape(proto)
+    if shape is not None:  # what the data cannot say is said before the long work
+        truth_of(samples.known, shape, samples.test, request.metric)
+    made = _converted(proto, samples, model, request, progress)
+    name = request.compile.name or made.graph.name
+    exported = [(f"{name}.onnx", made.onnx)] + ([(f"{name}.tflite", made.tflite)] if made.tflite is not None else [])
+    pages = [("quantization.json", summary(made, samples)), ("quantization.html", page(name, made, samples))]
+    progress("running the float network", 0, 1)
+    trial = _trial(made, samples, request.metric, tuple(exported))
+    progress("running the float network", 1, 1)
+    extra = Extra(
+        trial=trial, files=(*exported, *pages), notes=(_note(made, samples),), options=_options(model, request)
+    )
+    compiled = compile_graph(made.graph, request.compile, model.name, out, lambda stage: progress(stage, 0, 1), extra)
+    return BuiltFloat(made, samples, compiled)
+
+
+def _read(model: Path, request: FloatRequest, progress: Progress) -> tuple[Any, Samples]:
     progress("reading the model", 0, 1)
     with os_errors(model, "read"):
         proto = read_float(model)
         samples = load_samples(request.data, input_shapes(proto), request.scaling, request.count)
     progress("reading the model", 1, 1)
-    made = convert(
+    return proto, samples
+
+
+def _converted(proto: Any, samples: Samples, model: Path, request: FloatRequest, progress: Progress) -> Converted:
+    return convert(
         proto, model.stem, str(model), samples.calibration, request.options, request.compile.profile, progress
     )
-    return made, samples
 
 
-def build_float(model: Path, request: FloatRequest, out: Path | None = None, progress: Progress = quiet) -> BuiltFloat:
-    """A float .onnx or .tflite file to verified firmware in a folder, with the exported int8 files in it and its
-    accuracy, float against int8, where there are labels. Raises McucError where anything does not hold."""
-    if out is not None:
-        check_ours(out)
-    made, samples = quantize_file(model, request, progress)
-    name = request.compile.name or made.graph.name
-    files: list[tuple[str, bytes]] = [
-        (f"{name}.onnx", made.onnx),
-        ("quantization.json", summary(made, samples)),
-        ("quantization.html", page(name, made, samples)),
-    ]
-    if made.tflite is not None:
-        files.append((f"{name}.tflite", made.tflite))
-    labelled = None
-    if samples.labels is not None and len(samples.labels):
-        progress("running the float network", 0, 1)
-        right = float_answers(made.original, samples.test).argmax(1) == samples.labels
-        labelled = Labelled(np.stack(integers(made.ports[0], samples.test[0])), samples.labels, right)
-        progress("running the float network", 1, 1)
-    extra = Extra(labelled=labelled, files=tuple(files), notes=(_note(made, samples),))
-    compiled = compile_graph(made.graph, request.compile, model.name, out, lambda stage: progress(stage, 0, 1), extra)
-    return BuiltFloat(made, samples, compiled)
+def _trial(
+    made: Converted, samples: Samples, metric: Metric | None, exported: tuple[tuple[str, bytes], ...]
+) -> Trial | None:
+    """By what the network is judged; None where the data has no right answers. Raises McucError for a metric that the
+    data does not allow."""
+    truth = truth_of(samples.known, made.original.shapes[made.original.outputs[0]], samples.test, metric)
+    if truth is None:
+        return None
+    real = float_answers(made.original, samples.test)
+    x = tuple(np.stack(integers(port, column)) for port, column in zip(made.ports, samples.test, strict=True))
+    given = samples.test
+    return Trial(truth, x, lambda i: [c[i] for c in given], real, version("onnxruntime"), exported, made.outputs[0])
+
+
+def _options(model: Path, request: FloatRequest) -> tuple[tuple[str, str], ...]:
+    """What was asked for besides the request to the compiler."""
+    scaling, options = request.scaling, request.options
+    words = {
+        "float_model": model.name,
+        "mean": ",".join(f"{v:g}" for v in scaling.mean),
+        "std": ",".join(f"{v:g}" for v in scaling.std),
+        "calibration": str(request.count),
+        "activations": options.activations,
+        "weights": options.weights,
+    }
+    if "mixed" in (options.activations, options.weights):
+        words["snr_db"] = "default" if options.snr_db is None else f"{options.snr_db:g}"
+    return tuple(words.items())
 
 
 def float_answers(model: FloatModel, columns: tuple[Array, ...]) -> Array:
@@ -120,8 +161,8 @@ def summary(made: Converted, samples: Samples) -> bytes:
         "precision": {
             "int16_values": list(p.wide),
             "int4_layers": list(p.int4),
-            "int8_alone_db": dict(p.activation_db or {}),
-            "int4_alone_db": dict(p.weights_db or {}),
+            "int8_alone_db": dict(p.activation_db),
+            "int4_alone_db": dict(p.weights_db),
             "int8_db": round(p.before, 3),
             "mixed_db": round(p.after, 3),
         },

@@ -31,8 +31,8 @@ class Converted:
     """graph: int8, profile tflite where TFLite can express it, else onnx (notes say why). onnx, tflite: the exported
     files, tflite None where it cannot.
 
-    ports: the graph's inputs against the file's; quantized: how; original: the simplified float network; noise: what
-    quantization did to each value; precision: what is not int8."""
+    ports, outputs: the graph's inputs and outputs against the file's; quantized: how; original: the simplified float
+    network; noise: what quantization did to each value; precision: what is not int8."""
 
     graph: Graph
     ports: tuple[Port, ...]
@@ -42,19 +42,28 @@ class Converted:
     onnx: bytes
     tflite: bytes | None
     precision: Precision = ALL_INT8
+    outputs: tuple[Port, ...] = ()
 
 
 def input_shapes(proto: Any) -> list[tuple[int | None, ...]]:
     """The shapes of a float ONNX model's inputs, None where a dimension is free."""
     constants = {i.name for i in proto.graph.initializer}
-    return [
-        tuple(
-            d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None
-            for d in entry.type.tensor_type.shape.dim
-        )
-        for entry in proto.graph.input
-        if entry.name not in constants
-    ]
+    return [_shape(entry) for entry in proto.graph.input if entry.name not in constants]
+
+
+def output_shape(proto: Any) -> tuple[int, ...] | None:
+    """The shape of a float ONNX model's first output, a free batch being 1; None where the file does not say it."""
+    if not proto.graph.output or not proto.graph.output[0].type.tensor_type.HasField("shape"):
+        return None
+    shape = _shape(proto.graph.output[0])
+    fixed = tuple(1 if d is None and i == 0 else d for i, d in enumerate(shape))
+    return None if not fixed or None in fixed else fixed  # type: ignore[return-value]
+
+
+def _shape(entry: Any) -> tuple[int | None, ...]:
+    return tuple(
+        d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in entry.type.tensor_type.shape.dim
+    )
 
 
 def read_float(path: Path) -> Any:
@@ -177,4 +186,4 @@ def finished(
                 raise
             note = f"not expressible in TFLite ({error.where}: {error.found}): compiled under ONNX Runtime's rounding"
             graph = replace(graph, notes=(*graph.notes, note))
-    return Converted(graph, ends.inputs, found, original, noise, found.proto, exported)
+    return Converted(graph, ends.inputs, found, original, noise, found.proto, exported, outputs=ends.outputs)

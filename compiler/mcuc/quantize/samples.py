@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mcuc import data
+from mcuc.accuracy.known import Known, known_of
 from mcuc.data.npz import read_arrays
 from mcuc.errors import McucError
 from mcuc.ir import Array
@@ -36,12 +37,12 @@ RAW = Scaling()
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """calibration, test: for each input float32 [n, 1, ...], a batch of one behind the sample number; labels: of the
-    test samples, None where there are none. indices: of both in the source, where they come out of one array."""
+    """calibration, test: for each input float32 [n, 1, ...], a batch of one behind the sample number; known: what the
+    data says of the test samples. indices: of both in the source, where they come out of one array."""
 
     calibration: tuple[Array, ...]
     test: tuple[Array, ...]
-    labels: Array | None
+    known: Known
     source: str
     indices: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 
@@ -49,15 +50,17 @@ class Samples:
 def load_samples(spec: str, inputs: Sequence[Shape], scaling: Scaling = RAW, count: int = CALIBRATION) -> Samples:
     """Samples for a model whose inputs have these shapes (None: any size), batch first.
 
-    spec: an .npz with x (or x0, x1 ...) and optionally integer labels y, a folder of class folders of images, or a
-    bundled name. Data sets of images with a test part are judged on that; an .npz without one gives every k-th sample,
-    `count` at most, to calibration and the others to the test. Raises McucError("bad-data") where they do not fit.
+    spec: an .npz with x (or x0, x1 ...) and optionally the right answers y and numbers `group` of samples that are
+    judged together, a folder of class folders of images, or a bundled name. Data sets of images with a test part are
+    judged on that; an .npz without one gives every k-th sample, `count` at most, to calibration and the others to the
+    test; with groups it gives those of every k-th group, and the other groups are judged.
+    Raises McucError("bad-data") where they do not fit.
     """
     if spec in data.BUNDLED or Path(spec).is_dir():
         dataset = data.load(spec)
         chosen = _spread(len(dataset.train_x), count)
         parts = [_image(x, inputs, scaling, spec) for x in (dataset.train_x[chosen], dataset.test_x)]
-        return Samples((parts[0],), (parts[1],), dataset.test_y.astype(np.int64), spec)
+        return Samples((parts[0],), (parts[1],), known_of({"x": dataset.test_x}, dataset.test_y, None, spec), spec)
     path = Path(spec)
     if not path.is_file():
         raise McucError(
@@ -69,24 +72,36 @@ def load_samples(spec: str, inputs: Sequence[Shape], scaling: Scaling = RAW, cou
         )
     arrays = read_arrays(path)
     columns = _columns(arrays, "", len(inputs), spec)
-    labels = arrays.get("y")
     fitted = [_fitted(c, s, scaling, spec) for c, s in zip(columns, inputs, strict=True)]
     total = len(fitted[0])
     if "x_test" in arrays and len(inputs) == 1:
         judged = _fitted(arrays["x_test"], inputs[0], scaling, spec)
-        test_labels = arrays.get("y_test")
+        known = known_of({"x": arrays["x_test"]}, arrays.get("y_test"), arrays.get("group_test"), spec)
         kept = _spread(total, count)
-        return Samples((fitted[0][kept],), (judged,), _labels(test_labels, len(judged), spec), spec)
-    kept = _spread(total, min(count, max(1, total // 4)))
-    rest = np.setdiff1d(np.arange(total), kept)
-    named = None if labels is None else _labels(labels, total, spec)
+        return Samples((fitted[0][kept],), (judged,), known, spec)
+    named = {f"x{i}": column for i, column in enumerate(columns)}
+    known = known_of(named, arrays.get("y"), arrays.get("group"), spec)
+    kept, rest = _parted(total, known.group, count, spec)
     return Samples(
         tuple(c[kept] for c in fitted),
         tuple(c[rest] for c in fitted),
-        None if named is None else named[rest],
+        known.of(rest),
         spec,
         (tuple(kept.tolist()), tuple(rest.tolist())),
     )
+
+
+def _parted(total: int, group: Array | None, count: int, where: str) -> tuple[Array, Array]:
+    """Numbers of the samples that calibrate, `count` and a quarter at most, and of those that judge: the others, of
+    other groups."""
+    if group is None:
+        kept = _spread(total, min(count, max(1, total // 4)))
+        return kept, np.setdiff1d(np.arange(total), kept)
+    names = np.unique(group)
+    if len(names) < 2:
+        raise _bad("group has a single number", where, "give two groups or more, or leave group out")
+    of = np.flatnonzero(np.isin(group, names[_spread(len(names), max(1, len(names) // 4))]))
+    return of[_spread(len(of), count)], np.setdiff1d(np.arange(total), of)
 
 
 def _spread(total: int, count: int) -> Array:
@@ -109,18 +124,6 @@ def _columns(arrays: dict[str, Array], suffix: str, inputs: int, where: str) -> 
     if any(c.dtype.kind not in "fiu" for c in columns):
         raise _bad(f"x is {columns[0].dtype}", where, "give numbers")
     return columns
-
-
-def _labels(labels: Array | None, count: int, where: str) -> Array | None:
-    if labels is None:
-        return None
-    if labels.dtype.kind not in "iu" or labels.shape != (count,) or (count and labels.min() < 0):
-        raise _bad(
-            f"y is {labels.dtype}{labels.shape} for {count} samples",
-            where,
-            "give one integer label, 0 or more, for each sample, or leave y out",
-        )
-    return labels.astype(np.int64)
 
 
 def _fitted(x: Array, shape: Shape, scaling: Scaling, where: str) -> Array:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from mcuc.report import front, memory, palette, words
+from mcuc.report import accuracy, front, memory, palette, words
 from mcuc.report.timeline import segments_of
 from mcuc.report.types import BufferReport, Flash, LayerReport, Report, Sram
+
+FLIPS_SHOWN = 500
 
 
 class Card(NamedTuple):
@@ -49,6 +52,7 @@ def to_html(report: Report) -> str:
     return environment().get_template("report.html.j2").render(**_context(report))
 
 
+@cache
 def environment() -> Environment:
     """Templates whose every text is cleaned and escaped."""
     env = Environment(loader=PackageLoader("mcuc.report", "."), autoescape=True, undefined=StrictUndefined,
@@ -77,6 +81,9 @@ def _context(report: Report) -> dict[str, Any]:
         "mix_details": _mix_details(report), "pareto": front.pareto(report) if report.pareto else None,
         "front_rows": sorted(report.pareto, key=lambda p: (p.latency_ms, -p.accuracy, p.sram, p.name)),
         "front_legend": [(i, limit) for i, limit in enumerate(limits)], "kb_rule": words.KB_RULE,
+        "columns": accuracy.columns(report.accuracy) if report.accuracy else [],
+        "flips": accuracy.flips(report.accuracy, FLIPS_SHOWN) if report.accuracy else "",
+        "judged_by": accuracy.EXPLAINED.get(report.accuracy.metric, "") if report.accuracy else "",
         "legend": _evidence_legend(report), "not_guaranteed": words.NOT_GUARANTEED,
     }
 
@@ -97,14 +104,9 @@ def _cards(report: Report) -> list[Card]:
              words.evidence(report, "instructions")),
     ]
     if report.accuracy:
-        a = report.accuracy
-        parts = [f"float {words.percent(a.float)}"] if a.float is not None else []
-        if a.negative_flips is not None:
-            parts.append(f"{words.count(a.negative_flips)} right in float, wrong in int8")
-        if a.gained is not None and a.difference is not None:
-            parts.append(f"{words.count(a.gained)} the other way round: {words.points(a.difference)} points")
-        cards.append(Card("Accuracy, int8", words.percent(a.int8), "; ".join(parts),
-                          f"on {words.count(a.samples)} samples"))
+        said, *parts = accuracy.headline(report.accuracy)
+        cards.append(Card(f"{accuracy.label(report.accuracy.metric).capitalize()}, int8", said.removeprefix("int8 "),
+                          "; ".join(parts), f"on {words.count(report.accuracy.samples)} samples"))
     return cards
 
 

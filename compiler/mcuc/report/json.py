@@ -15,6 +15,8 @@ from mcuc.report.types import Report
 _LIMIT = 2**53  # JSON readers that hold numbers as doubles keep integers exactly up to here
 _LIST_OF_NUMBERS = re.compile(r"\[\n\s*((?:\d+,\n\s*)*\d+)\n\s*\]")  # no string of JSON has a line break in it
 
+_SIGNED = re.compile(r"accuracy\.(columns\[\d+\]\.)?((rmse_)?difference\[\d\]|threshold)")
+
 
 def to_json(report: Report) -> str:
     """The report as JSON: keys sorted, pure ASCII (names from model files may hold any code point), newline at the end.
@@ -67,7 +69,7 @@ def _check_figures(data: Any, where: str) -> None:
             _check_figures(value, f"{where}[{i}]")
     elif isinstance(data, float) and not isfinite(data):
         raise _bad(f"the figure {data} is not finite", where)
-    elif isinstance(data, float) and where.startswith("accuracy.difference[") and -1 <= data <= 1:
+    elif isinstance(data, float) and _SIGNED.fullmatch(where) and abs(data) <= _LIMIT:
         return
     elif isinstance(data, int | float) and not 0 <= data <= _LIMIT:
         raise _bad("the figure is negative or larger than 2**53", where)

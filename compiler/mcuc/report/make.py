@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mcuc import __version__
@@ -16,7 +17,6 @@ from mcuc.report.json import to_json
 from mcuc.report.memory import memory_svg
 from mcuc.report.segments import memory_map, segment_reports
 from mcuc.report.types import (
-    Accuracy,
     Flash,
     FlashRegionReport,
     LayerReport,
@@ -33,6 +33,7 @@ from mcuc.verify.answers import Answers
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mcuc.accuracy.judge import Judged
     from mcuc.pipeline import Extra
     from mcuc.request import Request
 
@@ -57,7 +58,7 @@ def make_report(
     stack: int,
     budget: int,
     extra: Extra,
-    accuracy: Accuracy | None,
+    judged: Judged | None,
     notes: tuple[str, ...] = (),
 ) -> Report:
     """All figures of one model. stack: bytes, the larger of measured and bounded; budget: SRAM bytes allowed."""
@@ -94,14 +95,22 @@ def make_report(
         evidence=EVIDENCE,
         verify=answers.verify,
         layers=layers,
-        accuracy=accuracy,
+        accuracy=None if judged is None else judged.accuracy,
         plan=PlanReport(plan.lower_bound, plan.arena, plan.optimal, _schedules(schedule)),
         memory_map=memory_map(graph, schedule, plan),
-        notes=(*graph.notes, *notes, *extra.notes),
+        notes=(*graph.notes, *notes, *extra.notes, *(() if judged is None else judged.notes)),
         pareto=extra.pareto,
         mix=dict(run.mix),
         segments=segment_reports(graph, schedule, plan, board.chip),
+        options=_options(request, extra),
     )
+
+
+def _options(request: Request, extra: Extra) -> dict[str, str]:
+    """What was asked for, but for what stands elsewhere in the report or changes no figure; as text."""
+    given = {k: v for k, v in asdict(request).items() if k not in ("board", "optimize", "name")}
+    words = {k: ", ".join(v) if isinstance(v, tuple) else str(v) for k, v in given.items() if v not in (None, ())}
+    return words | dict(extra.options)
 
 
 def _schedules(schedule: Schedule) -> str:

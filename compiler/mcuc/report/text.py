@@ -7,8 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mcuc.report import words
-from mcuc.report.types import Flash, Report, Sram
+from mcuc.report import accuracy, words
+from mcuc.report.types import Accuracy, Flash, Report, Sram
 
 _STYLES = {"pass": "bold green", "fail": "bold red", "none": "bold yellow"}
 
@@ -66,19 +66,25 @@ def figures(report: Report) -> list[tuple[str, str]]:
         ("latency", f"{words.milliseconds(report.latency_ms)} ({words.cycles_class(report, 'latency_ms')})"),
     ]
     if report.accuracy:
-        a = report.accuracy
-        parts = [f"int8 {words.percent(a.int8)}"]
-        if a.float is not None:
-            parts.append(f"float {words.percent(a.float)}")
-        if a.negative_flips is not None:
-            parts.append(f"{words.count(a.negative_flips)} right in float and wrong in int8")
-        if a.gained is not None and a.difference is not None:
-            parts.append(f"{words.count(a.gained)} the other way round: {words.points(a.difference)} points")
-        rows.append(("accuracy", f"{', '.join(parts)}, on {words.count(a.samples)} samples"))
+        rows += _accuracy(report.accuracy)
     chosen = next((c for c in report.pareto if c.chosen), None)
     if chosen:
         rows.append(("search", f"{words.clean(chosen.name)}, chosen from a front of {len(report.pareto)} candidates"))
     return rows
+
+
+def _accuracy(a: Accuracy) -> list[tuple[str, str]]:
+    """The C beside the float network, a row for each form that ran fewer samples, the negative flips."""
+    what = "samples" if all(c.judged in (0, c.samples) for c in a.columns) else "groups of samples"
+    rows = [(accuracy.label(a.metric), f"{', '.join(accuracy.headline(a))}, on {words.count(a.samples)} {what}")]
+    for c, said in zip(a.columns, accuracy.columns(a), strict=True):
+        if c.name not in ("float", "int8"):
+            same = f"output elements unlike the C's: {said.differing}"
+            beside = f", float {accuracy.figure(a.metric, c.float)}" if c.judged else ""
+            value = f"{said.value} on " if c.judged else ""
+            rows.append((f"  {said.name}", f"{value}{said.judged}{beside}; {same} ({said.runtime})"))
+    found = accuracy.flips(a)
+    return [*rows, ("  flips", f"right in float and wrong in int8: samples {found}")] if found else rows
 
 
 def _regions(sram: Sram) -> list[tuple[str, str]]:

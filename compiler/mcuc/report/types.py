@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -94,16 +94,53 @@ class LayerReport:
 
 
 @dataclass(frozen=True)
+class Column:
+    """One form of the network over the judged samples. name: float, int8 (the C on the host), .tflite and .onnx (the
+    exported files), emulated; runtime: what ran it; samples: that ran; judged: samples or groups of them that the
+    metric is over, 0 where they are no whole groups; elements: of the first output over those samples, and differing:
+    how many of them are another step than the C's on the host, None of float.
+
+    value, rmse: the metric, as in Accuracy. float, lost, gained, difference, float_rmse, rmse_difference: the float
+    network on the same samples, what only it, or only this form, has right (error: where this form's error is larger,
+    or smaller), and 95 % intervals of this form minus float. None where there is none.
+    """
+
+    name: str
+    runtime: str
+    samples: int
+    judged: int
+    elements: int
+    differing: int | None
+    value: builtins.float | None = None
+    rmse: builtins.float | None = None
+    float: builtins.float | None = None
+    lost: int | None = None
+    gained: int | None = None
+    difference: tuple[builtins.float, builtins.float] | None = None
+    float_rmse: builtins.float | None = None
+    rmse_difference: tuple[builtins.float, builtins.float] | None = None
+
+
+@dataclass(frozen=True)
 class Accuracy:
-    """Fractions of 1; negative_flips: samples that the float model had right and the int8 model has wrong; gained: the
-    other way round; difference: 95 % interval of int8 - float, from those two counts (report/paired.py)."""
+    """float, int8: the metric of the float network and of the C on the host over `samples` (samples or groups):
+    top1: fractions of 1; auc: areas, None with one class; error: mean absolute errors. negative_flips: what the float
+    network has right and the int8 one wrong (auc: at `threshold`), None of error; gained: the other way round; flips:
+    the negative flips' numbers in the data; difference: 95 % interval of int8 - float, None where there is none
+    (accuracy/statistics.py); columns: every form of the network, empty in reports of earlier versions; data: SHA-256
+    of what the samples are from."""
 
     float: builtins.float | None
-    int8: builtins.float
+    int8: builtins.float | None
     negative_flips: int | None
     samples: int
     gained: int | None = None
     difference: tuple[builtins.float, builtins.float] | None = None
+    metric: str = "top1"
+    flips: tuple[int, ...] = ()
+    columns: tuple[Column, ...] = ()
+    data: str = ""
+    threshold: builtins.float | None = None
 
 
 @dataclass(frozen=True)
@@ -188,7 +225,8 @@ class ParetoPoint:
 class Report:
     """report.json. cycles_band: the estimate's relative error band (0.25 means +-25 %); evidence: class of the figures
     ("emulated" counts, "estimated" cycles); pareto: of a search, empty for a compiled file; segments: of the schedule,
-    empty in reports of earlier versions, where a tick of the memory map is a layer."""
+    empty in reports of earlier versions, where a tick of the memory map is a layer; options: what was asked for, by
+    name."""
 
     model: str
     board: str
@@ -214,3 +252,4 @@ class Report:
     pareto: tuple[ParetoPoint, ...] = ()
     mix: Mapping[str, int] | None = None
     segments: tuple[SegmentReport, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)

@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from mcuc import __version__, cache, data
+from mcuc.accuracy.judge import Trial
+from mcuc.accuracy.known import known_of
+from mcuc.accuracy.truth import truth_of
 from mcuc.data.dataset import Dataset
 from mcuc.emit.deliver import check_ours
 from mcuc.errors import McucError
 from mcuc.exporters import onnx as onnx_exporter
 from mcuc.exporters import tflite as tflite_exporter
 from mcuc.ir import Array, Graph
-from mcuc.pipeline import Compiled, Extra, Labelled, compile_graph
+from mcuc.pipeline import Compiled, Extra, compile_graph
 from mcuc.quantize.calibrate import forward
 from mcuc.quantize.ptq import Quantized, quantize
 from mcuc.report.types import ParetoPoint
@@ -121,12 +124,9 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
         *compare_exports(graph, tflite, onnx, as_int8(test[:COMPARED_IMAGES])),
     )
     progress("exporting", 1, 1)
-    float_right = forward(found.float_model, test).argmax(-1) == dataset.test_y
+    exported = ((f"{asked.name or NAME}.tflite", tflite), (f"{asked.name or NAME}.onnx", onnx))
     extra = Extra(
-        labelled=Labelled(as_int8(test), dataset.test_y, float_right),
-        pareto=pareto_points(found),
-        notes=notes,
-        files=((f"{asked.name or NAME}.tflite", tflite), (f"{asked.name or NAME}.onnx", onnx)),
+        trial=trial_of(found, dataset, test, exported), pareto=pareto_points(found), notes=notes, files=exported
     )
 
     def stage(name: str) -> None:
@@ -139,6 +139,21 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
 def mirrors(request: BuildRequest) -> bool:
     """Whether the training mirrors images: as asked, else for bundled data, where it is known to be harmless."""
     return (request.data is None or request.data in data.BUNDLED) if request.flip is None else request.flip
+
+
+def trial_of(
+    found: SearchResult, dataset: Dataset, test: Array, exported: tuple[tuple[str, bytes], ...]
+) -> Trial:
+    """What judges the winner: the test part, and what the trained network answers. test: uint8 at its resolution."""
+    known = known_of({"x": dataset.test_x}, dataset.test_y, None, dataset.name)
+    outputs = forward(found.float_model, test).reshape(len(test), -1)
+    truth = truth_of(known, (1, outputs.shape[1]), (), "top1")
+    assert truth is not None
+
+    def real(i: int) -> list[Array]:
+        return [(test[i : i + 1].astype(np.float32) / np.float32(255)).transpose(0, 3, 1, 2)]
+
+    return Trial(truth, (as_int8(test),), real, outputs, "the trained network in NumPy", exported)
 
 
 def quantize_result(found: SearchResult, dataset: Dataset, seed: int) -> Quantized:
