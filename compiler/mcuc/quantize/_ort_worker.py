@@ -34,14 +34,19 @@ def _session(model: bytes, exact: bool, saved: str = "") -> Any:
 def simplify(options: Any, arrays: Arrays) -> Arrays:
     """The model in a newer opset, constants folded, batch norms folded, with the shapes of every value."""
     import onnx
-    from onnx import shape_inference, version_converter
+    from onnx import inliner, shape_inference, version_converter
 
     model = onnx.load_from_string(arrays["model"].tobytes())
     have = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     if have < options["opset"]:
         model = version_converter.convert_version(model, options["opset"])
+    inlined = {n.op_type for n in model.graph.node} & {"Attention", "GroupNormalization"}
+    if "Attention" in inlined:  # of opset 23: as what it consists of
+        model = inliner.inline_selected_functions(model, [("", "Attention")], inline_schema_functions=True)
     path = Path(options["folder"]) / "simplified.onnx"
     _session(model.SerializeToString(), False, str(path))
+    if inlined:  # bodies of functions: their constants fold once they are the graph's
+        _session(path.read_bytes(), False, str(path))
     model = shape_inference.infer_shapes(onnx.load(str(path)), strict_mode=True, data_prop=True)
     return {"model": np.frombuffer(model.SerializeToString(), np.uint8)}
 

@@ -16,6 +16,7 @@ from mcuc.importers import onnx as onnx_importer
 from mcuc.importers.onnx import Port
 from mcuc.ir import Array, Graph
 from mcuc.quantize import qdq
+from mcuc.quantize._masks import masks
 from mcuc.quantize.layers import LayerNoise, layer_noise, sensitivity
 from mcuc.quantize.model import FloatModel, from_proto, to_proto, with_shapes
 from mcuc.quantize.patterns import recognised
@@ -111,6 +112,7 @@ def convert_with(
     columns = [np.ascontiguousarray(c, np.float32) for c in samples]
     model = recognised(from_proto(with_shapes(proto, columns, where), name, where, runtime))
     runtime.set_samples(columns)
+    model = masks(model, runtime)
     found = quantize(model, runtime, options, progress)
     noise = layer_noise(found, runtime)
     if options.sensitivity:
