@@ -12,7 +12,6 @@ from mcuc.quantize.model import FloatModel, FloatNode
 
 RMS = "SimplifiedLayerNormalization"  # what ONNX Runtime calls RMSNormalization in every opset
 GROUP_OPSET = 21  # from which GroupNormalization has a factor for every channel
-CLOSE = 2e-5  # constants in files are float32
 TINY = 1e-12  # for no epsilon at all
 
 
@@ -46,7 +45,7 @@ def with_function(model: FloatModel, last: FloatNode, found: RowFunction) -> Flo
     rank, depends = len(shape), depends_on(found.gamma) | depends_on(found.beta)
     count = int(np.prod([shape[a] for a in axes]))
     gamma, beta = found.gamma, found.beta
-    offset = bool(np.abs(beta).max() > CLOSE * np.abs(gamma).max())
+    offset = bool(beta.any())
     even = found.kind == RMS and found.epsilon < 1e-8 and len(axes) == 1 and not offset and not depends
     if even and np.isclose(gamma.reshape(-1)[0], count**-0.5, 1e-4):
         one = FloatNode(last.name, "LpNormalization", (found.x,), last.outputs, {"axis": axes[0], "p": 2})

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mcuc.ir import Array
-from mcuc.quantize._norm_nodes import CLOSE, RMS, RowFunction, depends_on, with_function
+from mcuc.quantize._norm_nodes import RMS, RowFunction, depends_on, with_function
 from mcuc.quantize._regions import (
     EVALUATE,
     REDUCE,
@@ -24,6 +24,7 @@ from mcuc.quantize._regions import (
 )
 from mcuc.quantize.model import FloatModel, FloatNode
 
+CLOSE = 2e-5  # constants in files are float32
 MOST_NODES = 24  # of a spelling
 DRAWS = 5
 SMALLEST_ROW = 3  # a normalised row of two says nothing but which is larger
@@ -130,7 +131,8 @@ def _norm(
             gamma, beta = _line(pairs[:DRAWS])
             size = max(float(np.abs(y).max()) for y in answers)
             if all(np.allclose(gamma * n + beta, y, CLOSE, CLOSE * size) for n, y in pairs):
-                found = RowFunction(kind, region.source, axes, epsilon, _narrow(gamma), _narrow(beta), groups, channels)
+                narrow = (_narrow(gamma, size), _narrow(beta, size))
+                found = RowFunction(kind, region.source, axes, epsilon, *narrow, groups, channels)
                 return found if not groups or depends_on(found.gamma) | depends_on(found.beta) <= {channels} else None
     return None
 
@@ -169,10 +171,12 @@ def _line(pairs: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
     return slope, level - slope * centre
 
 
-def _narrow(values: Array) -> Array:
-    """The array with size 1 on each axis along which it does not change."""
+def _narrow(values: Array, size: float) -> Array:
+    """The array with size 1 on each axis along which it does not change; zero where it is nothing against `size`."""
+    if np.abs(values).max() < CLOSE * size:
+        return np.zeros((1,) * values.ndim, np.float32)
     for axis in range(values.ndim):
         first = values.take([0], axis)
-        if np.allclose(values, first, CLOSE, CLOSE * max(1e-30, float(np.abs(values).max()))):
+        if np.allclose(values, first, CLOSE, CLOSE * size):
             values = first
     return np.asarray(values, np.float32)
