@@ -2,7 +2,8 @@
 
 Scales, weights and biases stay; each node becomes the TFLite operator of the same real function, made by that
 operator's own import, so that the graph is what importing its exported file gives. What TFLite spells with more than
-one operator gets them: padding that is neither SAME nor VALID, parts of a concatenation of other scales.
+one operator gets them: padding that is neither SAME nor VALID, parts of a concatenation of other scales. A function of
+one byte that TFLite lacks stays the table that it is; the exporter writes it as a look-up.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from mcuc.errors import McucError
 from mcuc.ir import Graph, Node, Quant, Tensor, check
 from mcuc.ops._base import Exported, Imported
 from mcuc.ops._spatial import same_padding
+from mcuc.passes._tables import table_of
 
 MOST_STEPS = 3  # by which a rounding of TFLite's can differ: its LOGISTIC and TANH interpolate
 _WINDOWED = ("conv_2d", "depthwise_conv_2d", "max_pool_2d")
@@ -31,11 +33,21 @@ def retarget(graph: Graph) -> Graph:
     nodes: list[Node] = []
     for node in graph.nodes:
         for step in _steps(node, graph, table):
-            nodes.append(_built(step, _exported(step, replace(graph, tensors=table)), table))
+            nodes.append(_retargeted(step, graph, table))
     used = {n for node in nodes for n in (*node.inputs, *node.outputs) if n} | {*graph.inputs, *graph.outputs}
     return check(
         replace(graph, profile="tflite", nodes=tuple(nodes), tensors={k: v for k, v in table.items() if k in used})
     )
+
+
+def _retargeted(node: Node, graph: Graph, table: dict[str, Tensor]) -> Node:
+    """The node under TFLite's rounding; one that is a table and has no operator there as it is."""
+    try:
+        return _built(node, _exported(node, replace(graph, tensors=table)), table)
+    except McucError:
+        if node.op == "unary" and table_of(node):
+            return node
+        raise
 
 
 def _steps(node: Node, graph: Graph, table: dict[str, Tensor]) -> list[Node]:
