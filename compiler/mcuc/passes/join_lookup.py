@@ -1,4 +1,4 @@
-"""A look-up of 256 results by an int8 value is a function of one byte; how the TFLite exporter writes any such function.
+"""A look-up of 256 results by an int8 value is a function of one byte: how the TFLite exporter writes one.
 
 before: n = cast(x) {int32}; i = integer_math(n, 128) {ADD}; y = gather(table, i) {axis=0}
 after:  y = unary(x) {table}

@@ -139,7 +139,7 @@ def from_proto(proto: Any, name: str, where: str, runtime: Runtime) -> FloatMode
                 "not-float",
                 "the model is quantized already",
                 where=place,
-                try_this="compile it as it is: mcuc compile MODEL",
+                try_this="compile it as it is: mcuc compile MODEL; or leave out --data",
             )
         if node.op_type == "Dropout" and len(node.input) > 2 and bool(np.any(constants.get(node.input[2], False))):
             raise McucError(

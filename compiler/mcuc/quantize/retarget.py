@@ -2,7 +2,8 @@
 
 Scales, weights and biases stay; each node becomes the TFLite operator of the same real function, made by that
 operator's own import, so that the graph is what importing its exported file gives. What TFLite spells with more than
-one operator gets them: padding that is neither SAME nor VALID, parts of a concatenation of other scales. A function of
+one operator gets them: padding that is neither SAME nor VALID, parts of a concatenation of other scales, an index that
+keeps its axis. A function of
 one byte that TFLite lacks stays the table that it is; the exporter writes it as a look-up.
 """
 
@@ -58,6 +59,8 @@ def _steps(node: Node, graph: Graph, table: dict[str, Tensor]) -> list[Node]:
         return _padded(node, table)
     if node.op == "concat":
         return _rescaled(node, table)
+    if node.op == "argmax" and node.attrs.keep_dims:
+        return _flattened(node, table)
     return [node]
 
 
@@ -104,6 +107,17 @@ def _rescaled(node: Node, table: dict[str, Tensor]) -> list[Node]:
         names.append(label)
     same = replace(node.attrs, tables=(b"",) * len(names))
     return [*steps, replace(node, inputs=tuple(names), attrs=same)]
+
+
+def _flattened(node: Node, table: dict[str, Tensor]) -> list[Node]:
+    """An ARG_MAX, which drops the axis, and a RESHAPE that puts it back."""
+    from mcuc.ops.reshape import ReshapeAttrs
+
+    out, axis = table[node.outputs[0]], node.attrs.axis % len(table[node.inputs[0]].shape)
+    flat = replace(out, name=f"{out.name}/index", shape=(*out.shape[:axis], *out.shape[axis + 1 :]))
+    table[flat.name] = flat
+    first = replace(node, outputs=(flat.name,), attrs=replace(node.attrs, keep_dims=False))
+    return [first, Node(f"{node.name}/reshape", "reshape", (flat.name,), node.outputs, ReshapeAttrs(out.shape))]
 
 
 def _exported(node: Node, graph: Graph) -> Exported:
