@@ -131,7 +131,7 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing(
     """While a compiler is at work: a slow one, so that a busy machine still sends the signal in time."""
     tools = tmp_path_factory.mktemp("tools")
     compiler = tools / "arm-none-eabi-gcc"
-    compiler.write_text('#!/bin/sh\n[ "$1" = -dumpfullversion ] && echo 12.2.1 && exit\nsleep 5\nexit 1\n')
+    compiler.write_text('#!/bin/sh\n[ "$1" = -dumpfullversion ] && echo 12.2.1 && exit\nsleep 30\nexit 1\n')
     compiler.chmod(0o755)
     words = ("compile", model, "--toolchain", "gcc", "-o", "out")
     process, terminal = start(*words, cwd=tmp_path, PATH=f"{tools}:{os.environ['PATH']}")

@@ -7,7 +7,7 @@ outputs' signal-to-noise ratio over the calibration samples where it shall be.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -46,8 +46,8 @@ class Precision:
 
     wide: tuple[str, ...] = ()
     int4: tuple[str, ...] = ()
-    activation_db: Mapping[str, float] | None = None
-    weights_db: Mapping[str, float] | None = None
+    activation_db: Mapping[str, float] = field(default_factory=dict)
+    weights_db: Mapping[str, float] = field(default_factory=dict)
     before: float = 0.0
     after: float = 0.0
 

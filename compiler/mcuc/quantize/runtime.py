@@ -40,7 +40,7 @@ class Runtime:
     def __init__(self, where: str) -> None:
         self.where = where
         self.count = 0
-        self._child = Child(_WORKER, (str(MEMORY_BYTES),))
+        self._child = Child(_WORKER, MEMORY_BYTES)
 
     def __enter__(self) -> Runtime:
         return self
