@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 
 from mcuc.ir import Graph
@@ -14,14 +14,15 @@ def with_end_names(graph: Graph, names: Mapping[str, str]) -> Graph:
     taken = {n for n in (*graph.inputs, *graph.outputs) if n not in ends}
     if len(set(ends.values())) < len(ends) or taken & set(ends.values()):
         return graph
-    others = {n: free(graph, n) for n in ends.values() if n in graph.tensors and n not in ends}
+    chosen = frozenset(ends.values())
+    others = {n: free(graph, n, chosen) for n in ends.values() if n in graph.tensors and n not in ends}
     return renamed(graph, {**others, **ends})
 
 
-def free(graph: Graph, name: str) -> str:
-    """A name like this one that no tensor has."""
+def free(graph: Graph, name: str, chosen: Set[str] = frozenset()) -> str:
+    """A name like this one that no tensor has, and none gets."""
     label = f"{name}/inner"
-    while label in graph.tensors:
+    while label in graph.tensors or label in chosen:
         label = f"{label}#"
     return label
 

@@ -3,7 +3,7 @@
 Scales, weights and biases stay; each node becomes the TFLite operator of the same real function, made by that
 operator's own import, so that the graph is what importing its exported file gives. What TFLite spells with more than
 one operator gets them: padding that is neither SAME nor VALID, parts of a concatenation of other scales, an index that
-keeps its axis. A function of one byte that TFLite lacks stays the table that it is; the exporter writes it as a look-up.
+keeps its axis. A function of one byte that TFLite lacks stays the table that it is, written as a look-up.
 """
 
 from __future__ import annotations
