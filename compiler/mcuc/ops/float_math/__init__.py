@@ -14,6 +14,7 @@ from mcuc.kernels.binary import OPERANDS
 from mcuc.ops._base import Built, Imported, Operator, int8_runtime, no_cost, scale_of, zero_point_of
 from mcuc.ops._binary import binary_call, infer, viewable
 from mcuc.ops._onnx import OnnxNode, activation, clamp_of
+from mcuc.ops.float_math.tflite import as_tflite
 
 _KINDS: dict[str, Literal["sub", "div", "sum", "mean"]] = {"Sub": "sub", "Div": "div", "Sum": "sum", "Mean": "mean"}
 
@@ -104,5 +105,6 @@ OPERATOR = Operator(
     onnx=tuple(_KINDS),
     from_onnx=from_onnx,
     to_onnx=to_onnx,
+    as_tflite=as_tflite,
     in_place=True,
 )

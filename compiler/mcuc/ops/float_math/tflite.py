@@ -1,0 +1,24 @@
+"""Subtraction, division and the sum of two as TFLite's operators."""
+
+from __future__ import annotations
+
+from mcuc.errors import McucError
+from mcuc.ir import Graph, Node
+from mcuc.ops._base import Exported
+from mcuc.ops._tflite import nearest_activation
+
+_KINDS = {"sub": ("SUB", "SubOptions"), "div": ("DIV", "DivOptions"), "sum": ("ADD", "AddOptions")}
+
+
+def as_tflite(node: Node, graph: Graph) -> Exported:
+    """As SUB, DIV or ADD. Raises McucError("not-exportable") for a mean and for sums of other than two."""
+    if node.attrs.kind not in _KINDS or len(node.inputs) != 2:
+        raise McucError(
+            "not-exportable",
+            f"TFLite has no {node.attrs.kind} of {len(node.inputs)} values",
+            where=node.name,
+            try_this="write an .onnx file instead, which says it: mcuc export MODEL -o FILE.onnx",
+        )
+    kind, options = _KINDS[node.attrs.kind]
+    fused = nearest_activation(node.attrs.clamp, graph.tensors[node.outputs[0]], node.name)
+    return Exported(kind, options, {"fusedActivationFunction": fused})
