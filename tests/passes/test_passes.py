@@ -378,6 +378,30 @@ def test_tables_one_after_the_other_are_one() -> None:
     assert passes.fuse_tables(twice).nodes == twice.nodes
 
 
+@pytest.mark.parametrize("kind", ("MUL", "ADD", "SUB", "SQUARED_DIFFERENCE", "DIV", "MAXIMUM"))
+def test_branches_of_one_byte_that_meet_are_one_table(kind: str) -> None:
+    """x with a function of x, two functions of x, x with a number; not of two values."""
+    options = {"fusedActivationFunction": 0} if kind in ("MUL", "ADD", "SUB", "DIV") else {}
+
+    def meet(a: str, b: str, y: str) -> Graph:
+        return tflite_graph(kind, [activation(a, (1, 4)), activation(b, (1, 4))], [activation(y, (1, 4))], **options)
+
+    first = unary("x", "a", lambda v: max(-100, v - 20), "logistic")
+    second = unary("x", "b", lambda v: -v // 2)
+    for branches in ([first, meet("x", "a", "y")], [first, second, meet("a", "b", "y")], [meet("x", "x", "y")]):
+        before = join(branches, ["y"])
+        after = passes.remove_dead(passes.fuse_branches(before))
+        assert [(n.op, n.inputs) for n in after.nodes] == [("unary", ("x",))]
+        same_numbers(before, after)
+    apart = join([first, meet("z", "a", "y")], ["y"])
+    assert passes.fuse_branches(apart).nodes == apart.nodes
+    number = replace(constant("c", np.array([70], np.int8)), quant=activation("c", (1,)).quant)
+    with_number = tflite_graph(kind, [activation("x", (1, 4)), number], [activation("y", (1, 4))], **options)
+    after = passes.fuse_branches(with_number)
+    assert [n.op for n in after.nodes] == ["unary"]
+    same_numbers(with_number, after)
+
+
 def pad(x: str, y: str, shape: tuple[int, ...], pads: tuple[tuple[int, int], ...], value: int) -> Graph:
     kept = tuple(n + a + b for n, (a, b) in zip(shape, pads, strict=True))
     return single("pad", PadAttrs(pads, value), activation(x, shape, 0.03, 5), activation(y, kept, 0.03, 5))

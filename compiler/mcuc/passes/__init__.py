@@ -12,6 +12,7 @@ from mcuc.passes.fold_constants import fold_constants
 from mcuc.passes.fold_zero_points import fold_zero_points
 from mcuc.passes.fuse_activation import fuse_activation
 from mcuc.passes.fuse_add import fuse_add
+from mcuc.passes.fuse_branches import fuse_branches
 from mcuc.passes.fuse_pad import fuse_pad
 from mcuc.passes.fuse_tables import fuse_tables
 from mcuc.passes.join_dilation import join_dilation
@@ -32,6 +33,9 @@ PASSES = (
     remove_dead,
     remove_identities,
     fuse_activation,
+    fuse_tables,
+    fuse_branches,
+    remove_dead,
     fuse_tables,
     fuse_pad,
     remove_identities,

@@ -1,8 +1,8 @@
 """Composite functions that exporters spell out in elementary operators become one node again.
 
 A run of element-by-element nodes that depends on one value is recognised by what it computes, not by how it is spelled:
-it is evaluated on a grid and compared with the functions that have an operator. Norms and softmax are recognised by
-their shape (_norms.py).
+it is evaluated on a grid and compared with the functions that have an operator. Norms and softmax are recognised the
+same way, on random rows (_norms.py).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mcuc.ir import Array
+from mcuc.quantize._einsum import einsums
 from mcuc.quantize._masks import plain_masks
 from mcuc.quantize._norms import row_functions
 from mcuc.quantize._regions import (
@@ -32,6 +33,7 @@ from mcuc.quantize.model import FloatModel, FloatNode
 
 GRID = np.concatenate([np.linspace(-12, 12, 2401), np.linspace(-60, 60, 121)])
 PRODUCT = "/product"  # of a Gemm whose constant is added apart
+SILU = "Silu"  # ONNX has no such operator before opset 24: it becomes two
 CLOSE = 2e-5  # absolute and relative: constants in files are float32
 
 
@@ -46,6 +48,7 @@ class Known:
 
 KNOWN = (
     Known("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}, lambda x: np.clip(x / 6 + 0.5, 0, 1)),
+    Known("HardSigmoid", {"alpha": 0.2, "beta": 0.5}, lambda x: np.clip(0.2 * x + 0.5, 0, 1)),
     Known("HardSwish", {}, hard_swish),
     Known("Gelu", {"approximate": "none"}, gelu),
     Known("Gelu", {"approximate": "tanh"}, gelu_tanh),
@@ -54,12 +57,15 @@ KNOWN = (
     Known("Sigmoid", {}, sigmoid),
     Known("Tanh", {}, np.tanh),
     Known("Relu", {}, lambda x: np.maximum(x, 0)),
+    Known("Softsign", {}, lambda x: x / (1 + np.abs(x))),
+    Known("Abs", {}, np.abs),
+    Known(SILU, {}, lambda x: x * sigmoid(x)),
 )
 
 
 def recognised(model: FloatModel) -> FloatModel:
     """The network with composites as single nodes, constants divided by as factors, Gemm's factors in its constants."""
-    model = _functions(plain_masks(row_functions(model)))
+    model = _functions(plain_masks(row_functions(einsums(model))))
     return _factors(model)
 
 
@@ -83,7 +89,7 @@ def _functions(model: FloatModel) -> FloatModel:
             if not _elementwise(last, model):
                 continue
             found = [r for r in regions(model, last, producers, consumers, order, allowed) if len(r.nodes) > 1]
-            match = next(((r, k) for r in reversed(found) for k in KNOWN if _same(r, k, model)), None)
+            match = next(((r, k) for r in reversed(found) if (k := _known(r, model)) is not None), None)
             if match is not None:
                 model = _replaced(model, *match)
                 break
@@ -91,15 +97,34 @@ def _functions(model: FloatModel) -> FloatModel:
             return model
 
 
-def _same(region: Region, known: Known, model: FloatModel) -> bool:
-    got, wanted = evaluated(region, model, GRID), known.function(GRID)
-    return got.shape == wanted.shape and bool(np.allclose(got, wanted, CLOSE, CLOSE))
+def _known(region: Region, model: FloatModel) -> Known | None:
+    """The function that the run computes, None where it is none of them, or is spelled as it should be."""
+    got = evaluated(region, model, GRID)
+    if got.shape != GRID.shape:
+        return None
+    slope = float(-got[GRID == -1][0])
+    leaky = Known("LeakyRelu", {"alpha": slope}, lambda x: np.where(x >= 0, x, slope * x))
+    for known in (*KNOWN, leaky) if 1e-6 < slope < 1 - 1e-6 else KNOWN:
+        if np.allclose(got, known.function(GRID), CLOSE, CLOSE):
+            plain = known.kind == SILU and [n.kind for n in region.nodes] == ["Sigmoid", "Mul"]
+            return None if plain else known
+    return None
 
 
 def _replaced(model: FloatModel, region: Region, known: Known) -> FloatModel:
     gone, last = {n.name for n in region.nodes}, region.nodes[-1]
-    one = FloatNode(last.name, known.kind, (region.source,), last.outputs, known.attrs)
-    return replace(model, nodes=tuple(one if n is last else n for n in model.nodes if n is last or n.name not in gone))
+    one = [FloatNode(last.name, known.kind, (region.source,), last.outputs, known.attrs)]
+    if known.kind == SILU:
+        gate = f"{last.outputs[0]}/gate"
+        one = [
+            FloatNode(f"{last.name}/gate", "Sigmoid", (region.source,), (gate,), {}),
+            FloatNode(last.name, "Mul", (region.source, gate), last.outputs, {}),
+        ]
+        model = replace(
+            model, shapes={**model.shapes, gate: model.shapes[last.outputs[0]]}, real=model.real | frozenset((gate,))
+        )
+    nodes = [m for n in model.nodes if n is last or n.name not in gone for m in (one if n is last else [n])]
+    return replace(model, nodes=tuple(nodes))
 
 
 def _factors(model: FloatModel) -> FloatModel:
