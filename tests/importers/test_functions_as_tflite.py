@@ -76,3 +76,28 @@ def test_an_rms_norm_has_no_tflite_form() -> None:
     graph, _ = load(m.build(m.qdq(y, scale=1 / 128, zero=0)))
     with pytest.raises(McucError, match="no RMS norm"):
         retarget(graph)
+
+
+@pytest.mark.parametrize(("kind", "tflite"), [("Sub", "SUB"), ("Sum", "ADD")])
+def test_steps_in_float_are_integer_operators_in_tflite(kind: str, tflite: str) -> None:
+    m = Model(5)
+    a, b = m.qdq(m.input([1, 6, 40]), scale=0.05, zero=4), m.qdq(m.input([1, 6, 40]), scale=0.04, zero=-128)
+    graph, _ = load(m.build(m.qdq(m.node(kind, [a, b]), scale=0.07, zero=3)))
+    again = retarget(graph)
+    blob = exporter.export(again)
+    assert [n.name.partition(":")[2] for n in importer.parse(blob, "case.tflite", "case").nodes] == [tflite]
+    rng = np.random.default_rng(0)
+    inputs = [[rng.integers(-127, 128, (1, 6, 40)).astype(np.int8) for _ in "ab"] for _ in range(4)]
+    found = [reference.run(again, dict(zip(graph.inputs, x, strict=True)))[graph.outputs[0]] for x in inputs]
+    wanted = [reference.run(graph, dict(zip(graph.inputs, x, strict=True)))[graph.outputs[0]] for x in inputs]
+    micro = [y for (y,) in oracle.tflite_micro(blob, inputs)]
+    assert all(np.array_equal(a, b) for a, b in zip(found, micro, strict=True))
+    assert max(np.abs(a.astype(int) - b.astype(int)).max() for a, b in zip(found, wanted, strict=True)) <= 1
+
+
+def test_a_factor_that_tflite_has_no_place_for_is_refused() -> None:
+    m = Model(3)
+    x, w = m.qdq(m.input([4, 16]), scale=0.05, zero=4), m.weights([10, 16], axis=None)
+    graph, _ = load(m.build(m.qdq(m.node("Gemm", [x, w], transB=1, alpha=0.5), scale=0.2, zero=0)))
+    with pytest.raises(McucError, match="factor"):
+        retarget(graph)

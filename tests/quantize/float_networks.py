@@ -38,6 +38,17 @@ class Net:
         self.nodes.append(helper.make_node(kind, list(inputs), [name], **attrs))
         return name
 
+    def truths(self, data: Any) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(data, bool), name))
+        return name
+
+    def split(self, x: str, count: int, size: int) -> list[str]:
+        """Equal parts of the last axis."""
+        names = [f"v{len(self.nodes)}_{i}" for i in range(count)]
+        self.nodes.append(helper.make_node("Split", [x, self.ints(*[size] * count)], names, axis=-1))
+        return names
+
     def conv(self, x: str, oc: int, ic: int, k: int = 3, group: int = 1, stride: int = 1, spread: float = 1.0) -> str:
         """He-scaled weights; spread > 1: channels of very different size."""
         w = self.rng.normal(0, (2 / (ic // group * k * k)) ** 0.5, (oc, ic // group, k, k))
@@ -57,7 +68,7 @@ class Net:
     def done(self, output: str) -> ModelProto:
         out = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
         graph = helper.make_graph(self.nodes, "net", [self.input], [out], self.constants)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=10)
 
 
 def residual(spread: float = 1.0, softmax: bool = True) -> ModelProto:

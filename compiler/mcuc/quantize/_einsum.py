@@ -7,71 +7,38 @@ is one MatMul.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 
-from mcuc.ir import Array
+from mcuc.quantize._steps import Steps
 from mcuc.quantize.model import FloatModel, FloatNode
-
-Shape = tuple[int, ...]
-
-
-@dataclass
-class _Steps:
-    """Nodes, constants and shapes that are added for one Einsum."""
-
-    name: str
-    nodes: list[FloatNode] = field(default_factory=list)
-    constants: dict[str, Array] = field(default_factory=dict)
-    shapes: dict[str, Shape] = field(default_factory=dict)
-
-    def moved(self, value: str, shape: Shape, perm: list[int]) -> tuple[str, Shape]:
-        """The value with its axes in that order."""
-        to = tuple(shape[p] for p in perm)
-        return (value, shape) if perm == sorted(perm) else (self._put("Transpose", (value,), to, {"perm": perm}), to)
-
-    def shaped(self, value: str, shape: Shape, to: Shape) -> str:
-        """The value in another shape."""
-        if shape == to:
-            return value
-        name = f"{self.name}/shape{len(self.nodes)}"
-        self.constants[name] = np.array(to, np.int64)
-        return self._put("Reshape", (value, name), to, {})
-
-    def product(self, a: str, b: str, to: Shape) -> str:
-        """Their matrix product."""
-        return self._put("MatMul", (a, b), to, {})
-
-    def _put(self, kind: str, inputs: tuple[str, ...], to: Shape, attrs: dict[str, object]) -> str:
-        value = f"{self.name}/{kind}{len(self.nodes)}"
-        self.nodes.append(FloatNode(f"{self.name}/{kind}{len(self.nodes)}", kind, inputs, (value,), attrs))
-        self.shapes[value] = to
-        return value
 
 
 def einsums(model: FloatModel) -> FloatModel:
     """Each Einsum of two operands whose indices are of these kinds as Transpose, Reshape and MatMul; others stay."""
     nodes: list[FloatNode] = []
+    consumers, taken = model.consumers(), set[str]()
     for node in model.nodes:
-        steps = _product(node, model) if node.kind == "Einsum" else None
+        if node.name in taken:
+            continue
+        readers = consumers.get(node.outputs[0], []) if node.outputs[0] not in model.outputs else []
+        add = readers[0][0] if len(readers) == 1 and readers[0][0].kind == "Add" else None
+        steps = _product(node, model, add) if node.kind == "Einsum" else None
         if steps is None:
             nodes.append(node)
             continue
-        last = replace(steps.nodes[-1], name=node.name, outputs=node.outputs)
-        del steps.shapes[steps.nodes[-1].outputs[0]]
-        nodes += [*steps.nodes[:-1], last]
-        model = replace(
-            model,
-            constants={**model.constants, **steps.constants},
-            shapes={**model.shapes, **steps.shapes},
-            real=model.real | frozenset(steps.shapes),
-        )
+        if add is not None and f"{steps.name}/bias" in steps.constants:
+            taken.add(add.name)
+            node = add
+        nodes += steps.instead_of(node)
+        model = steps.added(model)
     return replace(model, nodes=tuple(nodes))
 
 
-def _product(node: FloatNode, model: FloatModel) -> _Steps | None:
+def _product(node: FloatNode, model: FloatModel, add: FloatNode | None) -> Steps | None:
+    """add: the addition of a constant behind it, which may be the bias of a dense layer."""
     equation = bytes(node.attrs["equation"]).decode().replace(" ", "")
     left, arrow, out = equation.partition("->")
     terms = left.split(",")
@@ -91,7 +58,7 @@ def _product(node: FloatNode, model: FloatModel) -> _Steps | None:
     def count(indices: list[str]) -> int:
         return prod(size[i] for i in indices)
 
-    steps = _Steps(node.outputs[0])
+    steps = Steps(node.outputs[0])
     first = tuple(size[i] for i in batch) if any(size[i] != 1 for i in batch) else ()
     wanted = (
         (a, [*batch, *rows, *summed], (*first, count(rows), count(summed))),
@@ -106,7 +73,15 @@ def _product(node: FloatNode, model: FloatModel) -> _Steps | None:
         else:
             operand = steps.shaped(*steps.moved(name, shape, perm), to)
         operands.append(operand)
-    product = steps.product(operands[0], operands[1], (*first, count(rows), count(columns)))
+    constant = next((n for n in add.inputs if n in model.constants), "") if add is not None else ""
+    bias = ""
+    if constant and data[1] is not None and not first and columns and out.endswith("".join(columns)):
+        values = model.constants[constant]
+        if values.shape == tuple(size[i] for i in columns):
+            bias = f"{steps.name}/bias"
+            steps.constants[bias] = np.ascontiguousarray(values.reshape(-1))
+    inputs, kind = ((*operands, bias), "Gemm") if bias else (tuple(operands), "MatMul")
+    product = steps.put(kind, inputs, (*first, count(rows), count(columns)))
     made = [*batch, *rows, *columns]
     spread = steps.shaped(product, (*first, count(rows), count(columns)), tuple(size[i] for i in made))
     steps.moved(spread, tuple(size[i] for i in made), [made.index(i) for i in out])

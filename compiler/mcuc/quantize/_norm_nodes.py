@@ -18,7 +18,8 @@ TINY = 1e-12  # for no epsilon at all
 @dataclass(frozen=True, eq=False)
 class RowFunction:
     """kind: LayerNormalization, RMS, GroupNormalization, Softmax or LogSoftmax, over these axes of x; groups: of the
-    channels, which lie on that axis. gamma, beta: of x's rank, 1 along the axes on which they do not depend."""
+    channels, which lie on that axis. gamma, beta: of x's rank, 1 along the axes on which they do not depend. perm: of
+    the result's axes, () for none."""
 
     kind: str
     x: str
@@ -28,6 +29,7 @@ class RowFunction:
     beta: Array | None = None
     groups: int = 0
     channels: int = 1
+    perm: tuple[int, ...] = ()
 
 
 def depends_on(values: Array | None) -> set[int]:
@@ -36,6 +38,12 @@ def depends_on(values: Array | None) -> set[int]:
 
 def with_function(model: FloatModel, last: FloatNode, found: RowFunction) -> FloatModel:
     """The model with `last` as the function that was found, between nodes that TFLite and ONNX need around it."""
+    if found.perm:
+        value = f"{last.outputs[0]}/rows"
+        first = replace(last, name=f"{last.name}/rows", outputs=(value,))
+        turned = FloatNode(last.name, "Transpose", (value,), last.outputs, {"perm": list(found.perm)})
+        shapes = {value: model.shapes[found.x]}
+        return with_function(_with_nodes(model, last, [first, turned], {}, shapes), first, replace(found, perm=()))
     if found.gamma is None or found.beta is None:
         one = FloatNode(last.name, found.kind, (found.x,), last.outputs, {"axis": found.axes[0]})
         return _with_nodes(model, last, [one], {})

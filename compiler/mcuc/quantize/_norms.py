@@ -7,7 +7,8 @@ offset for each element, which are measured: gamma and beta, wherever the spelli
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,11 +43,12 @@ def row_functions(model: FloatModel) -> FloatModel:
             return _takes_part(node, model)
 
         for last in reversed(model.nodes):
-            if last.kind not in (*EVALUATE, "Reshape") or last.outputs[0] not in model.real:
+            if last.kind not in (*EVALUATE, "Reshape", "Transpose") or last.outputs[0] not in model.real:
                 continue
             candidates = regions(model, last, producers, consumers, order, allowed, MOST_NODES)
             matches = [f for r in candidates if (f := _row_function(r, model)) is not None]
-            found = matches[-1] if matches else None  # a layer norm is a root-mean-square norm of differences, too
+            # The longest: a layer norm is a root-mean-square norm of differences, too.
+            found = next((f for f in reversed(matches) if not f.perm), matches[-1] if matches else None)
             if found is not None:
                 model = with_function(model, last, found)
                 break
@@ -57,30 +59,65 @@ def row_functions(model: FloatModel) -> FloatModel:
 def _takes_part(node: FloatNode, model: FloatModel) -> bool:
     if node.kind in REDUCE:
         return reduced_axes(node, model) is not None
+    if node.kind == "Transpose":
+        return True
     if node.kind == "InstanceNormalization":
         return all(n in model.constants for n in node.inputs[1:])
     return (node.kind in EVALUATE or node.kind in RESHAPE) and node.outputs[0] in model.real
 
 
 def _row_function(region: Region, model: FloatModel) -> RowFunction | None:
-    """What the run computes of its source, where it is one of these functions."""
-    shape, kinds = model.shapes.get(region.source, ()), {n.kind for n in region.nodes}
+    """What the run computes of its source, where it is one of these functions, with its axes in any order."""
+    shape, to = model.shapes.get(region.source, ()), model.shapes[region.nodes[-1].outputs[0]]
     rows = [n for n in region.nodes if n.kind in (*REDUCE, "InstanceNormalization") and n.inputs[0] in model.shapes]
-    if not rows or shape != model.shapes[region.nodes[-1].outputs[0]] or region.source not in model.real:
+    if not rows or region.source not in model.real or len(shape) < 2 or len(shape) != len(to):
         return None
-    over = {(model.shapes[n.inputs[0]], _axes(n, model)) for n in rows if len(model.shapes[n.inputs[0]]) > 1}
-    axes = {along for inner, along in over if inner == shape}
-    if len(axes) == 1:
-        (along,) = axes
-        if np.prod([shape[a] for a in along]) < SMALLEST_ROW:
-            return None
-        if kinds & POWERS:
-            return _softmax(region, model, along)
-        return _norm(region, model, along) if kinds & ROOTS else None
-    for inner, along in over if kinds & ROOTS and len(shape) > 2 else ():
+    turns = {tuple(n.attrs["perm"]) for n in region.nodes if n.kind == "Transpose" and "perm" in n.attrs}
+    perms = {p for p in turns if len(p) == len(shape)}
+    perms |= {tuple(int(i) for i in np.argsort(p)) for p in perms}
+    over = {(model.shapes[n.inputs[0]], _axes(n, model)) for n in rows}
+    for perm in ((), *sorted(perms)):
+        if tuple(shape[p] for p in perm or range(len(shape))) == to:
+            found = _function(_Run(region, model, perm), over, sorted(perms))
+            if found is not None:
+                return replace(found, perm=perm)
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A run whose result lies in the order `perm` of its source's axes, () for the same."""
+
+    region: Region
+    model: FloatModel
+    perm: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.model.shapes[self.region.source]
+
+    def __call__(self, x: Array) -> Array:
+        y = evaluated(self.region, self.model, x)
+        return y.transpose(np.argsort(self.perm)) if self.perm else y
+
+
+def _function(
+    run: _Run, over: Set[tuple[tuple[int, ...], tuple[int, ...]]], perms: Sequence[tuple[int, ...]]
+) -> RowFunction | None:
+    """over: shape and axes of each reduction in the run."""
+    shape, kinds = run.shape, {n.kind for n in run.region.nodes}
+    axes = {along for inner, along in over if len(inner) == len(shape)}
+    axes |= {tuple(sorted(perm[a] for a in along)) for along in axes for perm in perms}
+    for along in sorted(axes):
+        if along and np.prod([shape[a] for a in along]) >= SMALLEST_ROW:
+            found = _softmax(run, along) if kinds & POWERS else _norm(run, along) if kinds & ROOTS else None
+            if found is not None:
+                return found
+    for inner, along in sorted(over) if kinds & ROOTS and len(shape) > 2 else ():
         groups = _groups(shape, inner, along)
-        if groups is not None:
-            return _norm(region, model, tuple(range(1, len(shape))), *groups)
+        found = _norm(run, tuple(range(1, len(shape))), *groups) if groups is not None else None
+        if found is not None:
+            return found
     return None
 
 
@@ -102,27 +139,25 @@ def _groups(shape: tuple[int, ...], inner: tuple[int, ...], axes: tuple[int, ...
     return None
 
 
-def _softmax(region: Region, model: FloatModel, axes: tuple[int, ...]) -> RowFunction | None:
+def _softmax(run: _Run, axes: tuple[int, ...]) -> RowFunction | None:
     if len(axes) != 1:
         return None
-    x = np.random.default_rng(0).normal(0, 2, model.shapes[region.source])
-    got, shifted = evaluated(region, model, x), x - x.max(axes, keepdims=True)
+    x = np.random.default_rng(0).normal(0, 2, run.shape)
+    got, shifted = run(x), x - x.max(axes, keepdims=True)
     log = shifted - np.log(np.exp(shifted).sum(axes, keepdims=True))
     for kind, wanted in (("Softmax", np.exp(log)), ("LogSoftmax", log)):
         if np.allclose(got, wanted, CLOSE, CLOSE):
-            return RowFunction(kind, region.source, axes)
+            return RowFunction(kind, run.region.source, axes)
     return None
 
 
-def _norm(
-    region: Region, model: FloatModel, axes: tuple[int, ...], groups: int = 0, channels: int = 1
-) -> RowFunction | None:
-    rng, shape = np.random.default_rng(0), model.shapes[region.source]
+def _norm(run: _Run, axes: tuple[int, ...], groups: int = 0, channels: int = 1) -> RowFunction | None:
+    rng, shape = np.random.default_rng(0), run.shape
     drawn = [rng.normal(0.3, 1.5, shape) for _ in range(DRAWS)] + [rng.normal(0.002, 0.004, shape)]
-    answers = [evaluated(region, model, x) for x in drawn]  # the last is small, so that epsilon counts
+    answers = [run(x) for x in drawn]  # the last is small, so that epsilon counts
     if not all(np.isfinite(y).all() for y in answers):
         return None
-    for epsilon in (*_numbers(region, model), 0.0):
+    for epsilon in (*_numbers(run.region, run.model), 0.0):
         for kind in ("GroupNormalization",) if groups else ("LayerNormalization", RMS):
             rows = [_rows(x, groups, channels) for x in drawn] if groups else drawn
             along = (2,) if groups else axes
@@ -132,7 +167,7 @@ def _norm(
             size = max(float(np.abs(y).max()) for y in answers)
             if all(np.allclose(gamma * n + beta, y, CLOSE, CLOSE * size) for n, y in pairs):
                 narrow = (_narrow(gamma, size), _narrow(beta, size))
-                found = RowFunction(kind, region.source, axes, epsilon, *narrow, groups, channels)
+                found = RowFunction(kind, run.region.source, axes, epsilon, *narrow, groups, channels)
                 return found if not groups or depends_on(found.gamma) | depends_on(found.beta) <= {channels} else None
     return None
 

@@ -47,14 +47,15 @@ def simplify(options: Any, arrays: Arrays) -> Arrays:
     have = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     if have < options["opset"]:
         model = version_converter.convert_version(model, options["opset"])
-    inlined = {n.op_type for n in model.graph.node} & {"Attention", "GroupNormalization"}
-    if "Attention" in inlined:  # of opset 23: as what it consists of
+    if any(n.op_type == "Attention" and not n.domain for n in model.graph.node):  # of opset 23: as what it consists of
         model = inliner.inline_selected_functions(model, [("", "Attention")], inline_schema_functions=True)
     path = Path(options["folder"]) / "simplified.onnx"
     _session(model.SerializeToString(), False, str(path))
-    if inlined:  # bodies of functions: their constants fold once they are the graph's
-        _session(path.read_bytes(), False, str(path))
-    model = shape_inference.infer_shapes(onnx.load(str(path)), strict_mode=True, data_prop=True)
+    model = onnx.load(str(path))
+    if any(n.op_type in ("Cast", "Shape") for n in model.graph.node):  # bodies of functions fold once they are inlined
+        _session(model.SerializeToString(), False, str(path))
+        model = onnx.load(str(path))
+    model = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     return {"model": np.frombuffer(model.SerializeToString(), np.uint8)}
 
 

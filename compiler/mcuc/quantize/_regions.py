@@ -158,6 +158,8 @@ def evaluated(region: Region, model: FloatModel, x: Array) -> Array:
                 result = np.reshape(REDUCE[node.kind](a[0], axes), model.shapes[node.outputs[0]])
             elif node.kind == "InstanceNormalization":
                 result = _instances(a, float(node.attrs.get("epsilon", 1e-5)))
+            elif node.kind == "Transpose":
+                result = np.transpose(a[0], node.attrs.get("perm"))
             elif node.kind == "Expand":
                 result = np.broadcast_to(a[0], model.shapes[node.outputs[0]])
             elif node.kind in RESHAPE:

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from mcuc.ir import Array
 from mcuc.quantize._einsum import einsums
+from mcuc.quantize._gemm import gemms
 from mcuc.quantize._masks import plain_masks
 from mcuc.quantize._norms import row_functions
 from mcuc.quantize._regions import (
@@ -32,7 +32,6 @@ from mcuc.quantize._regions import (
 from mcuc.quantize.model import FloatModel, FloatNode
 
 GRID = np.concatenate([np.linspace(-12, 12, 2401), np.linspace(-60, 60, 121)])
-PRODUCT = "/product"  # of a Gemm whose constant is added apart
 SILU = "Silu"  # ONNX has no such operator before opset 24: it becomes two
 CLOSE = 2e-5  # absolute and relative: constants in files are float32
 
@@ -66,7 +65,7 @@ KNOWN = (
 def recognised(model: FloatModel) -> FloatModel:
     """The network with composites as single nodes, constants divided by as factors, Gemm's factors in its constants."""
     model = _functions(plain_masks(row_functions(einsums(model))))
-    return _factors(model)
+    return gemms(_factors(model))
 
 
 def _elementwise(node: FloatNode, model: FloatModel) -> bool:
@@ -128,7 +127,7 @@ def _replaced(model: FloatModel, region: Region, known: Known) -> FloatModel:
 
 
 def _factors(model: FloatModel) -> FloatModel:
-    """Division by a constant as multiplication, subtraction as addition; alpha and beta of Gemm in its constants."""
+    """Division by a constant as multiplication, subtraction as addition."""
     constants, nodes = dict(model.constants), []
     for node in model.nodes:
         second = node.inputs[1] if len(node.inputs) > 1 else ""
@@ -136,39 +135,5 @@ def _factors(model: FloatModel) -> FloatModel:
             name = f"{node.outputs[0]}/operand"
             constants[name] = np.float32(1) / constants[second] if node.kind == "Div" else -constants[second]
             node = replace(node, kind="Mul" if node.kind == "Div" else "Add", inputs=(node.inputs[0], name))
-        nodes += _plain_gemm(node, constants) if node.kind == "Gemm" and second in constants else [node]
-    made = {o for n in nodes for o in n.outputs}
-    shapes = {f"{v}{PRODUCT}": shape for v, shape in model.shapes.items() if f"{v}{PRODUCT}" in made}
-    return replace(
-        model,
-        nodes=tuple(nodes),
-        constants=constants,
-        shapes={**model.shapes, **shapes},
-        real=model.real | frozenset(shapes),
-    )
-
-
-def _plain_gemm(node: FloatNode, constants: dict[str, Array]) -> list[FloatNode]:
-    """Without factors; a constant that is no vector of the outputs is added by a node of its own."""
-    alpha, beta = float(node.attrs.get("alpha", 1.0)), float(node.attrs.get("beta", 1.0))
-    inputs = list(node.inputs)
-    if alpha != 1.0:
-        inputs[1] = f"{node.outputs[0]}/weights"
-        constants[inputs[1]] = constants[node.inputs[1]] * np.float32(alpha)
-    if len(inputs) > 2 and inputs[2] in constants:
-        oc = constants[inputs[1]].shape[0 if node.attrs.get("transB") else 1]
-        bias = np.broadcast_to(
-            constants[inputs[2]] * np.float32(beta), np.broadcast_shapes(constants[inputs[2]].shape, (1, oc))
-        )
-        if bias.shape == (1, oc):
-            inputs[2] = f"{node.outputs[0]}/bias"
-            constants[inputs[2]] = np.ascontiguousarray(bias.reshape(-1))
-    attrs = {k: v for k, v in node.attrs.items() if k not in ("alpha", "beta")}
-    if len(inputs) > 2 and inputs[2] in constants and constants[inputs[2]].shape != (oc,):
-        matrix, product = f"{node.outputs[0]}/matrix", f"{node.outputs[0]}{PRODUCT}"
-        constants[matrix] = constants[node.inputs[2]] * np.float32(beta)
-        return [
-            replace(node, inputs=tuple(inputs[:2]), outputs=(product,), attrs=attrs),
-            FloatNode(f"{node.name}/add", "Add", (product, matrix), node.outputs, {}),
-        ]
-    return [replace(node, inputs=tuple(inputs), attrs=attrs)]
+        nodes.append(node)
+    return replace(model, nodes=tuple(nodes), constants=constants)

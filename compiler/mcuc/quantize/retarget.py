@@ -24,6 +24,7 @@ from mcuc.ops._unary import table_lookup
 from mcuc.passes._tables import table_of
 
 MOST_STEPS = 3  # by which a rounding of TFLite's can differ: its LOGISTIC and TANH interpolate
+FACTOR = 1e-4  # relative
 _WINDOWED = ("conv_2d", "depthwise_conv_2d", "max_pool_2d")
 _BIASED = ("conv_2d", "depthwise_conv_2d", "fully_connected", "transpose_conv")
 
@@ -150,7 +151,8 @@ def _built(node: Node, exported: Exported, table: dict[str, Tensor]) -> Node:
 
 
 def _require_same_function(node: Node, attrs: Any) -> None:
-    """A function of one byte must be the same one, but for rounding."""
+    """A function of one byte must be the same one, but for rounding; a factor of sums the same but for its last bits
+    (TFLite's follow from the scales: a factor of a Gemm's own has no place there)."""
     before, after = getattr(node.attrs, "table", b""), getattr(attrs, "table", b"")
     if isinstance(before, bytes) and isinstance(after, bytes) and len(before) == len(after) == 256 and any(before):
         old, new = (np.frombuffer(t, np.int8).astype(np.int64) for t in (before, after))
@@ -158,6 +160,16 @@ def _require_same_function(node: Node, attrs: Any) -> None:
             raise McucError(
                 "not-exportable",
                 f"TFLite has no int8 operator for this function ({node.op})",
+                where=node.name,
+                try_this="write an .onnx file instead, which says it: mcuc export MODEL -o FILE.onnx",
+            )
+    scales, requant = getattr(getattr(node.attrs, "requant", None), "scale", ()), getattr(attrs, "requant", None)
+    if scales and requant is not None and len(scales) == len(requant.multiplier):
+        factors = np.array(requant.multiplier, np.float64) * np.exp2(np.array(requant.shift, np.float64) - 31)
+        if not np.allclose(factors, scales, FACTOR, 0):
+            raise McucError(
+                "not-exportable",
+                f"a factor of the sums that their scales do not give ({node.op})",
                 where=node.name,
                 try_this="write an .onnx file instead, which says it: mcuc export MODEL -o FILE.onnx",
             )

@@ -1,4 +1,4 @@
-"""Subtraction, division and the sum of two as TFLite's operators."""
+"""Subtraction and the sum of two as TFLite's operators."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from mcuc.ir import Graph, Node
 from mcuc.ops._base import Exported
 from mcuc.ops._tflite import nearest_activation
 
-_KINDS = {"sub": ("SUB", "SubOptions"), "div": ("DIV", "DivOptions"), "sum": ("ADD", "AddOptions")}
+_KINDS = {"sub": ("SUB", "SubOptions"), "sum": ("ADD", "AddOptions")}
 
 
 def as_tflite(node: Node, graph: Graph) -> Exported:
-    """As SUB, DIV or ADD. Raises McucError("not-exportable") for a mean and for sums of other than two."""
+    """As SUB or ADD. Raises McucError("not-exportable") for a mean, sums of other than two, and a quotient: TFLite
+    shifts small ones by more bits than a word has (ops/divide)."""
     if node.attrs.kind not in _KINDS or len(node.inputs) != 2:
         raise McucError(
             "not-exportable",
