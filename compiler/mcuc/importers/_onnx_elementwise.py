@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from math import prod
+from math import inf, prod
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from mcuc.importers._onnx_nodes import (
 )
 from mcuc.importers._onnx_proto import FileNode
 from mcuc.importers._onnx_quant import (
+    LIMITS,
     Goal,
     clip_bounds,
 )
@@ -81,12 +82,37 @@ def _unary(state: State, node: FileNode, kind: str, x: Value, options: Mapping[s
 
 
 def on_clip(state: State, node: FileNode) -> Result:
-    """Relu or Clip: nothing where the node before applies it already."""
+    """Relu or Clip: nothing where the node before applies it already. Of integers (narrow ranges are written so) it
+    has integer bounds."""
+    value = optional(state, node, 0)
+    if value is not None and not value.real and (value.params is not None or value.array is not None):
+        return [_narrowed(state, node, value)]
     x = real_input(state, node, 0)
     if node.outputs[0] in state.fused:
         return [x]
     low, high = clip_bounds(state, node)
     return [_unary(state, node, "Clip", x, {"low": low, "high": high}, goal_of(state, node))]
+
+
+def _narrowed(state: State, node: FileNode, value: Value) -> Value:
+    """Constants, and integers behind a QuantizeLinear, between bounds."""
+    least, most = (-inf, inf) if value.array is not None or value.params is None else LIMITS[value.params.dtype]
+    bounds = [optional(state, node, 1), optional(state, node, 2)]
+    low, high = (
+        end if bound is None or bound.array is None else bound.array.reshape(-1)[0].item()
+        for bound, end in zip(bounds, (least, most), strict=True)
+    )
+    if any(b is not None and (b.array is None or b.array.size != 1) for b in bounds) or low > high:
+        raise refuse("unsupported-operator", "Clip with bounds that are no numbers", node.where, "use constant bounds")
+    if value.array is not None:
+        return replace(value, array=np.clip(value.array.astype(np.float64), low, high).astype(value.array.dtype))
+    params = value.params
+    if params is None or (low <= least and high >= most):
+        return value
+    scale, zero = params.scale[0], params.zero_point[0]
+    ends = {"low": (low - zero) * scale, "high": (high - zero) * scale}
+    real = replace(value, real=True)
+    return replace(_unary(state, node, "Clip", real, ends, Goal(params)), real=False)
 
 
 def on_qlinear_unary(kind: str) -> Callable[..., Result]:

@@ -29,6 +29,7 @@ from mcuc.importers._onnx_quant import (
 )
 from mcuc.importers._onnx_state import (
     State,
+    add_tensor,
     constant,
     groups,
     need,
@@ -58,9 +59,10 @@ def weight_tensor(
             "quantize weights per tensor or per output channel",
         )
     data = transform(value.array)
-    return constant(
+    made = constant(
         state, f"{node.outputs[0]}/file_weights", data, value.params, 0 if len(value.params.scale) > 1 else None
     )
+    return add_tensor(state, replace(made, int4=True)) if value.int4 and not any(value.params.zero_point) else made
 
 
 def bias_tensor(state: State, node: FileNode, value: Value | None, product: Array | None = None) -> Tensor | None:

@@ -32,11 +32,14 @@ LETTERS_MOST = 8  # axes of an Einsum operand
 
 
 def on_matmul(state: State, node: FileNode) -> Result:
-    """Operands of any rank; a constant matrix on the right makes a dense layer."""
+    """Operands of any rank; a constant matrix on the right makes a dense layer, with a bias where one was joined."""
     w = optional(state, node, 1)
     goal = goal_of(state, node)
     if is_dense(real_input(state, node, 0), w):
-        return [dense(state, node, real_input(state, node, 0), w, None, goal, False, {})]
+        b = optional(state, node, 2)
+        if b is not None and b.array is not None:
+            b = replace(b, shape=(b.array.size,), array=b.array.reshape(-1))
+        return [dense(state, node, real_input(state, node, 0), w, b, goal, False, {})]
     return [product(state, node, real_input(state, node, 0), real_input(state, node, 1), goal)]
 
 

@@ -34,6 +34,7 @@ DTYPES = {
     9: "bool",
     11: "float64",
 }
+FOUR_BITS = {21: "uint4", 22: "int4"}  # two elements a byte, the first in the lower half
 _OTHER = {
     8: "string",
     10: "float16",
@@ -46,8 +47,6 @@ _OTHER = {
     18: "float8e4m3fnuz",
     19: "float8e5m2",
     20: "float8e5m2fnuz",
-    21: "uint4",
-    22: "int4",
 }
 _DOMAINS = {"": "", "ai.onnx": "", "com.microsoft": "com.microsoft"}
 
@@ -195,6 +194,8 @@ def array(proto: Any, where: str, folder: Path | None) -> Array:
     shape = tuple(int(d) for d in proto.dims)
     if any(d < 0 for d in shape) or prod(shape) > MAX_ELEMENTS:
         raise corrupt(where, f"constant {proto.name!r} has shape {shape}")
+    if proto.data_type in FOUR_BITS:
+        return _halves(proto, shape, where, folder)
     if proto.data_type not in DTYPES:
         kind = _OTHER.get(proto.data_type, f"type {proto.data_type}")
         raise McucError(
@@ -210,6 +211,28 @@ def array(proto: Any, where: str, folder: Path | None) -> Array:
     if size is not None and size != prod(shape) * dtype.itemsize:
         raise corrupt(where, f"constant {proto.name!r} of shape {shape} has {size} bytes of data")
     return np.asarray(numpy_helper.to_array(proto), dtype).reshape(shape)
+
+
+def four_bits(data: Array, kind: str) -> Array:
+    """The array as one of int4 or uint4, which NumPy itself lacks."""
+    import ml_dtypes
+
+    return np.asarray(data.astype(ml_dtypes.int4 if kind == "int4" else ml_dtypes.uint4))
+
+
+def _halves(proto: Any, shape: tuple[int, ...], where: str, folder: Path | None) -> Array:
+    """A constant of int4 or uint4."""
+    kind, count = FOUR_BITS[proto.data_type], prod(shape)
+    if proto.data_location == 1 or proto.external_data:
+        packed = _external(proto, ((count + 1) // 2,), np.dtype(np.uint8), where, folder)
+    elif proto.HasField("raw_data"):
+        packed = np.frombuffer(proto.raw_data, np.uint8)
+    else:
+        packed = np.array(proto.int32_data, np.int64).astype(np.uint8)
+    if packed.size != (count + 1) // 2:
+        raise corrupt(where, f"constant {proto.name!r} of shape {shape} has {packed.size} bytes of data")
+    halves = np.stack([packed & 15, packed >> 4], -1).reshape(-1)[:count].astype(np.int8)
+    return four_bits(np.where(halves > 7, halves - 16, halves) if kind == "int4" else halves, kind).reshape(shape)
 
 
 def _external(proto: Any, shape: tuple[int, ...], dtype: np.dtype[Any], where: str, folder: Path | None) -> Array:
@@ -291,7 +314,8 @@ def _value_info(proto: Any, where: str, is_output: bool = False) -> FileInput:
             where=where,
             try_this="export the model with tensors as inputs",
         )
-    dtype = DTYPES.get(tensor.elem_type, _OTHER.get(tensor.elem_type, f"type {tensor.elem_type}"))
+    names = DTYPES | FOUR_BITS
+    dtype = names.get(tensor.elem_type, _OTHER.get(tensor.elem_type, f"type {tensor.elem_type}"))
     if is_output or not tensor.HasField("shape"):
         if is_output:
             return FileInput(proto.name, dtype, None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mcuc.errors import McucError
-from mcuc.importers._onnx_proto import FileNode
+from mcuc.importers._onnx_proto import FOUR_BITS, FileNode, four_bits
 from mcuc.importers._onnx_state import (
     CLIPS,
     INTEGERS,
@@ -27,6 +27,7 @@ from mcuc.importers._onnx_values import Params, Value
 from mcuc.ir import Array, DType, Tensor
 
 FULL = (-128, 127)
+LIMITS = {"int4": (-8, 7), "uint4": (0, 15), **{k: (np.iinfo(k).min, np.iinfo(k).max) for k in (*INTEGERS, "int32")}}
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,12 @@ def quantize_params(state: State, node: FileNode) -> Params:
             dtype = str(held.dtype) if held is not None else (source.params.dtype if source.params else None)
             dtype = dtype or (None if source.tensor is None else source.tensor.dtype.value)
     elif int(node.attrs.get("output_dtype", 0)):
-        dtype = {2: "uint8", 3: "int8"}.get(int(node.attrs["output_dtype"]), "another type")
+        dtype = {2: "uint8", 3: "int8", **FOUR_BITS}.get(int(node.attrs["output_dtype"]), "another type")
     array = None
     if zero is not None:
         array = constant_of(state, node, 2)
     params = scalar_params(scale, array, dtype, node.where, int(node.attrs.get("axis", 1)))
-    if params.dtype not in (*INTEGERS, "int32"):
+    if params.dtype not in (*INTEGERS, *FOUR_BITS.values(), "int32"):
         raise refuse("unsupported-type", f"{node.kind} uses {params.dtype}", node.where, "quantize to int8 or uint8")
     return params
 
@@ -142,12 +143,14 @@ def quantize(real: Array, params: Params) -> Array:
         shape = [1] * real.ndim
         shape[params.axis] = -1
         scale, zero = scale.reshape(shape), zero.reshape(shape)
-    limits = np.iinfo(params.dtype)
+    low, high = LIMITS[params.dtype]
     with np.errstate(over="ignore", invalid="ignore"):
         steps = np.rint(np.asarray(real, np.float32) / scale)
     bounded = np.clip(
-        np.nan_to_num(steps, nan=0.0, posinf=2.0**31, neginf=-(2.0**31)).astype(np.int64) + zero, limits.min, limits.max
+        np.nan_to_num(steps, nan=0.0, posinf=2.0**31, neginf=-(2.0**31)).astype(np.int64) + zero, low, high
     )
+    if params.dtype in FOUR_BITS.values():
+        return four_bits(bounded, params.dtype).reshape(real.shape)
     return np.asarray(bounded.astype(params.dtype)).reshape(real.shape)
 
 
@@ -216,6 +219,11 @@ def on_dequantize(state: State, node: FileNode) -> Value:
                 node.where,
                 "export the model again",
             )
+        if params.dtype in FOUR_BITS.values():  # the same numbers in eight bits
+            data = (value.array.astype(np.int8) - np.int8(params.shift)).astype(np.int8)
+            zeros = tuple(z - params.shift for z in params.zero_point)
+            params = replace(params, zero_point=zeros, dtype="int8")
+            return replace(value, array=data, params=params, real=True, int4=True)
         return replace(value, params=params, real=True)
     if value.real or value.tensor is None:
         raise refuse(

@@ -11,7 +11,7 @@ import numpy as np
 
 from mcuc import ops
 from mcuc.errors import McucError
-from mcuc.importers._onnx_proto import FileGraph, FileNode
+from mcuc.importers._onnx_proto import FOUR_BITS, FileGraph, FileNode
 from mcuc.importers._onnx_values import Layout, Params, Value, plain, same_bytes
 from mcuc.ir import Array, DType, Node, Quant, Tensor
 from mcuc.numerics import FactorTooLarge
@@ -314,5 +314,12 @@ def per_tensor(params: Params, name: str, where: str) -> Params:
             f"value {name!r} is quantized per channel; activations need one scale",
             where,
             "quantize activations per tensor",
+        )
+    if params.dtype in FOUR_BITS.values():
+        raise refuse(
+            "unsupported-quantization",
+            f"value {name!r} is computed in {params.dtype}; four bits are for constant weights",
+            where,
+            "quantize activations to int8 or uint8",
         )
     return params

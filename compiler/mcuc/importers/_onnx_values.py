@@ -29,8 +29,8 @@ class Params:
 
     @property
     def shift(self) -> int:
-        """What import subtracts from the stored integers: 128 for uint8."""
-        return 128 if self.dtype == "uint8" else 0
+        """What import subtracts from the stored integers: 128 for uint8, 8 for uint4."""
+        return {"uint8": 128, "uint4": 8}.get(self.dtype, 0)
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ class Value:
     """A value of the file: a constant (array set, in the file's layout) or a run-time tensor in stored layout.
 
     shape: the file's. params: its quantization where known. real: the file sees it as float (after DequantizeLinear).
+    int4: a constant that the file holds in four bits; array and params are of int8.
     """
 
     shape: tuple[int, ...]
@@ -97,6 +98,7 @@ class Value:
     layout: Layout | None = None
     params: Params | None = None
     real: bool = False
+    int4: bool = False
 
     @property
     def elements(self) -> int:

@@ -27,6 +27,7 @@ from mcuc.importers import _onnx_products as products
 from mcuc.importers import _onnx_proto as proto
 from mcuc.importers import _onnx_recurrent as recurrent
 from mcuc.importers import _onnx_resize as resize
+from mcuc.importers._onnx_biases import join_biases
 from mcuc.importers._onnx_conv_transpose import on_conv_transpose
 from mcuc.importers._onnx_fold import MAX_FOLDED, can_fold, fold
 from mcuc.importers._onnx_nodes import PROBABILITY
@@ -200,6 +201,7 @@ def parse_with_interface(raw: bytes, where: str, name: str, folder: Path | None 
 
 def _import(file: FileGraph, where: str, name: str) -> tuple[Graph, Interface]:
     _refuse_float(file, where)
+    file = join_biases(file)
     consumers: dict[str, list[tuple[FileNode, int]]] = {}
     for node in file.nodes:
         for index, used in enumerate(node.inputs):

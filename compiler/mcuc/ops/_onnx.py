@@ -186,7 +186,7 @@ def weights_constant(name: str, weights: Tensor, data: Array, axis: int | None =
     assert quant is not None
     if axis is not None and len(quant.scale) > 1:
         quant = replace(quant, axis=axis)
-    return Tensor(name, data.shape, DType.INT8, quant, np.ascontiguousarray(data))
+    return Tensor(name, data.shape, DType.INT8, quant, np.ascontiguousarray(data), int4=weights.int4)
 
 
 def not_exportable(node: Node, why: str) -> McucError:
