@@ -145,6 +145,14 @@ def test_a_file_of_another_quantizer_is_computed_as_onnx_runtime_does(case: str)
     check_onnx(CASES[case](Model(3)), count=6, transposes=None, steps=int(in_float), share=0.005 if in_float else 0.0)
 
 
+def test_an_enlargement_of_opset_10_counts_from_the_corners() -> None:
+    m = Model(3, opset=10)
+    scale, zero = m.params("int8", 0.02, 3)
+    x = m.node("DequantizeLinear", [m.quantize(m.input([1, 3, 5, 4]), "int8", 0.02, 3), scale, zero])
+    y = m.node("Resize", [x, m.const([1, 1, 2, 2], np.float32)], mode="linear")
+    check_onnx(m.build(m.qdq(y, "int8", 0.02, 3)), transposes=None)
+
+
 def exported() -> bytes:
     """torch.export of a module with PT2E's operators, written by PyTorch's exporter."""
     import torch

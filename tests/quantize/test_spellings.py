@@ -163,6 +163,28 @@ BLOCKS = (
 )
 
 
+def upsample(n: Net, x: str, kind: str, mode: str, by: float) -> str:
+    """Of opset 7, its factors an attribute; of later ones, an operand."""
+    if n.opset < 9:
+        return n.node(kind, x, scales=[1.0, 1.0, by, by], mode=mode)
+    return n.node(kind, x, n.const([1, 1, by, by]), mode=mode)
+
+
+def resized(kind: str, mode: str, by: float, opset: int) -> Any:
+    build = partial(upsample, kind=kind, mode=mode, by=by)
+    return case(f"{kind} by {by}, {mode}, opset {opset}", build, "Resize", 36, IMAGE, opset=opset)
+
+
+OLD = (
+    resized("Upsample", "nearest", 2.0, 7),
+    resized("Upsample", "linear", 2.0, 7),
+    resized("Upsample", "nearest", 1.5, 8),
+    resized("Upsample", "linear", 3.0, 9),
+    resized("Resize", "linear", 2.0, 10),
+    resized("Resize", "nearest", 0.5, 10),
+)
+
+
 @pytest.fixture(scope="module")
 def runtime() -> Iterator[Runtime]:
     with Runtime("net") as made:
@@ -191,7 +213,7 @@ def answers(made: Converted, columns: np.ndarray) -> np.ndarray:
     return np.stack(found)
 
 
-@pytest.mark.parametrize(("build", "kinds", "least", "shape", "profile", "opset"), (*FUNCTIONS, *NORMS, *BLOCKS))
+@pytest.mark.parametrize(("build", "kinds", "least", "shape", "profile", "opset"), (*FUNCTIONS, *NORMS, *BLOCKS, *OLD))
 def test_a_spelling_is_recognised_and_keeps_its_meaning(
     build: Spelling, kinds: str, least: float, shape: tuple[int, ...], profile: str, opset: int, runtime: Runtime
 ) -> None:

@@ -38,15 +38,43 @@ def _session(model: bytes, exact: bool, saved: str = "") -> Any:
     return ort.InferenceSession(model, config, providers=["CPUExecutionProvider"])
 
 
+def _converted(model: Any, opset: int) -> Any:
+    """The model in a newer opset. The converter forgets that a Resize of opset 10 and an Upsample count from the
+    corners of the pixels, and that they take the nearest one below (above where they shrink)."""
+    from onnx import helper, numpy_helper, version_converter
+
+    have = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    old = [n for n in model.graph.node if n.op_type in ("Resize", "Upsample") and not n.domain and have < 11]
+    constants = {i.name: i for i in model.graph.initializer}
+    constants |= {
+        n.output[0]: a.t for n in model.graph.node if n.op_type == "Constant" for a in n.attribute if a.t.dims
+    }
+    shrinks = {
+        n.output[0]: bool((numpy_helper.to_array(constants[n.input[1]]) < 1).any())
+        for n in old
+        if len(n.input) > 1 and n.input[1] in constants
+    }
+    names = {n.output[0] for n in old}
+    model = version_converter.convert_version(model, opset)
+    for node in model.graph.node:
+        if node.op_type == "Resize" and node.output[0] in names:
+            nearest = "ceil" if shrinks.get(node.output[0]) else "floor"
+            said = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": nearest}
+            kept = [a for a in node.attribute if a.name not in said]
+            del node.attribute[:]
+            node.attribute.extend([*kept, *(helper.make_attribute(k, v) for k, v in said.items())])
+    return model
+
+
 def simplify(options: Any, arrays: Arrays) -> Arrays:
     """The model in a newer opset, constants folded, batch norms folded, with the shapes of every value."""
     import onnx
-    from onnx import inliner, shape_inference, version_converter
+    from onnx import inliner, shape_inference
 
     model = onnx.load_from_string(arrays["model"].tobytes())
     have = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     if have < options["opset"]:
-        model = version_converter.convert_version(model, options["opset"])
+        model = _converted(model, options["opset"])
     if any(n.op_type == "Attention" and not n.domain for n in model.graph.node):  # of opset 23: as what it consists of
         model = inliner.inline_selected_functions(model, [("", "Attention")], inline_schema_functions=True)
     path = Path(options["folder"]) / "simplified.onnx"
@@ -62,9 +90,8 @@ def simplify(options: Any, arrays: Arrays) -> Arrays:
 def upgrade(options: Any, arrays: Arrays) -> Arrays:
     """The same model in a newer opset."""
     import onnx
-    from onnx import version_converter
 
-    model = version_converter.convert_version(onnx.load_from_string(arrays["model"].tobytes()), options["opset"])
+    model = _converted(onnx.load_from_string(arrays["model"].tobytes()), options["opset"])
     return {"model": np.frombuffer(model.SerializeToString(), np.uint8)}
 
 
