@@ -78,7 +78,8 @@ def test_the_int8_network_means_what_the_float_network_means(made: Converted) ->
 
 def test_importing_the_exported_file_gives_the_same_graph(made: Converted) -> None:
     assert made.tflite is not None
-    assert text(tflite_importer.parse(made.tflite, "net", made.graph.name)) == text(made.graph)
+    again = text(tflite_importer.parse(made.tflite, "net", made.graph.name))
+    assert again == text(made.graph).replace("/real", "")  # the file's ends have the float model's names
 
 
 def test_tflite_micro_computes_the_same_bytes(made: Converted) -> None:

@@ -125,9 +125,13 @@ RUN: dict[str, Run] = {
     ),
     "HardSwish": _one(lambda n, a: F.hardswish(a[0])),
     "Identity": _one(lambda n, a: a[0]),
+    "InstanceNormalization": _one(
+        lambda n, a: F.instance_norm(a[0], weight=a[1], bias=a[2], eps=float(n.attrs.get("epsilon", 1e-5)))
+    ),
     "LayerNormalization": _one(_layer_norm),
     "LeakyRelu": _one(lambda n, a: F.leaky_relu(a[0], float(n.attrs.get("alpha", 0.01)))),
     "LogSoftmax": _one(lambda n, a: F.log_softmax(a[0], int(n.attrs.get("axis", -1)))),
+    "LpNormalization": _one(lambda n, a: F.normalize(a[0], dim=int(n.attrs.get("axis", -1)))),
     "MatMul": _one(lambda n, a: a[0] @ a[1]),
     "Max": _one(lambda n, a: torch.maximum(a[0], a[1])),
     "MaxPool": _one(_max),
@@ -143,6 +147,7 @@ RUN: dict[str, Run] = {
     "Relu": _one(lambda n, a: F.relu(a[0])),
     "Reshape": _reshape,
     "Sigmoid": _one(lambda n, a: torch.sigmoid(a[0])),
+    "RMSNormalization": _one(_rms_norm),
     "SimplifiedLayerNormalization": _one(_rms_norm),
     "Softmax": _one(lambda n, a: F.softmax(a[0], int(n.attrs.get("axis", -1)))),
     "Split": _split,

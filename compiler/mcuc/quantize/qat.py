@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from mcuc.ir import Array, Quant
+from mcuc.quantize._masks import masks
 from mcuc.quantize._torch_ops import RUN
 from mcuc.quantize.choices import least_for
 from mcuc.quantize.layers import layer_noise
@@ -133,6 +134,7 @@ def prepare(
     with Runtime(where) as runtime:
         model = recognised(from_proto(with_shapes(proto, columns, where), "model", where, runtime))
         runtime.set_samples(columns)
+        model = masks(model, runtime)
         found = quantize(model, runtime, options)
     return Trained(found, model, columns, options)
 
