@@ -66,17 +66,30 @@ def _converted(model: Any, opset: int) -> Any:
     return model
 
 
+def _without_attention(model: Any) -> Any:
+    """Attention of opset 23 as what it consists of. The inliner asks for the type of every operand."""
+    from onnx import helper, inliner, shape_inference
+
+    known = {i.name for i in model.graph.input}
+    for constant in model.graph.initializer:
+        if constant.name not in known:
+            info = helper.make_tensor_value_info(constant.name, constant.data_type, list(constant.dims))
+            model.graph.value_info.append(info)
+    model = shape_inference.infer_shapes(model)
+    return inliner.inline_selected_functions(model, [("", "Attention")], inline_schema_functions=True)
+
+
 def simplify(options: Any, arrays: Arrays) -> Arrays:
     """The model in a newer opset, constants folded, batch norms folded, with the shapes of every value."""
     import onnx
-    from onnx import inliner, shape_inference
+    from onnx import shape_inference
 
     model = onnx.load_from_string(arrays["model"].tobytes())
     have = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     if have < options["opset"]:
         model = _converted(model, options["opset"])
-    if any(n.op_type == "Attention" and not n.domain for n in model.graph.node):  # of opset 23: as what it consists of
-        model = inliner.inline_selected_functions(model, [("", "Attention")], inline_schema_functions=True)
+    if any(n.op_type == "Attention" and not n.domain for n in model.graph.node):
+        model = _without_attention(model)
     path = Path(options["folder"]) / "simplified.onnx"
     _session(model.SerializeToString(), False, str(path))
     model = onnx.load(str(path))
