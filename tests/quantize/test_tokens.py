@@ -73,3 +73,15 @@ def test_samples_of_a_network_whose_first_axis_is_time(tmp_path: Path) -> None:
     found = load_samples(str(tmp_path / "x.npz"), [(5, 1, 3)])
     assert found.calibration[0].shape[1:] == found.test[0].shape[1:] == (5, 1, 3)
     assert load_samples(str(tmp_path / "x.npz"), [(None, 5, 1, 3)]).test[0].shape[1:] == (1, 5, 1, 3)
+
+
+def test_what_no_scale_can_help_is_refused_before_the_long_work() -> None:
+    values = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8])]
+    out = [helper.make_tensor_value_info("y", TensorProto.INT64, [1, 2])]
+    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("TopK", ["r", "k"], ["v", "y"])]
+    graph = helper.make_graph(nodes, "best", values, out, [numpy_helper.from_array(np.array([2]), "k")])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    stages: list[str] = []
+    with pytest.raises(McucError, match="TopK") as caught:
+        convert(proto, "best", "best", [np.zeros((4, 1, 8))], progress=lambda stage, done, total: stages.append(stage))
+    assert not stages and "caller" in caught.value.try_this

@@ -21,10 +21,14 @@ from mcuc.quantize.layers import LayerNoise, layer_noise, sensitivity
 from mcuc.quantize.model import FloatModel, from_proto, to_proto, with_shapes
 from mcuc.quantize.patterns import recognised
 from mcuc.quantize.precision import ALL_INT8, Precision, choose_int4, choose_wide, peaks, with_wide
-from mcuc.quantize.quantizer import STANDARD, Options, Progress, Quantized, judged, quantize, quiet, score
+from mcuc.quantize.quantizer import STANDARD, Options, Progress, Quantized, judged, quantize, quiet, scheme_for, score
+from mcuc.quantize.ranges import Range
 from mcuc.quantize.retarget import retarget
+from mcuc.quantize.roles import roles
 from mcuc.quantize.runtime import Runtime
 from mcuc.quantize.widen import widen
+
+_WHATEVER_SCALES = ("not-constant", "not-quantized", "unsupported-operator", "unsupported-type")
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +115,7 @@ def convert_with(
     """As convert, with a runtime of the caller's, which keeps these samples."""
     columns = [np.ascontiguousarray(c, np.float32) for c in samples]
     model = recognised(from_proto(with_shapes(proto, columns, where), name, where, runtime))
+    refuse_early(model, where)
     runtime.set_samples(columns)
     found = quantize(model, runtime, options, progress)
     noise = layer_noise(found, runtime)
@@ -120,6 +125,17 @@ def convert_with(
     if (options.activations, options.weights) == ("int8", "int8"):
         return made
     return mixed(made, runtime, options, where, progress)
+
+
+def refuse_early(model: FloatModel, where: str) -> None:
+    """Raises at once what importing the quantized network would refuse after the long work, whatever its scales are."""
+    found = roles(model)
+    anyhow = scheme_for(model, found, dict.fromkeys(found.groups.values(), Range(-1.0, 1.0)))
+    try:
+        onnx_importer.parse_with_interface(qdq.write(model, found, anyhow), where, model.name)
+    except McucError as error:
+        if error.code in _WHATEVER_SCALES:
+            raise
 
 
 def mixed(made: Converted, runtime: Runtime, options: Options, where: str, progress: Progress = quiet) -> Converted:
