@@ -85,3 +85,22 @@ def test_what_no_scale_can_help_is_refused_before_the_long_work() -> None:
     with pytest.raises(McucError, match="TopK") as caught:
         convert(proto, "best", "best", [np.zeros((4, 1, 8))], progress=lambda stage, done, total: stages.append(stage))
     assert not stages and "caller" in caught.value.try_this
+
+
+def test_a_wish_for_tflite_is_refused_before_the_long_work() -> None:
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4, 8]) for n in "xy"]
+    constants = [numpy_helper.from_array(np.ones(8, np.float32), "scale")]
+    nodes = [helper.make_node("LayerNormalization", ["x", "scale"], ["y"])]
+    graph = helper.make_graph(nodes, "norm", values[:1], values[1:], constants)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    stages: list[str] = []
+    with pytest.raises(McucError, match="no TFLite form"):
+        convert(
+            proto,
+            "norm",
+            "norm",
+            [np.ones((4, 1, 4, 8))],
+            profile="tflite",
+            progress=lambda stage, done, total: stages.append(stage),
+        )
+    assert not stages
