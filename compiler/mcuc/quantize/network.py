@@ -18,6 +18,7 @@ from mcuc.importers.onnx import Port
 from mcuc.ir import Array, Graph
 from mcuc.quantize import qdq
 from mcuc.quantize.layers import LayerNoise, layer_noise, sensitivity
+from mcuc.quantize.masks import bounded_masks
 from mcuc.quantize.model import FloatModel, from_proto, to_proto, with_shapes
 from mcuc.quantize.patterns import recognised
 from mcuc.quantize.precision import ALL_INT8, Precision, choose_int4, choose_wide, peaks, with_wide
@@ -115,8 +116,9 @@ def convert_with(
     """As convert, with a runtime of the caller's, which keeps these samples."""
     columns = [np.ascontiguousarray(c, np.float32) for c in samples]
     model = recognised(from_proto(with_shapes(proto, columns, where), name, where, runtime))
-    refuse_early(model, where, profile == "tflite" or (options.activations, options.weights) != ("int8", "int8"))
     runtime.set_samples(columns)
+    model = bounded_masks(model, runtime)
+    refuse_early(model, where, profile == "tflite" or (options.activations, options.weights) != ("int8", "int8"))
     found = quantize(model, runtime, options, progress)
     noise = layer_noise(found, runtime)
     if options.sensitivity:

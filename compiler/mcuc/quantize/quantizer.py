@@ -205,7 +205,15 @@ def _with_inputs(model: FloatModel) -> FloatModel:
 
 
 def scheme_for(model: FloatModel, found: Roles, ranges: Mapping[str, Range]) -> Scheme:
-    """The nearest integers for those ranges."""
+    """The nearest integers for those ranges. Raises McucError("not-finite") for a weight or constant that is none."""
+    for name in (*found.constants, *(w.weight for w in found.weighted.values())):
+        if not np.isfinite(model.constants[name]).all():
+            raise McucError(
+                "not-finite",
+                f"constant {name!r} of the float network has values that are not finite",
+                where=model.name,
+                try_this="write finite numbers instead; a mask in front of a softmax may have -inf",
+            )
     by_group = {key: activation_quant(reach, found.fixed.get(key)) for key, reach in ranges.items()}
     activations = {v: by_group[key] for v, key in found.groups.items()}
     weights, biases = {}, {}
