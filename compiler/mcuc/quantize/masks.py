@@ -21,8 +21,8 @@ _MOVES = ("Expand", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
 def bounded_masks(model: FloatModel, runtime: Runtime) -> FloatModel:
-    """The model with such constants brought near: of a Where in front of a softmax, of an Add (a constant mask becomes a
-    Where), and of what computes the mask that is added. The runtime holds the calibration samples."""
+    """The model with such constants brought near: of a Where in front of a softmax, of an Add (a constant mask becomes
+    a Where), and of what computes the mask that is added. The runtime holds the calibration samples."""
     consumers, producers = model.consumers(), model.producers()
     found = {}  # node -> what it masks
     for node in model.nodes:

@@ -29,7 +29,7 @@ from mcuc.quantize.roles import roles
 from mcuc.quantize.runtime import Runtime
 from mcuc.quantize.widen import widen
 
-_WHATEVER_SCALES = ("not-constant", "not-quantized", "unsupported-operator", "unsupported-type")
+_WHATEVER_SCALES = ("not-constant", "unsupported-operator", "unsupported-type")
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +137,13 @@ def refuse_early(model: FloatModel, where: str, tflite: bool) -> None:
     try:
         graph = onnx_importer.parse_with_interface(qdq.write(model, found, anyhow), where, model.name)[0]
     except McucError as error:
+        if error.code == "not-quantized":
+            raise McucError(
+                "unsupported-operator",
+                f"there is no integer form of this use of an operator: {error.found}",
+                where=error.where,
+                try_this="express it with operators that `mcuc ops` lists, with constants where they have them",
+            ) from error
         if error.code in _WHATEVER_SCALES:
             raise
         return
