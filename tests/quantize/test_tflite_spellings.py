@@ -110,7 +110,7 @@ def squeeze(n: TfliteNet, x: int, hard: bool = False) -> int:
 
 
 Spelling = Callable[[TfliteNet, int], int]
-SCALED = ATTENTION.replace("Softmax", "Add Clip Softmax")
+SCALED = ATTENTION.replace("Softmax", "Where Softmax")
 CASES: dict[str, tuple[Spelling, str, tuple[int, ...], str, float]] = {
     "GELU": (gelu, "Gelu", TOKENS, "tflite", 36),
     "GELU by tanh": (gelu_by_tanh, "Gelu", TOKENS, "tflite", 36),

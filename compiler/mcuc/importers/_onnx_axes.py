@@ -16,7 +16,9 @@ from mcuc.importers._onnx_nodes import (
     finish,
     given,
     goal_of,
+    in_two,
     normal_axis,
+    of_rank,
     quantized_input,
     spatial,
     transposed_value,
@@ -55,6 +57,8 @@ def on_pool(state: State, node: FileNode) -> Result:
 
 
 def _max_pool(state: State, node: FileNode, x: Value) -> Value:
+    rank = len(x.shape)
+    node, x = in_two(node, x)
     tensor = spatial(state, x, node)
     size = (x.shape[2], x.shape[3])
     options = window(node, size, tuple(node.attrs.get("kernel_shape", ())))
@@ -70,10 +74,12 @@ def _max_pool(state: State, node: FileNode, x: Value) -> Value:
         Goal(x.params or IDENTITY),
         (dtype_of(x),),
     )
-    return replace(out, real=x.real, params=x.params)
+    return of_rank(replace(out, real=x.real, params=x.params), rank)
 
 
 def _average_pool(state: State, node: FileNode, x: Value, goal: Goal) -> Value:
+    rank = len(x.shape)
+    node, x = in_two(node, x)
     tensor = spatial(state, x, node)
     size = (x.shape[2], x.shape[3])
     options = {
@@ -81,9 +87,10 @@ def _average_pool(state: State, node: FileNode, x: Value, goal: Goal) -> Value:
         "count_include_pad": bool(node.attrs.get("count_include_pad", 0)),
     }
     shape = (*x.shape[:2], *windowed_size(size, options))
-    return finish(
+    out = finish(
         state, node, "AveragePool", (tensor,), options, shape, channels_last(shape), goal, (dtype_of(x),), clamps=True
     )
+    return of_rank(out, rank)
 
 
 def on_qlinear_average_pool(state: State, node: FileNode) -> Result:
@@ -97,8 +104,6 @@ def on_qlinear_average_pool(state: State, node: FileNode) -> Result:
 def on_global_pool(state: State, node: FileNode) -> Result:
     x = runtime(state, node)
     if node.kind == "GlobalMaxPool":
-        if len(x.shape) != 4:
-            raise broken(node, f"a value of shape {x.shape}")
         attrs = {"kernel_shape": x.shape[2:]}
         return [_max_pool(state, replace(node, attrs=attrs), x)]
     if not x.real:

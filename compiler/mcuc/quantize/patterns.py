@@ -16,7 +16,7 @@ import numpy as np
 
 from mcuc.quantize._einsum import einsums
 from mcuc.quantize._gemm import gemms
-from mcuc.quantize._masks import plain_masks
+from mcuc.quantize._identities import identities
 from mcuc.quantize._norms import row_functions
 from mcuc.quantize._regions import (
     EVALUATE,
@@ -29,6 +29,7 @@ from mcuc.quantize._regions import (
     runtime_inputs,
     sigmoid,
 )
+from mcuc.quantize.batch_norms import batch_norms
 from mcuc.quantize.model import FloatModel, FloatNode
 
 GRID = np.concatenate([np.linspace(-12, 12, 2401), np.linspace(-60, 60, 121)])
@@ -63,8 +64,9 @@ KNOWN = (
 
 
 def recognised(model: FloatModel) -> FloatModel:
-    """The network with composites as single nodes, constants divided by as factors, Gemm's factors in its constants."""
-    model = _functions(plain_masks(row_functions(einsums(model))))
+    """The network with composites as single nodes, batch norms as layers, constants divided by as factors, Gemm's
+    factors in its constants."""
+    model = _functions(identities(row_functions(batch_norms(einsums(model)))))
     return gemms(_factors(model))
 
 

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 
 from mcuc.ir import Array, Quant
-from mcuc.quantize._masks import masks
 from mcuc.quantize._torch_ops import RUN
 from mcuc.quantize.choices import least_for
 from mcuc.quantize.layers import layer_noise
+from mcuc.quantize.masks import bounded_masks
 from mcuc.quantize.model import FloatModel, from_proto, with_constants, with_shapes
 from mcuc.quantize.network import Converted, finished, read_float
 from mcuc.quantize.params import Scheme, activation_quant, nearest, weight_scale
@@ -134,7 +134,7 @@ def prepare(
     with Runtime(where) as runtime:
         model = recognised(from_proto(with_shapes(proto, columns, where), "model", where, runtime))
         runtime.set_samples(columns)
-        model = masks(model, runtime)
+        model = bounded_masks(model, runtime)
         found = quantize(model, runtime, options)
     return Trained(found, model, columns, options)
 
