@@ -114,7 +114,7 @@ def test_the_folder_holds_model_code_and_report(done: Place) -> None:
 
 def test_the_exported_tflite_is_the_network_that_was_compiled(done: Place, tmp_path: Path) -> None:
     again = load(done.out / "model.tflite")
-    assert ir.text(passes.optimize(again)) == ir.text(passes.optimize(done.built.quantized.graph))
+    assert ir.text(passes.optimize(again)) == ir.text(passes.optimize(done.built.int8.made.graph))
     compiled = api.compile(done.out / "model.tflite", out=tmp_path / "again")
     side = done.built.search.candidate.resolution
     rng = np.random.default_rng(1)
@@ -127,7 +127,7 @@ def test_the_exported_tflite_is_the_network_that_was_compiled(done: Place, tmp_p
 
 
 def test_the_onnx_runtime_is_compared_without_clipping(done: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = done.built.quantized.graph
+    graph = done.built.int8.made.graph
     side = done.built.search.candidate.resolution
     x = np.zeros((2, side, side, 1), np.int8)
     tflite, onnx = (done.out / "model.tflite").read_bytes(), (done.out / "model.onnx").read_bytes()
