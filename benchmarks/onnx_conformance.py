@@ -120,11 +120,16 @@ def run_case(case: Any, runtime: Runtime, compiled: bool) -> Outcome:
     floats = [i for i, e in enumerate(case.model.graph.input) if e.type.tensor_type.elem_type == TensorProto.FLOAT]
     if not inputs:
         return Outcome("refused", "no input")
-    ways = [floats, floats[:1]] if floats else [list(range(len(inputs))), [0]]
+    qlinear = any(n.op_type.startswith("QLinear") for n in case.model.graph.node)
+    if qlinear:  # its float inputs are scales; the second operand comes fourth
+        floats, ways = [], [[0, 3], [0]]
+    else:
+        ways = [floats, floats[:1]] if floats else [list(range(len(inputs))), [0]]
     last = Outcome("refused", "no way")
     for keep in ways if ways[0] != ways[1] else ways[:1]:
         try:
-            if floats and not any(n.op_type in ("QuantizeLinear", "DequantizeLinear") for n in case.model.graph.node):
+            quantizes = {"QuantizeLinear", "DequantizeLinear"} & {n.op_type for n in case.model.graph.node}
+            if floats and not qlinear and not quantizes:
                 quantized_case(case, inputs, outputs, keep, runtime, compiled)
             else:
                 integer_case(case, inputs, outputs, keep, compiled)
@@ -268,8 +273,8 @@ def page(table: dict[str, Any]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="cases whose name contains this; nothing is written")
-    parser.add_argument("--c", action="store_true", dest="compiled")
-    parser.add_argument("--docs", action="store_true")
+    parser.add_argument("--c", action="store_true", dest="compiled", help="the C on the host as well")
+    parser.add_argument("--docs", action="store_true", help="write docs/onnx-conformance.md too")
     args = parser.parse_args()
     counts: Counter[str] = Counter()
     operators: dict[str, dict[str, Any]] = defaultdict(

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
+from mcuc.accuracy.statistics import auc
 from mcuc.emulate import host
 from mcuc.ir import Array
 from mcuc.pipeline import Compiled, compile_graph
@@ -163,13 +164,12 @@ VARIANTS: dict[str, tuple[str, Options]] = {
 BOARDS = {"efficientnet_lite0": "nucleo-h743zi-qspi"}  # 4.7 MB of weights
 
 
-def auc(x: Array, outputs: Array, labels: Array) -> float:
+def clips_auc(x: Array, outputs: Array, labels: Array) -> float:
     """Area under the ROC curve over clips of 196 windows, scored by their mean squared reconstruction error."""
     clips = ((x.astype(np.float64) - outputs) ** 2).mean(1).reshape(-1, 196).mean(1)
-    truth = labels.reshape(-1, 196)[:, 0]
-    good, bad = clips[truth == 0], clips[truth == 1]
-    wins = (bad[:, None] > good[None, :]).sum() + 0.5 * (bad[:, None] == good[None, :]).sum()
-    return float(wins / (len(good) * len(bad)))
+    area = auc(clips, labels.reshape(-1, 196)[:, 0] == 1)
+    assert area is not None  # both kinds of clips are there
+    return area
 
 
 def int8_answers(made: Converted, compiled: Compiled, judged: Array, folder: Path) -> Array:
@@ -216,7 +216,7 @@ def measure(name: str, data: Path, board: str, folder: Path) -> dict[str, Any]:
         "commit": commit(),
     }
     if model == "ad_autoenc_fp32":
-        cell["auc"] = {k: round(auc(case.judged, a, case.y), 4) for k, a in (("float", real), ("int8", answers))}
+        cell["auc"] = {k: round(clips_auc(case.judged, a, case.y), 4) for k, a in (("float", real), ("int8", answers))}
         return cell
     truth = case.y + case.offset
     found: Paired = paired(real.argmax(1) == truth, answers.argmax(1) == truth)

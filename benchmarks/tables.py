@@ -161,19 +161,26 @@ def _own(cell: dict[str, Any] | None) -> str:
 def quantization_table() -> str:
     """Float models through post-training quantization, on samples that did not calibrate."""
     lines = [
-        "| float model | judged on | float | int8 (the C) | only float right | only int8 right | difference, 95 % |",
-        "|---|---|---|---|---|---|---|",
+        "| float model | judged on | float | the C | only float right | only the C right | difference, 95 % "
+        "| int16 values, four-bit layers | .tflite | instructions |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, cell in load("ptq").get("cells", {}).items():
         if "auc" in cell:
             row = [f"{cell['judged']:,} windows", f"AUC {cell['auc']['float']:.4f}", f"AUC {cell['auc']['int8']:.4f}"]
-            lines.append(f"| {name} | {' | '.join(row)} | - | - | - |")
+            lines.append(f"| {name} | {' | '.join(row)} | - | - | - | {_mixed(cell)} |")
             continue
         a = cell["accuracy"]
         ends = f"{100 * a['low']:+.2f} to {100 * a['high']:+.2f} points"
         figures = [f"{a['samples']:,} images", f"{100 * a['float']:.2f} %", f"{100 * a['int8']:.2f} %"]
-        lines.append(f"| {name} | {' | '.join(figures)} | {a['lost']} | {a['gained']} | {ends} |")
+        lines.append(f"| {name} | {' | '.join(figures)} | {a['lost']} | {a['gained']} | {ends} | {_mixed(cell)} |")
     return "\n".join(lines)
+
+
+def _mixed(cell: dict[str, Any]) -> str:
+    """What is not int8, and what the network takes."""
+    other = f"{cell.get('int16_values', 0)}, {cell.get('int4_layers', 0)}"
+    return f"{other} | {cell['tflite_bytes']:,} B | {cell['instructions'] / 1e6:.2f} M"
 
 
 TABLES = {

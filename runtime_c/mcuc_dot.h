@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: 0BSD */
-/* Dot products of int8 vectors: one vector of activations against one or two rows of weights. */
+/* Dot products of int8 vectors: one vector of activations against one or two rows of weights. Sums are modulo 2^32. */
 #ifndef MCUC_DOT_H
 #define MCUC_DOT_H
 
@@ -17,12 +17,12 @@ static inline int32_t mcuc_dot1(const int8_t *x, const int8_t *w, int32_t n, int
     }
 #endif
     for (; n > 0; n--) {
-        acc += (int32_t)*x++ * *w++;
+        acc = mcuc_mla(acc, *x++, *w++);
     }
     return acc;
 }
 
-/* a: int16 values, at any byte; the sum is taken modulo 2^32. */
+/* a: int16 values, at any byte. */
 static inline int32_t mcuc_dot16(const int8_t *a, const int16_t *w, int32_t n, int32_t acc)
 {
 #if MCUC_DSP && !defined(MCUC_EMULATE_DSP)
@@ -33,7 +33,7 @@ static inline int32_t mcuc_dot16(const int8_t *a, const int16_t *w, int32_t n, i
     }
 #endif
     for (; n > 0; n--) {
-        acc = (int32_t)((uint32_t)acc + (uint32_t)(mcuc_load_i16(a) * *w++));
+        acc = mcuc_mla(acc, mcuc_load_i16(a), *w++);
         a += 2;
     }
     return acc;
@@ -52,19 +52,19 @@ static inline int32_t mcuc_dot16x8(const int8_t *a, const int8_t *w, int32_t n, 
     }
 #endif
     for (; n > 0; n--) {
-        acc += mcuc_load_i16(a) * *w++;
+        acc = mcuc_mla(acc, mcuc_load_i16(a), *w++);
         a += 2;
     }
     return acc;
 }
 
-/* The same with a sum of 64 bits: 512 products of 16 and 8 bits fit 32. */
+/* The same with a sum of 64 bits: 508 products of 16 and 8 bits fit 32 (512 of -32768 by -128 do not). */
 static inline int64_t mcuc_dot16x8_wide(const int8_t *a, const int8_t *w, int32_t n, int64_t acc)
 {
-    for (; n > 0; n -= 512) {
-        acc += mcuc_dot16x8(a, w, n < 512 ? n : 512, 0);
-        a += 1024;
-        w += 512;
+    for (; n > 0; n -= 508) {
+        acc += mcuc_dot16x8(a, w, n < 508 ? n : 508, 0);
+        a += 1016;
+        w += 508;
     }
     return acc;
 }
@@ -89,8 +89,8 @@ static inline void mcuc_dot16x8_two(const int8_t *a, const int8_t *w0, const int
 #endif
     for (; n > 0; n--) {
         const int32_t v = mcuc_load_i16(a);
-        a0 += v * *w0++;
-        a1 += v * *w1++;
+        a0 = mcuc_mla(a0, v, *w0++);
+        a1 = mcuc_mla(a1, v, *w1++);
         a += 2;
     }
     *acc0 = a0;
@@ -101,14 +101,14 @@ static inline void mcuc_dot16x8_two(const int8_t *a, const int8_t *w0, const int
 static inline void mcuc_dot16x8_wide_two(const int8_t *a, const int8_t *w0, const int8_t *w1, int32_t n, int64_t *acc0,
                                          int64_t *acc1)
 {
-    for (; n > 0; n -= 512) {
+    for (; n > 0; n -= 508) {
         int32_t s0 = 0, s1 = 0;
-        mcuc_dot16x8_two(a, w0, w1, n < 512 ? n : 512, &s0, &s1);
+        mcuc_dot16x8_two(a, w0, w1, n < 508 ? n : 508, &s0, &s1);
         *acc0 += s0;
         *acc1 += s1;
-        a += 1024;
-        w0 += 512;
-        w1 += 512;
+        a += 1016;
+        w0 += 508;
+        w1 += 508;
     }
 }
 
@@ -170,8 +170,8 @@ static inline void mcuc_dot2(const int8_t *x, const int8_t *w0, const int8_t *w1
 #endif
     for (; n > 0; n--) {
         const int32_t v = *x++;
-        a0 += v * *w0++;
-        a1 += v * *w1++;
+        a0 = mcuc_mla(a0, v, *w0++);
+        a1 = mcuc_mla(a1, v, *w1++);
     }
     *acc0 = a0;
     *acc1 = a1;

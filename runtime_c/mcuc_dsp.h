@@ -102,8 +102,8 @@ static inline int32_t mcuc_mac2(int32_t a, int32_t b, int32_t acc)
 #elif MCUC_DSP
     return mcuc_smlad(a, b, acc);
 #else
-    const int32_t low = (int32_t)(int16_t)((uint32_t)a & 0xFFFFu) * (int16_t)((uint32_t)b & 0xFFFFu);
-    return acc + low + (a >> 16) * (b >> 16);
+    acc = mcuc_mla(acc, (int16_t)((uint32_t)a & 0xFFFFu), (int16_t)((uint32_t)b & 0xFFFFu));
+    return mcuc_mla(acc, a >> 16, b >> 16);
 #endif
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: 0BSD */
-/* The rounding rules of numerics.py in C; each function names its counterpart there. */
+/* The rounding rules of numerics.py and numerics16.py in C; each function names its counterpart there. */
 #ifndef MCUC_MATH_H
 #define MCUC_MATH_H
 
@@ -298,7 +298,7 @@ static inline int64_t mcuc_fma_step(int64_t base, int32_t step, int64_t v)
     return mcuc_round24(base + step * v);
 }
 
-/* numerics._interpolated: sigmoid - 1/2 of a magnitude, from numerics.sigmoid16_table. */
+/* numerics16._interpolated: sigmoid - 1/2 of a magnitude, from numerics16.sigmoid16_table. */
 static inline int32_t mcuc_interpolated(uint32_t magnitude, int32_t bits, int32_t most, const int16_t *table)
 {
     const uint32_t at = magnitude >> bits;
@@ -306,7 +306,7 @@ static inline int32_t mcuc_interpolated(uint32_t magnitude, int32_t bits, int32_
     return at >= 255u ? most * (1 << bits) : table[at] * (1 << bits) + rest * (table[at + 1u] - table[at]);
 }
 
-/* numerics.sigmoid16 and numerics.tanh16: x in units of 2^-12 / 3, the result of 2^-15. */
+/* numerics16.sigmoid16 and numerics16.tanh16: x in units of 2^-12 / 3, the result of 2^-15. */
 static inline int32_t mcuc_sigmoid16(int32_t x, const int16_t *table)
 {
     const int32_t high = mcuc_interpolated(x < 0 ? 0u - (uint32_t)x : (uint32_t)x, 9, 32766, table);
@@ -324,14 +324,14 @@ static inline int32_t mcuc_clamp16(int32_t v)
     return v < -32768 ? -32768 : (v > 32767 ? 32767 : v);
 }
 
-/* numerics.lookup16: x within int16, 513 entries. */
+/* numerics16.lookup16: x within int16, 513 entries. */
 static inline int32_t mcuc_lookup16(int32_t x, const int16_t *table)
 {
     const int16_t *const at = table + 256 + (x >> 7);
     return at[0] + (((at[1] - at[0]) * (x & 0x7F) + 64) >> 7);
 }
 
-/* numerics.multiply_reduced of a 64-bit sum, the multiplier reduced to 16 bits. */
+/* numerics16.multiply_reduced of a 64-bit sum, the multiplier reduced to 16 bits. */
 static inline int32_t mcuc_requant_wide(int64_t acc, int32_t reduced, int32_t shift)
 {
     return mcuc_saturate((acc * reduced + ((int64_t)1 << (14 - shift))) >> (15 - shift));
@@ -359,20 +359,20 @@ static inline int32_t mcuc_within(int32_t v, int32_t low, int32_t high)
     return v < low ? low : (v > high ? high : v);
 }
 
-/* numerics.multiply_q15: a * b / 2^15, half up. */
+/* numerics16.multiply_q15: a * b / 2^15, half up. */
 static inline int32_t mcuc_q15(int32_t a, int32_t b)
 {
     return (int32_t)(((int64_t)a * b + 16384) >> 15);
 }
 
-/* numerics.gate16 of 64-bit sums. */
+/* numerics16.gate16 of 64-bit sums. */
 static inline int32_t mcuc_gate64(int64_t a, const int32_t *by_a, int64_t b, const int32_t *by_b)
 {
     return mcuc_clamp16(mcuc_clamp16(mcuc_requant64(a, by_a[0], by_a[1]))
                         + mcuc_clamp16(mcuc_requant64(b, by_b[0], by_b[1])));
 }
 
-/* numerics.gate16: two values, each requantized to int16 by a multiplier and a shift, added with saturation. */
+/* numerics16.gate16: two values, each requantized to int16 by a multiplier and a shift, added with saturation. */
 static inline int32_t mcuc_gate16(int32_t a, const int32_t *by_a, int32_t b, const int32_t *by_b)
 {
     return mcuc_clamp16(mcuc_clamp16(mcuc_requant(a, by_a[0], by_a[1])) + mcuc_clamp16(mcuc_requant(b, by_b[0], by_b[1])));

@@ -127,6 +127,12 @@ static inline void mcuc_rows(const int8_t **rows, const int8_t *base, int32_t fi
     }
 }
 
+/* acc + a * b for products that fit, the sum modulo 2^32: a bias may bring it there. */
+static inline int32_t mcuc_mla(int32_t acc, int32_t a, int32_t b)
+{
+    return (int32_t)((uint32_t)acc + (uint32_t)(a * b));
+}
+
 /* DSP extension (M4, M7, M33): two 16-bit lanes. MCUC_EMULATE_DSP runs the same code on a host, for tests. */
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_ARCH) && defined(__thumb__)
 #define MCUC_DSP 1
@@ -196,9 +202,9 @@ static inline int32_t mcuc_high(int32_t x) { return (int16_t)(uint16_t)((uint32_
 static inline int32_t mcuc_byte(uint32_t x, uint32_t at) { return (int8_t)(uint8_t)((x >> at) & 0xFFu); }
 static inline int32_t mcuc_sxtb16(uint32_t x) { return mcuc_lanes(mcuc_byte(x, 0), mcuc_byte(x, 16)); }
 static inline int32_t mcuc_sxtb16_ror8(uint32_t x) { return mcuc_lanes(mcuc_byte(x, 8), mcuc_byte(x, 24)); }
-static inline int32_t mcuc_smlabb(int32_t a, int32_t b, int32_t acc) { return acc + mcuc_low(a) * mcuc_low(b); }
-static inline int32_t mcuc_smlatb(int32_t a, int32_t b, int32_t acc) { return acc + mcuc_high(a) * mcuc_low(b); }
-static inline int32_t mcuc_smlatt(int32_t a, int32_t b, int32_t acc) { return acc + mcuc_high(a) * mcuc_high(b); }
+static inline int32_t mcuc_smlabb(int32_t a, int32_t b, int32_t acc) { return mcuc_mla(acc, mcuc_low(a), mcuc_low(b)); }
+static inline int32_t mcuc_smlatb(int32_t a, int32_t b, int32_t acc) { return mcuc_mla(acc, mcuc_high(a), mcuc_low(b)); }
+static inline int32_t mcuc_smlatt(int32_t a, int32_t b, int32_t acc) { return mcuc_mla(acc, mcuc_high(a), mcuc_high(b)); }
 static inline int32_t mcuc_smlad(int32_t a, int32_t b, int32_t acc)
 {
     return mcuc_smlatt(a, b, mcuc_smlabb(a, b, acc));

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcuc import fixed_point, numerics
+from mcuc import fixed_point, numerics, numerics16
 from mcuc.ir import Array, Requant
 from mcuc.toolchain import build_host_executable, runtime_folder
 
@@ -78,7 +78,10 @@ def test_multiplier_of_a_real(real: float) -> None:
 def test_multiplier_at_the_ends() -> None:
     assert numerics.quantize_multiplier(0.0) == (0, 0)
     assert numerics.quantize_multiplier(2.0**-40) == (0, 0)
-    assert numerics.quantize_multiplier(2.0**40) == (2**31 - 1, 30)
+    assert numerics.quantize_multiplier(numerics.MOST_FACTOR) == (2**31 - 1, 30)
+    for real in (2.0**30, 1e38, float("inf"), float("nan")):
+        with pytest.raises(numerics.FactorTooLarge):
+            numerics.quantize_multiplier(real)
     assert numerics.quantize_multiplier(1 - 2.0**-40) == (2**30, 1)  # the mantissa rounds up to 1
 
 
@@ -196,7 +199,7 @@ Mirror = Callable[..., Array]
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Mirror:
     """mirror(which, a, b, c): a function of mcuc_math.h over arrays of int32, with the sanitizers on."""
     folder = tmp_path_factory.mktemp("mirror")
-    table = ", ".join(map(str, numerics.sigmoid16_table()))
+    table = ", ".join(map(str, numerics16.sigmoid16_table()))
     (folder / "mirror.c").write_text(MIRROR.replace("@TABLE@", table))
     program = build_host_executable([folder / "mirror.c"], [runtime_folder()], folder / "mirror", sanitize=True)
 
@@ -325,8 +328,8 @@ def test_c_softmax(mirror: Mirror, scale: float) -> None:
         assert np.array_equal(numerics.softmax(x, table), found)
 
 
-@pytest.mark.parametrize("which,rule,real", [(16, numerics.sigmoid16, lambda x: (1 + np.tanh(x / 2)) / 2),
-                                             (17, numerics.tanh16, np.tanh)])
+@pytest.mark.parametrize("which,rule,real", [(16, numerics16.sigmoid16, lambda x: (1 + np.tanh(x / 2)) / 2),
+                                             (17, numerics16.tanh16, np.tanh)])
 def test_sigmoid_and_tanh_of_int16(mirror: Mirror, which: int, rule: Callable[..., Array],
                                    real: Callable[..., Array]) -> None:
     """C equals the rule for all int16 values times three and far beyond, and both are near the real function."""
@@ -338,12 +341,12 @@ def test_sigmoid_and_tanh_of_int16(mirror: Mirror, which: int, rule: Callable[..
 
 @given(st.integers(-32768, 32767), st.integers(-6, 3))
 def test_times_three_rounds_once(x: int, shift: int) -> None:
-    assert half_up(Fraction(3 * x) * Fraction(2) ** shift) == int(numerics.times_three(np.array(x), shift))
+    assert half_up(Fraction(3 * x) * Fraction(2) ** shift) == int(numerics16.times_three(np.array(x), shift))
 
 
 def test_c_product_of_fractions(mirror: Mirror) -> None:
     a, b = pairs(11, -(2**15), 2**15)
-    expected = numerics.multiply_q15(a, b)
+    expected = numerics16.multiply_q15(a, b)
     fits = np.abs(expected) < 2**31
     assert np.array_equal(expected[fits], mirror(18, a[fits], b[fits]))
 
@@ -352,7 +355,7 @@ def test_c_requant_of_64_bits(mirror: Mirror) -> None:
     """Of sums of up to 37 bits; beyond 2^30 the C saturates, where all that follows has saturated before."""
     x, multiplier = pairs(12, 2**30, 2**31 - 1)
     shift = np.random.default_rng(13).integers(-31, 8, x.size)
-    expected = np.clip(numerics.multiply_reduced(64 * x, multiplier, shift), -(2**30), 2**30)
+    expected = np.clip(numerics16.multiply_reduced(64 * x, multiplier, shift), -(2**30), 2**30)
     assert np.array_equal(expected, mirror(19, x, multiplier, shift))
 
 
@@ -360,4 +363,4 @@ def test_c_requant_of_64_bits(mirror: Mirror) -> None:
 def test_one_rounding_by_a_reduced_multiplier(x: int, multiplier: int, shift: int) -> None:
     reduced = min(half_up(Fraction(multiplier, 2**16)), 0x7FFF)
     expected = half_up(Fraction(x * reduced) * Fraction(2) ** (shift - 15))
-    assert expected == int(numerics.multiply_reduced(np.array(x), multiplier, shift))
+    assert expected == int(numerics16.multiply_reduced(np.array(x), multiplier, shift))

@@ -214,9 +214,8 @@ def export(
         from mcuc.quantize.build import FloatRequest, quantize_file
         from mcuc.quantize.quantizer import Options
 
-        count, options = _whole("calibration", calibration, 1), Options(
-            activations=activations, weights=weights, snr_db=snr_db
-        )
+        count = _whole("calibration", calibration, 1)
+        options = Options(activations=activations, weights=weights, snr_db=snr_db)
         request = FloatRequest(Request(), str(data), _scaling(mean, std), count, options)
         graph = quantize_file(Path(model), request, progress)[0].graph
     blob = export_graph(graph, target, style, float_io)

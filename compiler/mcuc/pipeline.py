@@ -28,7 +28,7 @@ from mcuc.emulate import host
 from mcuc.emulate.cortex_m import CortexM
 from mcuc.image import Image, build_image, linked
 from mcuc.importers import load
-from mcuc.ir import Graph
+from mcuc.ir import Array, Graph
 from mcuc.latency.tuning import tune
 from mcuc.plan import Plan
 from mcuc.report.budgets import check_budgets
@@ -41,6 +41,7 @@ from mcuc.schedule.select import wide_for
 from mcuc.targets import load_board, weights_outside
 from mcuc.toolchain import Firmware
 from mcuc.verify.answers import Answers, check_answers, host_samples
+from mcuc.verify.compare import Outputs
 
 DEFAULT_STACK = 1024  # bytes, what the first header says until the stack is measured
 Progress = Callable[[str], None]
@@ -111,6 +112,7 @@ def compile_graph(
     explored = explore(graph, board.chip, schedule_goal(request), pushed_input(graph, request), tuned.choose, wide)
     limits = Limits(board, ram.chosen(board, request.regions), request)
     within = code_within(limits)
+    asked: tuple[list[list[Array]], Outputs] | None = None  # samples and the reference's answers
     tried: dict[Key, int] = {}  # bytes of static data and stack of each firmware that did not fit
 
     with os_errors(folder), tempfile.TemporaryDirectory(prefix="mcuc-") as scratch:
@@ -128,15 +130,17 @@ def compile_graph(
             with ThreadPoolExecutor(2) as pool:
                 copied = fitted.weights == "copied"
                 device = pool.submit(linked, emitted, plan.arena, board, request, work / "device", copied, within)
-                program = pool.submit(host.build, emitted, graph, work / "host")
-                samples, wanted = host_samples(graph, schedule, request.seed)
-                image, program_built = built_or_refused(device.result, fitted, limits), program.result()
+                # the first schedule mostly fits; of later ones only that which does gets a program for the host
+                ahead = None if tried else pool.submit(host.build, emitted, graph, work / "host")
+                samples, wanted = asked = asked or host_samples(graph, schedule, request.seed)
+                image = built_or_refused(device.result, fitted, limits)
             if image is None:
                 board = weights_outside(board) or board
                 limits, tried = replace(limits, board=board), {}
                 continue
             firmware = image.firmware
             if firmware is not None and limits.hold(fitted, image.beside):
+                program = host.build(emitted, graph, work / "host") if ahead is None else ahead.result()
                 break
             tried[fitted.candidate, fitted.weights] = image.beside
 
@@ -150,7 +154,7 @@ def compile_graph(
             return CortexM(elf, board.chip, emitted.symbols)
 
         answers = check_answers(
-            graph, schedule, plan, emitted, program_built, core, samples, wanted, traced, work, seed=request.seed
+            graph, schedule, plan, emitted, program, core, samples, wanted, traced, work, seed=request.seed
         )
         stack, stack_notes = stack_bytes(image, answers)
         memory = memory_notes(explored, fitted, limits, image.beside)
@@ -162,7 +166,7 @@ def compile_graph(
         if extra.trial is not None:
             progress("judging float, C, exported files and the emulated core")
             macs = sum(layer.macs for layer in schedule.layers)
-            forms = Forms(graph, plan, program_built, core, board.chip.core, max(1, macs), work)
+            forms = Forms(graph, plan, program, core, board.chip.core, max(1, macs), work)
             judged = judge(extra.trial, forms)
 
         progress("writing the report")

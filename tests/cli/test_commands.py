@@ -371,7 +371,7 @@ def test_build_hands_every_flag_to_the_search(run: Run, monkeypatch: pytest.Monk
 
 def test_the_page_names_every_flag(run: Run) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
-    for command in ("build", "compile", "check", "verify", "profile", "boards", "ops", "doctor"):
-        flags = set(re.findall(r"(?<![\w-])--[a-z-]+[a-z]", run(command, "--help").out))
+    for command in ("build", "compile", "check", "verify", "profile", "report diff", "boards", "ops", "doctor"):
+        flags = set(re.findall(r"(?<![\w-])--[a-z-]+[a-z]", run(*command.split(), "--help").out))
         flags -= {"--help", "--out", "--verbose"}
         assert flags and all(f"`{flag}" in page for flag in flags), (command, [f for f in flags if f"`{f}" not in page])

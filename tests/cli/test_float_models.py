@@ -145,6 +145,14 @@ def test_activations_and_weights_of_other_sizes(run: Run, net: Path) -> None:
     assert run("verify", "wide.tflite", "--samples", "4").code == 0
 
 
+@pytest.mark.parametrize("flag", ["--activations", "--weights"])
+def test_mixed_precision_has_a_ratio_of_its_own(run: Run, net: Path, flag: str) -> None:
+    done = run("build", net / "net.onnx", "--data", net / "samples.npz", "--board", "nucleo-f446re", flag, "mixed",
+               "-o", "own", "--json")
+    assert (done.code, done.err) == (0, "")
+    assert json.loads(done.out)["options"]["snr_db"] == "default"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

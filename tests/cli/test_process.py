@@ -17,7 +17,7 @@ from running import Run
 import mcuc
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMANDS = ("build", "compile", "check", "verify", "profile", "boards", "ops", "doctor")
+COMMANDS = ("build", "compile", "check", "verify", "profile", "report", "boards", "ops", "doctor")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY / "compiler"), "COLUMNS": "160", "TERM": "dumb"}
 
 
@@ -29,8 +29,9 @@ def python(*words: object, cwd: Path | None = None) -> subprocess.CompletedProce
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example(run: Run, command: str) -> None:
-    done = run(command, "--help")
-    assert done.code == 0 and f"mcuc {command}" in done.out and "Example:" in done.out and done.err == ""
+    for words in ((command,), *((("report", "diff"),) if command == "report" else ())):
+        done = run(*words, "--help")
+        assert done.code == 0 and f"mcuc {command}" in done.out and "Example:" in done.out and done.err == ""
 
 
 def test_help_and_version(run: Run) -> None:
@@ -130,7 +131,7 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing(
     """While a compiler is at work: a slow one, so that a busy machine still sends the signal in time."""
     tools = tmp_path_factory.mktemp("tools")
     compiler = tools / "arm-none-eabi-gcc"
-    compiler.write_text('#!/bin/sh\n[ "$1" = -dumpfullversion ] && echo 12.2.1 && exit\nsleep 5\nexit 1\n')
+    compiler.write_text('#!/bin/sh\n[ "$1" = -dumpfullversion ] && echo 12.2.1 && exit\nsleep 30\nexit 1\n')
     compiler.chmod(0o755)
     words = ("compile", model, "--toolchain", "gcc", "-o", "out")
     process, terminal = start(*words, cwd=tmp_path, PATH=f"{tools}:{os.environ['PATH']}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx_models import Model
 
 from mcuc.errors import McucError
@@ -22,6 +23,62 @@ def good(seed: int = 0) -> Any:
     v = m.qdq(m.layer("Conv", x, m.weights((4, 3, 3, 3)), 4), scale=0.3)
     y = m.layer("Gemm", m.qdq(m.node("Flatten", [v]), scale=0.3), m.weights((5, 64), axis=None), 5, transB=1)
     return onnx.ModelProto.FromString(m.build(m.qdq(y, scale=0.4)))
+
+
+def constants_that_grow(kind: str) -> Any:
+    """A file of kilobytes whose constants alone would make gigabytes."""
+
+    def change(model: Any) -> None:
+        def kept(name: str, array: Any) -> str:
+            model.graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
+            return name
+
+        zeros, length = kept("zeros", np.zeros((1, 1 << 10), np.float32)), kept("length", [1 << 24])
+        made = [
+            helper.make_node("Expand", [kept("one", np.float32(1)), length], ["wide"]),
+            helper.make_node("Reshape", ["wide", kept("tall", [1 << 24, 1])], ["column"]),
+        ]
+        made.append({
+            "Add": lambda: helper.make_node("Add", [zeros, "column"], ["grown"]),
+            "Where": lambda: helper.make_node(
+                "Where", [kept("no", np.zeros((9, 1, 1), bool)), zeros, "column"], ["grown"]
+            ),
+            "Tile": lambda: helper.make_node("Tile", [zeros, kept("times", [1 << 20, 1])], ["grown"]),
+            "Gather": lambda: helper.make_node("Gather", [zeros, kept("all", np.zeros(1 << 17, np.int64))], ["grown"]),
+            "Concat": lambda: helper.make_node("Concat", ["wide"] * 40, ["grown"], axis=0),
+            "Range": lambda: helper.make_node(
+                "Range", [kept("a", np.float32(0)), kept("b", np.float32(1)), kept("c", np.float32(1e-12))], ["grown"]
+            ),
+        }[kind]())  # fmt: skip
+        for node in reversed(made):
+            model.graph.node.insert(0, node)
+
+    return change
+
+
+@pytest.mark.parametrize("kind", ["Add", "Where", "Tile", "Gather", "Concat", "Range"])
+def test_constants_that_grow_are_refused_before_they_do(kind: str) -> None:
+    blob = changed(constants_that_grow(kind))
+    tracemalloc.start()
+    try:
+        with pytest.raises(McucError, match="elements, all that are computed have"):
+            importer.parse(blob, "case.onnx", "case")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_bias_that_is_no_number_is_refused(value: float) -> None:
+    def change(model: Any) -> None:
+        conv = find(model, "Conv")
+        tensor = numpy_helper.from_array(np.full(4, value, np.float32), "float_bias")
+        model.graph.initializer.append(tensor)
+        del conv.input[2:]
+        conv.input.append("float_bias")
+
+    with pytest.raises(McucError, match="no number"):
+        importer.parse(changed(change), "case.onnx", "case")
 
 
 def find(model: Any, kind: str) -> Any:

@@ -575,9 +575,14 @@ def test_dynamic_quantization_is_refused() -> None:
     refused(m.build(m.node("MatMulInteger", [q[0], m.const(m.integers((8, 4)))])), "not-quantized", "dynamic")
 
 
-def test_old_opset_is_refused() -> None:
+def test_old_opsets_are_brought_to_a_newer_one() -> None:
     m = Model(34, 12)
-    refused(m.build(m.qdq(m.input([1, 8]))), "unsupported-opset", "12")
+    check_onnx(m.build(m.qdq(m.node("Relu", [m.qdq(m.input([1, 8]))]))))
+
+
+def test_an_opset_that_cannot_be_converted_is_refused() -> None:
+    m = Model(34, 6)
+    refused(m.build(m.qdq(m.input([1, 8]))), "unsupported-opset", "6")
 
 
 def test_16_bit_is_refused() -> None:

@@ -98,3 +98,13 @@ def test_quantize_static(kind: str, form: str, types: tuple[str, str], per_chann
         weight_type=getattr(quantization.QuantType, types[1]),
     )
     check_onnx(target.read_bytes(), count=6)
+
+
+def test_quantize_static_of_an_opset_that_has_no_axis_of_quantization(tmp_path: Path) -> None:
+    source, target = tmp_path / "float.onnx", tmp_path / "int8.onnx"
+    model = float_network("residual")
+    model.opset_import[0].version = 11
+    onnx.save(model, source)
+    quantization.quantize_static(source, target, Reader((1, 3, 12, 12)), quant_format=quantization.QuantFormat.QDQ)
+    assert onnx.load(target).opset_import[0].version == 11
+    check_onnx(target.read_bytes(), count=6)

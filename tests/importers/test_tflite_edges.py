@@ -185,6 +185,19 @@ def test_depthwise_quantized_along_another_axis_is_refused() -> None:
         importer.parse(edited(blob, edit), "case.tflite", "case")
 
 
+def test_scales_beyond_every_multiplier_are_refused_where_they_are() -> None:
+    """TFLite Micro shifts a 1 out of an int32 there, and answers with either end of the range."""
+    graph = tflite_graph("QUANTIZE", [activation("x", (1, 4), 1024.0)], activation("y", (1, 4), 2.0**-19))
+    blob = exporter.export(graph)
+
+    def edit(model: Any) -> None:
+        next(t for t in model.subgraphs[0].tensors if t.name in ("y", b"y")).quantization.scale = [2.0**-20]
+
+    with pytest.raises(McucError, match="2\\^30 is the most") as caught:
+        importer.parse(edited(blob, edit), "case.tflite", "case")
+    assert "QUANTIZE #0" in caught.value.where and "'y'" in caught.value.where
+
+
 @pytest.mark.parametrize("size", [(5, 5), (6, 6), (5, 8), (1, 2), (7, 4)])
 @pytest.mark.parametrize("kernel, stride", [(3, 2), (1, 2), (2, 2), (5, 2), (3, 3)])
 def test_same_padding_with_strides(size: tuple[int, int], kernel: int, stride: int) -> None:

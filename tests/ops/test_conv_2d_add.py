@@ -183,4 +183,4 @@ def test_its_output_lies_over_the_dying_residual(case: Case, who: str, tmp_path:
         found = host.run(model, inputs).outputs
         assert_equal(expected, [[out[n] for out in found] for n in range(len(inputs))], f"{who}, rank {rank}")
         if rank is not None:
-            check_emulated(graph, schedule, inputs, expected, tmp_path / f"{rank}-m4", "mps2-an386")
+            check_emulated(graph, schedule, placed, inputs, expected, tmp_path / f"{rank}-m4", "mps2-an386")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from harness import RNG, check_c, check_tflite, constant, tflite_graph
 
+from mcuc import passes
+from mcuc.errors import McucError
 from mcuc.ir import DType, Graph, Quant, Tensor
-
-Maker = Any
 
 
 def wide(name: str, shape: tuple[int, ...], scale: float = 0.0004) -> Tensor:
@@ -45,6 +45,13 @@ def transposed(x: tuple[int, ...], w: tuple[int, ...], out: tuple[int, ...], str
                         strideH=stride, strideW=stride)
 
 
+def lowest(taps: int) -> Graph:
+    """A dense layer whose products are all the largest there is, -32768 by -128, on the samples' lowest values."""
+    data = constant("w", np.full((3, taps), -128, np.int8), (2.0**-5,))
+    bias = constant("b", np.array([0, 1 << 36, -(1 << 33)], np.int64))
+    return tflite_graph("FULLY_CONNECTED", [wide("x", (1, taps), 2.0**-10), data, bias], wide("y", (1, 3), 8.0))
+
+
 CONV = {"strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
 DEPTH = {**CONV, "depthMultiplier": 1}
 POOL = {"strideH": 2, "strideW": 2, "filterHeight": 3, "filterWidth": 3}
@@ -57,6 +64,7 @@ LAYERS = {
                                   **{**CONV, "dilationHFactor": 2, "dilationWFactor": 2}),
     "conv-relu6": lambda: layer("CONV_2D", (1, 4, 4, 8), (3, 3, 3, 8), (1, 4, 4, 3), seed=4, fusedActivationFunction=3,
                                 **CONV),
+    "dense-lowest": lambda: lowest(1100),
     "conv-long-sums": lambda: layer("CONV_2D", (1, 3, 3, 96), (3, 3, 3, 96), (1, 3, 3, 3), seed=5, spread=1 << 36,
                                     **CONV),
     "conv-no-bias": lambda: layer("CONV_2D", (1, 4, 4, 3), (4, 1, 1, 3), (1, 4, 4, 4), seed=6, bias=None, **CONV),
@@ -155,6 +163,13 @@ def test_the_reference_equals_tflite_micro(name: str) -> None:
 
 def test_the_c_equals_the_reference(tmp_path: Path) -> None:
     check_c([make() for make in CASES.values()], tmp_path, optimize=True)
+
+
+def test_an_average_whose_sum_leaves_32_bits_is_refused() -> None:
+    fields = {"strideH": 1, "strideW": 1, "filterHeight": 256, "filterWidth": 256, "padding": 1}
+    graph = tflite_graph("AVERAGE_POOL_2D", [wide("x", (1, 256, 256, 1))], wide("y", (1, 1, 1, 1)), **fields)
+    with pytest.raises(McucError, match="a window of 65536 elements"):
+        passes.check_supported(graph)
 
 
 def test_every_exponential_of_the_softmax_is_tflite_micros() -> None:

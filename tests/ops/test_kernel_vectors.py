@@ -386,7 +386,7 @@ def check_c(every: dict[str, Run], folder: Path, not_in_c: set[str]) -> None:
     wanted = [nth(n, lambda run: run.outputs) for n in range(rounds)]
     for chip in (None, load_board(M4).chip):
         schedule = layer_by_layer(whole, chip, Tiling())
-        emitted = emit(whole, schedule, plan(whole, schedule), "case", "test", 16, 1024)
+        emitted = emit(whole, schedule, plan(whole, schedule, fast=True), "case", "test", 16, 1024)
         model = host.build(emitted, whole, folder / str(chip is None), sanitize=True, emulate_dsp=chip is not None,
                            extra_flags=STRICT)
         found = host.run(model, inputs).outputs

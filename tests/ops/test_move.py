@@ -187,11 +187,16 @@ def test_wider_types_move_as_well(dtype: str) -> None:
         check_file("CONCATENATION", parts, plain("y", 2, 5), axis=1, run=run)
 
 
-def test_a_wide_fill_of_several_bytes_is_refused() -> None:
-    fill = constant("f", np.array([258], np.int32))
-    x, y = Tensor("x", (2, 3), DType.INT32), Tensor("y", (3, 3), DType.INT32)
-    graph = tflite_graph("PADV2", [x, ints("p", [[1, 0], [0, 0]]), fill], y)
-    assert "filled with 258" in limits(graph)[0]
+def test_a_fill_of_several_bytes(tmp_path: Path) -> None:
+    """Against LiteRT, then in C: bytes that differ are written in their order, within a pixel and around it."""
+    graphs = []
+    for dtype, value in [("int32", 258), ("int32", -70000), ("int16", 300)]:
+        x, fill = Tensor("x", (2, 3), DType(dtype)), constant("f", np.array([value], dtype))
+        for pads in ([[1, 0], [0, 0]], [[0, 1], [2, 1]]):
+            y = Tensor("y", (3, 3 + sum(pads[1])), DType(dtype))
+            fed = [[np.array([[1, -2, 300], [-40, 5, 6]], dtype)]]
+            graphs.append(check_file("PADV2", [x, ints("p", pads), fill], y, fed=fed, run=oracle.litert_reference))
+    check_c(graphs, tmp_path)
 
 
 def test_pad_of_four_axes_is_refused() -> None:

@@ -70,6 +70,9 @@ def test_uint8(kind: str, seed: int) -> None:
 REFUSED: dict[str, tuple[str, tuple[float, int], tuple[float, int], dict[str, Any]]] = {
     "tanh of another output scale": ("TANH", (0.1, 0), (0.01, 0), {}),
     "tanh of an input scale from 8 on": ("TANH", (8.0, 0), (1 / 128, 0), {}),
+    "tanh of an input scale below 2^-27": ("TANH", (2.0**-28, 0), (1 / 128, 0), {}),
+    "logistic of an input scale from 8 on": ("LOGISTIC", (8.0, 0), (1 / 256, -128), {}),
+    "logistic of an input scale below 2^-27": ("LOGISTIC", (2.0**-28, 0), (1 / 256, -128), {}),
     "negation of shifted integers": ("NEG", (0.1, 3), (0.1, 3), {}),
     "negation to another scale": ("NEG", (0.1, 0), (0.2, 0), {}),
     "roots of values below zero": ("SQRT", (0.1, 0), (0.1, 0), {}),

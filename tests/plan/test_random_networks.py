@@ -71,7 +71,7 @@ def test_every_layer_reads_what_was_written(graph: Graph, seed: int, fast: bool)
         execute(optimized, schedule, placed, outside)
 
 
-@settings(CHECKED, max_examples=17, phases=[Phase.generate])
+@settings(CHECKED, max_examples=10, phases=[Phase.generate])
 @given(st.lists(networks(), min_size=TOGETHER, max_size=TOGETHER))
 def test_the_c_of_random_networks_equals_the_reference(graphs: list[Graph]) -> None:
     """In both buffer modes; the host program fails by itself where a run changes the caller's input."""

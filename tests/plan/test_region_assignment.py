@@ -130,7 +130,7 @@ def test_all_buffers_go_to_the_cheapest_region_when_they_fit_there(
     assert set(found.region.values()) == {"fast"}
 
 
-@CHECKED
+@settings(CHECKED, max_examples=50)
 @given(problems(), st.data())
 def test_one_region_is_a_plain_placement(
     problem: tuple[list[Buffer], dict[str, int], list[Region]], data: st.DataObject

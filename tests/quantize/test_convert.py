@@ -152,3 +152,18 @@ def test_a_quantized_model_is_not_quantized_again() -> None:
     with pytest.raises(McucError) as found:
         convert(onnx.load_from_string(made.onnx), "net", "net", [X])
     assert found.value.code == "not-float"
+
+
+def test_a_channel_that_hardly_depends_on_the_input_keeps_its_bias() -> None:
+    """As batch norms leave dead channels: weights so small that the bias is beyond an int32 of their scale."""
+    net = Net((1, 3, 12, 12), seed=6)
+    weights, bias = net.rng.normal(0, 0.3, (4, 3, 1, 1)), np.array([0.1, 0.7, -0.2, 0.4])
+    weights[1] *= 1e-12
+    layer = net.node("Conv", "x", net.const(weights), net.const(bias), kernel_shape=[1, 1])
+    found = convert(net.done(layer), "net", "net", [X], Options(methods=("minmax",), equalize=(False,)))
+    graph, quant = found.graph, found.graph.tensors[found.graph.outputs[0]].quant
+    assert quant is not None
+    sample = integers(found.ports[0], X)[0]
+    out = reference.run(graph, {graph.inputs[0]: sample})[graph.outputs[0]].reshape(12, 12, 4)
+    real = (out[..., 1].astype(float) - quant.zero_point[0]) * quant.scale[0]
+    assert np.abs(real - 0.7).max() <= quant.scale[0]

@@ -78,9 +78,13 @@ def tags_of(graph: Graph) -> dict[str, Array]:
     found: dict[str, Array] = {}
     used = 1
 
+    def in_bytes(name: str) -> tuple[int, ...]:
+        t = graph.tensors[name]
+        return t.shape if t.dtype.bytes == 1 else (*t.shape, t.dtype.bytes)
+
     def fresh(name: str) -> Array:
         nonlocal used
-        shape = graph.tensors[name].shape
+        shape = in_bytes(name)
         used += int(np.prod(shape))
         return np.arange(used - int(np.prod(shape)), used).reshape(shape)
 
@@ -88,13 +92,16 @@ def tags_of(graph: Graph) -> dict[str, Array]:
     for node in graph.nodes:
         out = node.outputs[0]
         if ops.get(node.op).alias:
-            found[out] = found[node.inputs[0]].reshape(graph.tensors[out].shape)
+            found[out] = found[node.inputs[0]].reshape(in_bytes(out))
         elif node.op == "slice":
-            (found[out],) = ops.get("slice").reference(node.attrs, [found[node.inputs[0]]])
+            source = graph.tensors[node.inputs[0]]
+            elements = found[source.name].view(f"V{8 * source.dtype.bytes}").reshape(source.shape)
+            (cut,) = ops.get("slice").reference(node.attrs, [elements])
+            found[out] = np.ascontiguousarray(cut).view(np.int64).reshape(in_bytes(out))
         elif node.op == "concat":
             pairs = zip(node.inputs, node.attrs.tables, strict=True)
             parts = [fresh(n) if table or n not in found else found[n] for n, table in pairs]  # constants too
-            found[out] = np.concatenate(parts, node.attrs.axis)
+            found[out] = np.ascontiguousarray(np.concatenate(parts, node.attrs.axis))
         else:
             found[out] = fresh(out)
     return found
@@ -125,7 +132,8 @@ def replay(graph: Graph, schedule: Schedule, placed: Plan, outside: bool) -> int
         tensor, root = graph.tensors[name], placed.storage[name]
         at = np.arange(tensor.bytes)
         if pitch.get(name):
-            at = at // tensor.shape[-1] * pitch[name] + at % tensor.shape[-1]
+            pixel = tensor.shape[-1] * tensor.dtype.bytes
+            at = at // pixel * pitch[name] + at % pixel
         if root in own:
             return own[root], at + placed.tensors[name] - placed.offsets[root]
         return arena, at + placed.tensors[name]
@@ -152,8 +160,9 @@ def replay(graph: Graph, schedule: Schedule, placed: Plan, outside: bool) -> int
         for call, _ in layer.calls:
             y, x, c = np.ogrid[: call.height, : call.width, : call.channels]
             spots = (call.out_offset + y * call.out_row_bytes + x * call.out_stride + c).reshape(-1)
-            apart, channels = layer.pitch or 1, graph.tensors[out].shape[-1] if layer.pitch else 1
-            index = spots // apart * channels + spots % apart
+            pixel = graph.tensors[out].shape[-1] * graph.tensors[out].dtype.bytes
+            apart, pixel = (layer.pitch, pixel) if layer.pitch else (1, 1)
+            index = spots // apart * pixel + spots % apart
             assert (at[index] == at[0] + spots).all(), f"{node.name} writes beside {out}"
             memory[at[index]] = tags[out].reshape(-1)[index]
             moved += spots.size if node.op in ("concat", "slice") else 0

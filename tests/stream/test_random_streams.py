@@ -49,7 +49,7 @@ def test_any_network_reads_what_was_written(graph: Graph, seed: int, fast: bool)
     planned(graph, seed, fast)
 
 
-@settings(CHECKED, max_examples=9, phases=[Phase.generate])
+@settings(CHECKED, max_examples=6, phases=[Phase.generate])
 @given(st.lists(st.tuples(chains(), st.integers(0, 1 << 20)), min_size=TOGETHER, max_size=TOGETHER))
 def test_the_c_of_chains_equals_the_reference(drawn: list[tuple[Graph, int]]) -> None:
     parts = [planned(graph, seed, bool(seed % 2)) for graph, seed in drawn]

@@ -29,6 +29,17 @@ class Tune(StrEnum):
     full = "full"
 
 
+class ActivationTypes(StrEnum):
+    int8 = "int8"
+    mixed = "mixed"
+    int16 = "int16"
+
+
+class WeightTypes(StrEnum):
+    int8 = "int8"
+    mixed = "mixed"
+
+
 class Toolchain(StrEnum):
     auto = "auto"
     zig = "zig"
@@ -104,6 +115,8 @@ Name = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything that is random.")]
+
+
 def floats(text: str) -> tuple[float, ...]:
     """The numbers of --mean and --std. Raises McucError("bad-number") for anything else."""
     try:
@@ -166,17 +179,6 @@ Sensitivity = Annotated[
         help="With a float MODEL: quantize each layer alone, too, and say in quantization.html what it costs.",
     ),
 ]
-class ActivationTypes(StrEnum):
-    int8 = "int8"
-    mixed = "mixed"
-    int16 = "int16"
-
-
-class WeightTypes(StrEnum):
-    int8 = "int8"
-    mixed = "mixed"
-
-
 Activations = Annotated[
     ActivationTypes | None,
     typer.Option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import capstone  # type: ignore[import-untyped]
@@ -91,6 +91,7 @@ class Instruction:
     """
 
     address: int
+    text: str
     size: int
     name: str
     cls: str
@@ -108,7 +109,6 @@ class Instruction:
     to_pc: bool
     accumulator: int
     loads: int
-    text: str
 
     @property
     def end(self) -> int:
@@ -151,13 +151,18 @@ def halfwords(code: bytes, start: int = 0) -> Iterator[tuple[int, int]]:
         k += size
 
 
+# The fields after address and text, by mode, encoding and mnemonic (which an IT block changes).
+_REDUCED: dict[tuple[int, bytes, str], tuple[Any, ...]] = {}
+_MOST_REDUCED = 100_000
+
+
 def decode(md: Any, code: bytes, base: int) -> list[Instruction]:
     """All instructions of a stretch of Thumb code; one that the decoder does not know becomes class "other"."""
     out: list[Instruction] = []
     offset = 0
     while offset + 2 <= len(code):
-        for ci in md.disasm(code[offset:], base + offset):
-            out.append(_reduce(ci))
+        out += _known(md, code[offset:], base + offset)
+        if out:
             offset = out[-1].end - base
         if offset + 2 <= len(code):
             size = 4 if code[offset + 1] >= 0xE8 else 2
@@ -166,15 +171,35 @@ def decode(md: Any, code: bytes, base: int) -> list[Instruction]:
     return out
 
 
+def _known(md: Any, code: bytes, base: int) -> list[Instruction]:
+    """The instructions up to one that the decoder does not know. Capstone's details of an instruction take many times
+    what its text takes, so they are asked for once an encoding."""
+    md.detail = False
+    texts = list(md.disasm_lite(code, base))
+    md.detail = True
+    keys = [(md.mode, code[at - base : at - base + size], mnemonic) for at, size, mnemonic, _ in texts]
+    if not all(key in _REDUCED for key in keys):
+        if len(_REDUCED) > _MOST_REDUCED:
+            _REDUCED.clear()  # before any of this stretch is looked up
+        for key, ci in zip(keys, md.disasm(code, base), strict=True):
+            if key not in _REDUCED:
+                _REDUCED[key] = _reduce(ci)
+    return [
+        Instruction(at, f"{mnemonic} {operands}".strip(), *_REDUCED[key])
+        for key, (at, _, mnemonic, operands) in zip(keys, texts, strict=True)
+    ]
+
+
 def _unknown(address: int, size: int, code: bytes) -> Instruction:
     none: frozenset[int] = frozenset()
     return Instruction(
-        address, size, ".inst", "other", 1, none, none, False, False, none,
-        False, False, False, False, False, False, 0, 0, f".inst 0x{code.hex()}",
+        address, f".inst 0x{code.hex()}", size, ".inst", "other", 1, none, none, False, False, none,
+        False, False, False, False, False, False, 0, 0,
     )  # fmt: skip
 
 
-def _reduce(ci: Any) -> Instruction:
+def _reduce(ci: Any) -> tuple[Any, ...]:
+    """The fields of an Instruction after its address and text."""
     name = str(ci.mnemonic).split(".")[0]
     conditional = ci.cc not in (cs.ARM_CC_AL, cs.ARM_CC_INVALID)
     if conditional:
@@ -195,8 +220,9 @@ def _reduce(ci: Any) -> Instruction:
             accumulator = registers[0]
         elif name.startswith(("mla", "mls", "smla", "smls", "smmla", "smmls", "usada")):
             accumulator = registers[3]
-    return Instruction(
-        address=ci.address,
+    found = Instruction(
+        address=0,
+        text="",
         size=ci.size,
         name=name,
         cls=cls,
@@ -214,8 +240,8 @@ def _reduce(ci: Any) -> Instruction:
         to_pc=cs.ARM_REG_PC in written,
         accumulator=accumulator,
         loads=registers[0] if cls in ("load", "fp_load") and registers else 0,
-        text=f"{ci.mnemonic} {ci.op_str}".strip(),
     )
+    return tuple(getattr(found, f.name) for f in fields(found)[2:])
 
 
 def _words(name: str, cls: str, registers: list[int]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -112,18 +113,8 @@ def write(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], entrie
         entry.inputs = [-1 if t is None else tensor_index(t) for t in written.inputs]
         entry.outputs = [tensor_index(t) for t in written.outputs]
         if form.options:
-            options: Any = getattr(schema, f"{form.options}T")()
-            for key, value in form.fields.items():
-                if not hasattr(options, key):
-                    raise McucError(
-                        "internal",
-                        f"{form.options} has no field {key}",
-                        where=form.kind,
-                        try_this="report this as a bug of mcuc, with the model",
-                    )
-                setattr(options, key, value)
             entry.builtinOptionsType = getattr(schema.BuiltinOptions, form.options)
-            entry.builtinOptions = options
+            entry.builtinOptions = options(form)
         subgraph.operators.append(entry)
     subgraph.outputs = [tensor_index(t) for t in outputs]
     model.subgraphs = [subgraph]
@@ -131,6 +122,23 @@ def write(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], entrie
     builder = _shared_vectors()
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def options(form: Exported) -> Any:
+    """TFLite's table of the operator's options, its defaults where the form says nothing."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    table = getattr(schema, f"{form.options}T")() if form.options else SimpleNamespace()
+    for key, value in form.fields.items():
+        if form.options and not hasattr(table, key):
+            raise McucError(
+                "internal",
+                f"{form.options} has no field {key}",
+                where=form.kind,
+                try_this="report this as a bug of mcuc, with the model",
+            )
+        setattr(table, key, value)
+    return table
 
 
 def _shared_vectors() -> Any:

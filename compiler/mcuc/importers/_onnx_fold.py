@@ -12,7 +12,7 @@ from mcuc.errors import McucError
 from mcuc.importers._onnx_proto import DTYPES, MAX_ELEMENTS, FileNode
 from mcuc.ir import Array
 
-Attrs = Mapping[str, Any]
+MAX_FOLDED = 1 << 26  # elements of all constants of a file that are computed
 
 
 def reshape_target(shape: Sequence[int], wanted: Sequence[int], allow_zero: bool, where: str) -> tuple[int, ...]:
@@ -182,9 +182,34 @@ def can_fold(kind: str) -> bool:
     return kind in _FOLD
 
 
-def fold(node: FileNode, arrays: Sequence[Array | None]) -> Array:
-    """The node's only output. Raises McucError("broken-model") when the constants do not fit."""
+_BROADCAST = {"Add", "Sub", "Mul", "Div", "Equal", "Greater", "Less", "Where", "Min", "Max"}
+
+
+def _elements(node: FileNode, a: Sequence[Any]) -> int:
+    """About how many elements the result has, from shapes alone."""
+    sizes = [x.size for x in a if x is not None]
+    if node.kind in _BROADCAST:
+        return prod(np.broadcast_shapes(*(x.shape for x in a)))
+    if node.kind in ("Expand", "ConstantOfShape"):
+        return prod(int(n) for n in a[-1].reshape(-1))
+    if node.kind == "Tile":
+        return int(a[0].size) * prod(int(n) for n in a[1].reshape(-1))
+    if node.kind == "OneHot":
+        return int(a[0].size) * int(a[1].reshape(-1)[0])
+    if node.kind == "Gather":
+        return int(a[0].size) // max(1, int(a[0].shape[node.attrs.get("axis", 0)])) * int(a[1].size)
+    if node.kind == "Range":
+        return int(abs(float(a[1]) - float(a[0])) / abs(float(a[2]))) + 1
+    return sum(sizes) if node.kind == "Concat" else max(sizes, default=0)
+
+
+def fold(node: FileNode, arrays: Sequence[Array | None], most: int = MAX_FOLDED) -> Array:
+    """The node's only output, of at most so many elements. Raises McucError("broken-model") when the constants do not
+    fit."""
     try:
+        elements = _elements(node, arrays)
+        if elements > most:
+            raise ValueError(f"{elements} elements, all that are computed have {MAX_FOLDED} at most")
         result = np.asarray(_FOLD[node.kind](node, arrays))
     except McucError:
         raise
@@ -195,11 +220,4 @@ def fold(node: FileNode, arrays: Sequence[Array | None]) -> Array:
             where=node.where,
             try_this="check that the model file is complete",
         ) from error
-    if result.size > MAX_ELEMENTS:
-        raise McucError(
-            "broken-model",
-            f"{node.kind} makes a constant of {result.size} elements",
-            where=node.where,
-            try_this="check that the model file is complete",
-        )
     return result

@@ -19,7 +19,8 @@ MAX_NODES = 20_000
 MAX_ELEMENTS = 1 << 28
 # What reading parts that do not fit together can raise; the file is at fault.
 _MISFITS = (ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError)  # UnicodeError is a ValueError
-OLDEST_OPSET = 13
+OLDEST_OPSET = 13  # that is read as it is
+UPGRADED_OPSET = 17  # what older ones are brought to
 
 # TensorProto.DataType -> NumPy name; the types that a quantized network and its shape arithmetic use.
 DTYPES = {
@@ -96,9 +97,11 @@ def read(raw: bytes, where: str, folder: Path | None) -> FileGraph:
     Raises McucError: corrupt-model, unsupported-opset, unsupported-type, unsupported-operator, dynamic-shape.
     """
     model = parsed(raw, where)
+    if _opset(model) < OLDEST_OPSET:
+        model = _upgraded(raw, _opset(model), where)
     graph = model.graph
     try:
-        opset = _opset(model, where)
+        opset = _opset(model)
         initializers = {t.name: array(t, where, folder) for t in graph.initializer}
         nodes = tuple(_node(n, i, where, folder) for i, n in enumerate(graph.node))
         inputs = tuple(_value_info(v, where) for v in graph.input if v.name not in initializers)
@@ -160,18 +163,29 @@ def parsed(raw: bytes, where: str) -> Any:
     return model
 
 
-def _opset(model: Any, where: str) -> int:
+def _opset(model: Any) -> int:
     found = {entry.domain: int(entry.version) for entry in model.opset_import}
-    opset = found.get("", found.get("ai.onnx", 0))
-    if opset < OLDEST_OPSET:
+    return found.get("", found.get("ai.onnx", 0))
+
+
+def _upgraded(raw: bytes, opset: int, where: str) -> Any:
+    """The model of an older opset in a newer one; the converter runs in a child process, since hostile files crash it.
+
+    Raises McucError("unsupported-opset") where it cannot convert the model.
+    """
+    from mcuc.quantize.runtime import Runtime
+
+    try:
+        with Runtime(where) as runtime:
+            return parsed(runtime.upgraded(raw, UPGRADED_OPSET), where)
+    except McucError as error:
         raise McucError(
             "unsupported-opset",
-            f"the model uses opset {opset}; {OLDEST_OPSET} or newer is needed",
+            f"the model uses opset {opset}, and ONNX's version converter cannot bring it to {UPGRADED_OPSET} "
+            f"({error.found})",
             where=where,
-            try_this="convert it: onnx.version_converter.convert_version(model, 17); a float model of any opset is "
-            "quantized by mcuc build MODEL --data SAMPLES",
-        )
-    return opset
+            try_this=f"export the model with opset {OLDEST_OPSET} or newer",
+        ) from error
 
 
 def array(proto: Any, where: str, folder: Path | None) -> Array:

@@ -14,6 +14,7 @@ from mcuc.errors import McucError
 from mcuc.importers._onnx_proto import FileGraph, FileNode
 from mcuc.importers._onnx_values import Layout, Params, Value, plain, same_bytes
 from mcuc.ir import Array, DType, Node, Quant, Tensor
+from mcuc.numerics import FactorTooLarge
 from mcuc.ops._base import Imported
 
 INTEGERS = ("int8", "uint8")
@@ -46,7 +47,8 @@ CLIPS = ("Relu", "Clip")
 
 @dataclass
 class State:
-    """What has been built so far. values: by file name. fused: activations that the node before them applies."""
+    """What has been built so far. values: by file name. fused: activations that the node before them applies. folded:
+    elements of all constants that were computed."""
 
     file: FileGraph
     consumers: Mapping[str, Sequence[tuple[FileNode, int]]]
@@ -56,6 +58,7 @@ class State:
     fused: set[str] = field(default_factory=set)
     moved: dict[tuple[str, Layout, Layout], Tensor] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    folded: int = 0
 
     @property
     def opset(self) -> int:
@@ -120,7 +123,10 @@ def build(
     """Adds the node that an operator makes of a canonical ONNX node; returns its output with the inferred shape."""
     operator = ops.find_onnx(kind, where)
     assert operator.from_onnx is not None
-    built = operator.from_onnx(Imported(kind, options, tuple(inputs), (out,), where, unsigned, state.opset))
+    try:
+        built = operator.from_onnx(Imported(kind, options, tuple(inputs), (out,), where, unsigned, state.opset))
+    except FactorTooLarge as error:
+        raise replace(error, where=where) from error
     for constant in built.constants:
         add_tensor(state, constant)
     target = ops.get(built.op)

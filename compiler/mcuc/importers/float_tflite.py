@@ -26,16 +26,6 @@ _TYPES: dict[int, type] = {FLOAT32: np.float32, FLOAT16: np.float16, INT32: np.i
 _STATIC = "convert the float model with full integer quantization, or without any (optimizations = [])"
 
 
-def is_float(raw: bytes, where: str) -> bool:
-    """Whether a .tflite file computes in float: its first input and every constant of rank 2 or more are float."""
-    file = read(raw, where)
-    return (
-        bool(file.inputs)
-        and all(file.tensors[i].type == FLOAT32 for i in file.inputs)
-        and not any(e.kind == "QUANTIZE" for e in file.operators)
-    )
-
-
 def to_onnx(raw: bytes, where: str, name: str) -> onnx.ModelProto:
     """The float ONNX model of a float .tflite file: same names of inputs and outputs, batch 1.
 

@@ -28,7 +28,7 @@ from mcuc.importers import _onnx_proto as proto
 from mcuc.importers import _onnx_recurrent as recurrent
 from mcuc.importers import _onnx_resize as resize
 from mcuc.importers._onnx_conv_transpose import on_conv_transpose
-from mcuc.importers._onnx_fold import can_fold, fold
+from mcuc.importers._onnx_fold import MAX_FOLDED, can_fold, fold
 from mcuc.importers._onnx_nodes import PROBABILITY
 from mcuc.importers._onnx_ports import Interface, Port, from_file, in_file_order, input_port, output_port, to_file
 from mcuc.importers._onnx_proto import FileGraph, FileNode
@@ -258,7 +258,8 @@ def _fold(state: State, node: FileNode) -> None:
         ):
             array = dequantize(array, value.params)
         arrays.append(array)
-    result = fold(node, arrays)
+    result = fold(node, arrays, MAX_FOLDED - state.folded)
+    state.folded += result.size
     state.values[node.outputs[0]] = Value(result.shape, result)
 
 

@@ -14,6 +14,7 @@ from mcuc.errors import McucError
 from mcuc.importers import _tflite_state as state
 from mcuc.importers._flatbuffer import ModelFile, OperatorEntry, TensorEntry, corrupt, read
 from mcuc.ir import Array, DType, Graph, Node, Quant, Tensor, check
+from mcuc.numerics import FactorTooLarge
 from mcuc.ops._base import Imported, Operator
 from mcuc.ops.integer_math import KINDS as INTEGER_KINDS
 
@@ -131,7 +132,10 @@ def _node(reading: _Reading, position: int, entry: OperatorEntry) -> None:
     operator = ops.get("integer_math") if integers else ops.find_tflite(entry.kind, place, wide)
     assert operator.from_tflite is not None
     unsigned = any(i in reading.unsigned for i in (*entry.inputs, *entry.outputs))
-    built = operator.from_tflite(Imported(entry.kind, entry.options, inputs, outputs, place, unsigned))
+    try:
+        built = operator.from_tflite(Imported(entry.kind, entry.options, inputs, outputs, place, unsigned))
+    except FactorTooLarge as error:
+        raise replace(error, where=place) from error
     reading.constants.update((t.name, t) for t in built.constants)
     reading.notes.extend(built.notes)
     kept = tuple(state.update(reading.states, t, place) for n in built.states for t in inputs if t and t.name == n)

@@ -159,3 +159,8 @@ def always(call: Call, chip: Chip | None) -> No | None:
 def no_scratch(call: Call) -> int:
     """The kernel needs no scratch."""
     return 0
+
+
+def no_context(call: Call) -> Mapping[str, Any]:
+    """The template needs nothing but the call's parameters."""
+    return {}

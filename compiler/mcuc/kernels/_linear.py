@@ -29,6 +29,8 @@ NEAR = 3  # accumulators around the likely threshold that are looked at first
 MOST_SHIFT = 22
 COMMON = (11, 13, 9)  # shifts tried for all channels of a layer, before each channel has its own
 _MOST_OFFSET = 1 << 30
+ROUNDED = 1e-9  # of an output: far above the error of float64 in _has_line, far below what a constant's last bit moves
+MOST_CUTS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +92,8 @@ def linear(
     stays = (values > least) & ((values <= most) | ((values == most + 1) & (values <= 127)))
     kink = np.where((stays & (at - 1 < 0)).any(0), kink, 0)
     steps = _Steps(values, at, reaches, stays, kink, low)
+    if not _lines_exist(steps, scale):
+        return None
     for common in shifts:
         found = _with_shift(steps, scale, np.full_like(own, common), common) if common <= own.min() else None
         if found is not None:
@@ -109,18 +113,72 @@ class _Steps:
     kink: Array
     low: Array
 
+    def sums(self, channels: Array, kink: Array) -> tuple[Array, Array]:
+        """What is multiplied at the thresholds of some channels, and one accumulator before them."""
+        at = self.at[:, channels]
+        return SCALED * at - np.where(at < 0, kink, 0), SCALED * (at - 1) - np.where(at - 1 < 0, kink, 0)
+
+
+def _lines_exist(steps: _Steps, scale: Array) -> bool:
+    """False where some channel has no line between what its thresholds demand, however fine its constants were: most
+    layers without a stage are such. A stage with any shift is a line of this kind, so none is lost."""
+    open_ = np.arange(len(steps.low))
+    for away in sorted({away for _, away in TRIES}, key=abs):
+        kink = steps.kink[open_] + np.where(steps.kink[open_] != 0, away, 0)
+        above, below = steps.sums(open_, kink)
+        values = steps.values[:, open_].astype(np.float64)
+        lower = np.where(steps.reaches[:, open_], values, -np.inf), np.where(steps.reaches[:, open_], above, 0)
+        upper = np.where(steps.stays[:, open_], values, np.inf), np.where(steps.stays[:, open_], below, 0)
+        open_ = open_[~_has_line(lower, upper, scale[open_] / SCALED)]
+        if not len(open_):
+            return True
+    return False
+
+
+def _has_line(lower: tuple[Array, Array], upper: tuple[Array, Array], nominal: Array) -> Array:
+    """For each channel: whether a line with a slope x > 0 may stay above all lower[0] - lower[1] * x and below all
+    upper[0] - upper[1] * x, float64 [thresholds, channels]. The room between them is concave in x, and cutting planes
+    find its most; within what float64 rounds, there is a line.
+    """
+
+    def room(x: Array) -> tuple[Array, Array]:
+        least, most = lower[0] - lower[1] * x, upper[0] - upper[1] * x
+        i, j = least.argmax(0)[None], most.argmin(0)[None]
+        height = np.take_along_axis(most, j, 0) - np.take_along_axis(least, i, 0)
+        rise = np.take_along_axis(lower[1], i, 0) - np.take_along_axis(upper[1], j, 0)
+        return height[0], rise[0].astype(np.float64)
+
+    left, right = np.zeros_like(nominal), nominal * 2
+    (low, up), (high, down) = room(left), room(right)
+    found = (low >= -ROUNDED) | (high >= -ROUNDED) | (down >= 0)
+    undecided = ~found & (up > 0)
+    low, high = np.where(undecided, low, 0), np.where(undecided, high, 0)  # infinite where there is nothing to keep
+    for _ in range(MOST_CUTS):
+        if not undecided.any():
+            break
+        # the lines through both ends meet above the most that there is
+        meet = (high - low - down * (right - left)) / np.where(undecided, up - down, 1)
+        x = np.where(undecided, left + meet, nominal)
+        undecided &= low + up * (x - left) >= -ROUNDED
+        height, rise = room(x)
+        found |= undecided & (height >= -ROUNDED)
+        undecided &= height < -ROUNDED
+        rises, falls = undecided & (rise > 0), undecided & (rise <= 0)
+        left, low, up = (np.where(rises, new, old) for new, old in ((x, left), (height, low), (rise, up)))
+        right, high, down = (np.where(falls, new, old) for new, old in ((x, right), (height, high), (rise, down)))
+    return found | undecided
+
 
 def _with_shift(steps: _Steps, scale: Array, shift: Array, common: int) -> Linear | None:
     """The stage with these shifts [channels]; None where no constants are exact."""
-    at, kink, low = steps.at, steps.kink, steps.low
+    kink, low = steps.kink, steps.low
     target = steps.values << (32 + shift)
     nominal = np.rint(scale * 2.0 ** (24 + shift)).astype(np.int64)
     multiplier, offset, bent = np.zeros(len(low), np.int64), np.zeros(len(low), np.int64), kink.copy()
     open_ = np.arange(len(low))
     for reach, away in TRIES:
         bent[open_] = kink[open_] + np.where(kink[open_] != 0, away, 0)
-        above = SCALED * at[:, open_] - np.where(at[:, open_] < 0, bent[open_], 0)
-        below = SCALED * (at[:, open_] - 1) - np.where(at[:, open_] - 1 < 0, bent[open_], 0)
+        above, below = steps.sums(open_, bent[open_])
         lower = _Bound(target[:, open_], above, steps.reaches[:, open_])
         upper = _Bound(target[:, open_] - 1, below, steps.stays[:, open_])
         found, m, b = _solve(lower, upper, nominal[open_], reach)

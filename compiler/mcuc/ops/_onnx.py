@@ -9,7 +9,7 @@ options["types"] the integer types of the file for the run-time inputs and the o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -91,9 +91,16 @@ def bias_tensor(node: Imported, index: int, weights: Tensor, channels: int) -> T
     if data.dtype != np.int32:
         assert weights.quant is not None
         scale = np.float32(scale_of(node.input(0), node.where)) * np.array(weights.quant.scale, np.float32)
-        data = np.clip(np.rint(data.astype(np.float32) / scale).astype(np.float64), -(2.0**31), 2.0**31 - 1).astype(
-            np.int64
-        )
+        with np.errstate(all="ignore"):
+            steps = np.rint(data.astype(np.float32) / scale).astype(np.float64)
+        if np.isnan(steps).any() or not np.isfinite(data).all():
+            raise McucError(
+                "corrupt-model",
+                f"bias {bias.name!r} holds what is no number, or its scale is zero in float32",
+                where=node.where,
+                try_this="check the model's parameters and quantize it again",
+            )
+        data = np.clip(steps, -(2.0**31), 2.0**31 - 1).astype(np.int64)
     return Tensor(f"{node.outputs[0].name}/bias", (channels,), DType.INT32, None, data.astype(np.int32))
 
 
@@ -173,10 +180,13 @@ def _horner(x: Array, coefficients: tuple[float, ...]) -> Array:
     return total
 
 
-def weights_constant(name: str, weights: Tensor, data: Array) -> Tensor:
-    """Weights in another order, per-channel scales along axis 0 of the file kept as they are."""
-    assert weights.quant is not None
-    return Tensor(name, data.shape, DType.INT8, weights.quant, np.ascontiguousarray(data))
+def weights_constant(name: str, weights: Tensor, data: Array, axis: int | None = None) -> Tensor:
+    """Weights in another order; per-channel scales stay along axis 0 as in the file, or lie along `axis`."""
+    quant = weights.quant
+    assert quant is not None
+    if axis is not None and len(quant.scale) > 1:
+        quant = replace(quant, axis=axis)
+    return Tensor(name, data.shape, DType.INT8, quant, np.ascontiguousarray(data))
 
 
 def not_exportable(node: Node, why: str) -> McucError:

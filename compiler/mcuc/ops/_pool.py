@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mcuc.errors import McucError
-from mcuc.ir import Graph, Node, Tensor
+from mcuc.ir import DType, Graph, Node, Tensor
 from mcuc.kernels._base import Call
 from mcuc.ops._base import Exported, Imported, Shape
 from mcuc.ops._spatial import Window, tflite_window, window_rows
@@ -100,10 +100,11 @@ def window_fits(node: Node, graph: Graph) -> str | None:
 
 
 def pool_call(kind: str, node: Node, graph: Graph) -> Call:
-    """A call of the pool family; kind is "max" or "average"."""
+    """A call of the pool family, of pool16 for int16 values; kind is "max" or "average"."""
     attrs: PoolAttrs = node.attrs
     window = attrs.window
-    _, h, width, c = graph.tensors[node.inputs[0]].shape
+    x = graph.tensors[node.inputs[0]]
+    _, h, width, c = x.shape
     _, oh, ow, _ = graph.tensors[node.outputs[0]].shape
     params: dict[str, Any] = {
         "kind": kind,
@@ -121,5 +122,6 @@ def pool_call(kind: str, node: Node, graph: Graph) -> Call:
         "act_min": attrs.clamp[0],
         "act_max": attrs.clamp[1],
     }
-    rows = window_rows(window, h, width, c)
-    return Call("pool", params, (), (rows,), oh, ow, c, ow * c, c)
+    family, pixel = ("pool16", 2 * c) if x.dtype is DType.INT16 else ("pool", c)
+    rows = window_rows(window, h, width, pixel)
+    return Call(family, params, (), (rows,), oh, ow, pixel, ow * pixel, pixel, whole_channels=family == "pool16")

@@ -80,14 +80,19 @@ def tflite_window(options: object, size: tuple[int, int], kernel: tuple[int, int
     return Window(kernel, stride, dilation, pad)
 
 
-def taps(x: Array, window: Window, fill: int) -> Iterator[tuple[int, int, Array]]:
-    """For each kernel position (ky, kx): x [h, w, c] as the output sees it, [oh, ow, c], fill outside."""
-    h, w, _ = x.shape
+def windows(x: Array, window: Window, fill: int) -> Array:
+    """x [h, w, c] as each output sees it, [oh, ow, c, kh, kw], fill outside; a view."""
     top, left, bottom, right = window.pad
     padded = np.pad(x, ((top, bottom), (left, right), (0, 0)), constant_values=fill)
-    oh, ow = window.output(h, w)
-    sh, sw = window.stride
+    (kh, kw), (sh, sw), (dh, dw) = window.kernel, window.stride, window.dilation
+    seen = np.lib.stride_tricks.sliding_window_view(padded, ((kh - 1) * dh + 1, (kw - 1) * dw + 1), axis=(0, 1))
+    found: Array = seen[::sh, ::sw, :, ::dh, ::dw]
+    return found
+
+
+def taps(x: Array, window: Window, fill: int) -> Iterator[tuple[int, int, Array]]:
+    """For each kernel position (ky, kx): x [h, w, c] as the output sees it, [oh, ow, c], fill outside."""
+    seen = windows(x, window, fill)
     for ky in range(window.kernel[0]):
         for kx in range(window.kernel[1]):
-            y, xx = ky * window.dilation[0], kx * window.dilation[1]
-            yield ky, kx, padded[y : y + (oh - 1) * sh + 1 : sh, xx : xx + (ow - 1) * sw + 1 : sw]
+            yield ky, kx, seen[..., ky, kx]

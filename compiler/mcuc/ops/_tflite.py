@@ -13,6 +13,7 @@ from mcuc.ops._base import Imported, scale_of, zero_point_of
 from mcuc.ops._spatial import Window, same_padding
 
 FULL = (-128, 127)
+CURVE_SCALES = (2.0**-27, 8.0)  # int8 inputs of LOGISTIC, TANH: beyond, CalculateInputRadius shifts too far
 BEYOND_MICRO = "beyond TFLite Micro"  # in the notes of a model whose answers are compared with LiteRT instead
 
 

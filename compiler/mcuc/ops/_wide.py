@@ -16,13 +16,14 @@ import numpy as np
 from mcuc.errors import McucError
 from mcuc.ir import Array, DType, Graph, Node, Requant, Tensor
 from mcuc.kernels._base import Call, Columns, Rows, Table
-from mcuc.numerics import quantize_multiplier, reduce_multiplier, requantize16, wrap32
+from mcuc.numerics import quantize_multiplier, wrap32
+from mcuc.numerics16 import reduce_multiplier, requantize16
 from mcuc.ops._base import Imported, scale_of, zero_point_of
 from mcuc.ops._conv import ConvAttrs
-from mcuc.ops._spatial import Window
 from mcuc.ops._tflite import weight_requant
 
 INT16 = (-32768, 32767)
+UNIT_SCALE = 1 / 32768  # that TFLite demands of the outputs of sigmoid, tanh and softmax
 MOST_SHIFT = 14  # to the left, that the wide rule knows
 
 
@@ -122,9 +123,7 @@ def bias_of(node: Node, graph: Graph) -> Array:
     """The bias, zeros where there is none."""
     if len(node.inputs) > 2 and node.inputs[2]:
         return graph.const(node.inputs[2])
-    channels = max(1, len(node.attrs.requant.multiplier))
-    out = graph.tensors[node.outputs[0]].shape
-    return np.zeros(out[-1] if channels == 1 else channels, np.int64)
+    return np.zeros(graph.tensors[node.outputs[0]].shape[-1], np.int64)
 
 
 def mac_params(attrs: ConvAttrs, weights: Array, bias: Array) -> dict[str, Any]:
@@ -163,20 +162,13 @@ def mac_tables(params: Mapping[str, Any], requant: Requant, bias: Array) -> tupl
     )
 
 
-def window_rows16(window: Window, height: int, width: int, channels: int) -> Rows:
-    """The rows and columns that a window reads of its first run-time input, int16 height x width x channels."""
-    columns = Columns(2 * channels, (window.kernel[1] - 1) * window.dilation[1] + 1, window.stride[1], window.pad[1])
-    kernel, stride, dilation, pad = window.kernel[0], window.stride[0], window.dilation[0], window.pad[0]
-    return Rows(0, 2 * width * channels, height, kernel, stride, dilation, pad, columns=columns)
-
-
 def vectors(shape: tuple[int, ...]) -> tuple[int, int]:
     """A tensor as (pixels, channels) along its last axis."""
     channels = shape[-1] if shape else 1
     return prod(shape) // max(1, channels), channels
 
 
-def flat_scale(node: Imported) -> float:
+def scale_ratio(node: Imported) -> float:
     """Scale of the first input over that of the output."""
     return scale_of(node.input(0), node.where) / scale_of(node.outputs[0], node.where)
 

@@ -1,13 +1,14 @@
-"""Attributes of TFLite's convolutions with int16 activations."""
+"""Attributes of TFLite's convolutions and pools with int16 activations."""
 
 from __future__ import annotations
 
 from mcuc.ir import Tensor
 from mcuc.ops._base import Built, Imported
 from mcuc.ops._conv import UNIT, ConvAttrs
+from mcuc.ops._pool import window_attrs
 from mcuc.ops._spatial import tflite_window
 from mcuc.ops._tflite import activation_range
-from mcuc.ops._wide import wide_requant, wide_tensor
+from mcuc.ops._wide import wide_activation, wide_requant, wide_tensor
 
 
 def built(
@@ -32,3 +33,10 @@ def built(
         groups=groups,
     )
     return Built(op, (x.name, weights.name, *(() if bias is None else (bias.name,))), attrs)
+
+
+def pool_from_tflite(op: str, node: Imported) -> Built:
+    """TFLite ignores that the scales may differ. Raises McucError for other types."""
+    x = wide_activation(node, 0)
+    wide_tensor(node, node.outputs[0])
+    return Built(op, (x.name,), window_attrs(node, x))

@@ -1,20 +1,15 @@
 """The child process of mcuc.quantize.runtime: runs float and quantized ONNX models over calibration samples and sums
-up what it sees. Imports nothing of mcuc.
+up what it sees. Imports nothing of mcuc. See mcuc/verify/_child_loop.py.
 
-Frames on both pipes: 8 bytes little-endian length, then an .npz archive without pickled objects. Request: "options"
-JSON as uint8[n] with the name of an action and its arguments, and arrays. Reply: arrays, or "error" as UTF-8 bytes.
+Request: "options" JSON as uint8[n] with the name of an action and its arguments, and arrays. Reply: arrays, or "error"
+as UTF-8 bytes.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import resource
-import struct
-import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +43,15 @@ def simplify(options: Any, arrays: Arrays) -> Arrays:
     path = Path(options["folder"]) / "simplified.onnx"
     _session(model.SerializeToString(), False, str(path))
     model = shape_inference.infer_shapes(onnx.load(str(path)), strict_mode=True, data_prop=True)
+    return {"model": np.frombuffer(model.SerializeToString(), np.uint8)}
+
+
+def upgrade(options: Any, arrays: Arrays) -> Arrays:
+    """The same model in a newer opset."""
+    import onnx
+    from onnx import version_converter
+
+    model = version_converter.convert_version(onnx.load_from_string(arrays["model"].tobytes()), options["opset"])
     return {"model": np.frombuffer(model.SerializeToString(), np.uint8)}
 
 
@@ -161,38 +165,14 @@ def _chosen(count: int) -> Any:
     return np.arange(count) if count <= COLUMNS else STATE["columns"].choice(count, COLUMNS, replace=False)
 
 
-ACTIONS = {f.__name__: f for f in (simplify, samples, opened, close, outputs, extents, histograms, errors, moments)}
+_ALL = (simplify, upgrade, samples, opened, close, outputs, extents, histograms, errors, moments)
+ACTIONS = {f.__name__: f for f in _ALL}
 
 
-def answer(request: bytes) -> Arrays:
-    with np.load(io.BytesIO(request), allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
+def answer(arrays: Arrays) -> Arrays:
+    """What the action makes of the arrays."""
     options = json.loads(arrays["options"].tobytes())
     try:
         return ACTIONS[options["action"]](options, arrays)
     except Exception as error:  # whatever an outside runtime raises is the answer
         return {"error": np.frombuffer(f"{type(error).__name__}: {error}".encode(), np.uint8)}
-
-
-def read_exactly(stream: BinaryIO, count: int) -> bytes:
-    blob = stream.read(count)
-    if len(blob) < count:
-        sys.exit(0)  # the parent is gone
-    return blob
-
-
-def main() -> None:
-    memory = int(sys.argv[1])
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # runtimes print on stdout
-    while True:
-        (size,) = struct.unpack("<Q", read_exactly(sys.stdin.buffer, 8))
-        reply = io.BytesIO()
-        np.savez(reply, **answer(read_exactly(sys.stdin.buffer, size)))
-        replies.write(struct.pack("<Q", reply.tell()) + reply.getvalue())
-        replies.flush()
-
-
-if __name__ == "__main__":
-    main()

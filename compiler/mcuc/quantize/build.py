@@ -118,7 +118,7 @@ def _options(model: Path, request: FloatRequest) -> tuple[tuple[str, str], ...]:
         "weights": options.weights,
     }
     if "mixed" in (options.activations, options.weights):
-        words["snr_db"] = f"{options.snr_db:g}"
+        words["snr_db"] = "default" if options.snr_db is None else f"{options.snr_db:g}"
     return tuple(words.items())
 
 
@@ -161,8 +161,8 @@ def summary(made: Converted, samples: Samples) -> bytes:
         "precision": {
             "int16_values": list(p.wide),
             "int4_layers": list(p.int4),
-            "int8_alone_db": dict(p.activation_db or {}),
-            "int4_alone_db": dict(p.weights_db or {}),
+            "int8_alone_db": dict(p.activation_db),
+            "int4_alone_db": dict(p.weights_db),
             "int8_db": round(p.before, 3),
             "mixed_db": round(p.after, 3),
         },

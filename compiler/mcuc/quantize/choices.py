@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mcuc.ir import Array
+from mcuc.ir import Array, Quant
 from mcuc.quantize.model import FloatModel
-from mcuc.quantize.params import WEIGHT_PEAK, Scheme, Weights, nearest, weight_scale
+from mcuc.quantize.params import WEIGHT_PEAK, Scheme, Weights, least_scale, nearest, weight_scale
 from mcuc.quantize.roles import Weighted
 from mcuc.quantize.rounding import bias_shift, compensated
 
@@ -24,13 +24,26 @@ class Other:
     bias: Array | None
 
 
+def least_for(model: FloatModel, layer: Weighted, activations: Mapping[str, Quant]) -> Array | None:
+    """The least scales of a layer's weights that its bias allows, None without bias or where its input stays float."""
+    x = layer.node.inputs[0]
+    if not layer.bias or x not in activations:
+        return None
+    return least_scale(model.constants[layer.bias], activations[x])
+
+
 def other(
-    model: FloatModel, layer: Weighted, axis: int | None, moments: tuple[Array, Array], peak: int = WEIGHT_PEAK
+    model: FloatModel,
+    layer: Weighted,
+    axis: int | None,
+    moments: tuple[Array, Array],
+    activations: Mapping[str, Quant],
+    peak: int = WEIGHT_PEAK,
 ) -> Other:
     """The layer's weights with scales along an axis (None: one), rounded with compensation, and the bias for them."""
     real = model.constants[layer.weight]
     gram, mean = moments
-    found = nearest(real, axis, weight_scale(real, axis, peak), peak)
+    found = nearest(real, axis, weight_scale(real, axis, peak, least_for(model, layer, activations)), peak)
     if gram.shape[1] <= MOST_TAPS:
         found = compensated(real, layer, found, gram, peak)
     if not layer.bias:

@@ -12,6 +12,7 @@ from mcuc.quantize.ranges import STEPS, TINY, Range
 
 WEIGHT_PEAK = 127  # symmetric, so that the zero point is 0
 MOST_BIAS = 2**30  # leaves room for the products beside it in 32 bits
+BIAS_STEPS = 2**22  # an output step of int8 is then some 2^14 of them, and int16 activations' 128 times as many fit
 WIDE_PEAK = 32767
 UNIT = Quant((1 / 32768,), (0,))  # of int16 sigmoid, tanh and softmax, as TFLite fixes it
 _UNIT_BEFORE = (Quant((1 / 256,), (-128,)), Quant((1 / 128,), (0,)))  # theirs in int8
@@ -56,11 +57,20 @@ def wide_quant(quant: Quant, peaks: Mapping[Quant, float]) -> Quant:
     return Quant((float(np.float32(peak / WIDE_PEAK)),), (0,))
 
 
-def weight_scale(real: Array, axis: int | None, peak: int = WEIGHT_PEAK) -> Array:
-    """float32 scales [channels], or [1] for all."""
+def weight_scale(real: Array, axis: int | None, peak: int = WEIGHT_PEAK, least: Array | None = None) -> Array:
+    """float32 scales [channels], or [1] for all. least: see least_scale."""
     others = tuple(i for i in range(real.ndim) if i != axis)
     most = np.abs(real).max(axis=others if axis is not None else None, initial=0.0).reshape(-1)
-    return np.where(most < TINY, 1.0, most / peak).astype(np.float32)
+    scale = np.where(most < TINY, 1.0, most / peak)
+    if least is not None:
+        scale = np.maximum(scale, least if axis is not None else least.max(initial=0.0))
+    return np.asarray(scale, np.float32)
+
+
+def least_scale(bias: Array, x: Quant) -> Array:
+    """The weight scales [channels] below which a bias would take more than BIAS_STEPS: channels that hardly depend on
+    the input (dead ones) have weights so small that an int32 in units of input times weight scale cannot hold it."""
+    return np.abs(bias.reshape(-1).astype(np.float64)) / (x.scale[0] * BIAS_STEPS)
 
 
 def nearest(real: Array, axis: int | None, scale: Array, peak: int = WEIGHT_PEAK) -> Weights:

@@ -7,7 +7,7 @@ outputs' signal-to-noise ratio over the calibration samples where it shall be.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -46,8 +46,8 @@ class Precision:
 
     wide: tuple[str, ...] = ()
     int4: tuple[str, ...] = ()
-    activation_db: Mapping[str, float] | None = None
-    weights_db: Mapping[str, float] | None = None
+    activation_db: Mapping[str, float] = field(default_factory=dict)
+    weights_db: Mapping[str, float] = field(default_factory=dict)
     before: float = 0.0
     after: float = 0.0
 
@@ -143,11 +143,12 @@ def choose_int4(
     layers, moments = input_moments(model, found.roles, runtime)
     # TFLite Micro's dense layers of four bits have one scale
     small = {
-        layer.name: other(model, layer, None if layer.kind == "dense" else layer.axis, own, INT4_PEAK)
+        layer.name: other(
+            model, layer, None if layer.kind == "dense" else layer.axis, own, found.scheme.activations, INT4_PEAK
+        )
         for layer, own in zip(layers, moments, strict=True)
         if layer.name not in without
     }
-
     reference = runtime.open(to_proto(model, judged(model)))
 
     def ratio(scheme: Scheme) -> float:

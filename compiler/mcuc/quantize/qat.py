@@ -22,6 +22,7 @@ import torch
 
 from mcuc.ir import Array, Quant
 from mcuc.quantize._torch_ops import RUN
+from mcuc.quantize.choices import least_for
 from mcuc.quantize.layers import layer_noise
 from mcuc.quantize.model import FloatModel, from_proto, with_constants, with_shapes
 from mcuc.quantize.network import Converted, finished, read_float
@@ -180,11 +181,12 @@ def convert(net: Trained, profile: str | None = None) -> Converted:
 
 def trained_scheme(net: Trained, model: FloatModel, found: Roles) -> Scheme:
     """Scales and integers as the training used them."""
+    activations = {v: net.quant(key) for v, key in found.groups.items()}
     weights, biases = {}, {}
     for layer in found.weighted.values():
         real = model.constants[layer.weight]
-        weights[layer.name] = nearest(real, layer.axis, weight_scale(real, layer.axis))
+        scale = weight_scale(real, layer.axis, least=least_for(model, layer, activations))
+        weights[layer.name] = nearest(real, layer.axis, scale)
         if layer.bias:
             biases[layer.name] = model.constants[layer.bias].reshape(-1)
-    activations = {v: net.quant(key) for v, key in found.groups.items()}
     return Scheme(activations, weights, biases, {n: operand_quant(model.constants[n]) for n in found.constants})

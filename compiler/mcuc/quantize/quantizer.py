@@ -15,7 +15,7 @@ import numpy as np
 from mcuc.errors import McucError
 from mcuc.ir import Array, Quant
 from mcuc.quantize import qdq
-from mcuc.quantize.choices import MOST_TAPS, most, other, swapped
+from mcuc.quantize.choices import MOST_TAPS, least_for, most, other, swapped
 from mcuc.quantize.equalize import equalized
 from mcuc.quantize.model import FloatModel, FloatNode, to_proto
 from mcuc.quantize.params import Scheme, activation_quant, nearest, weight_scale
@@ -202,7 +202,8 @@ def scheme_for(model: FloatModel, found: Roles, ranges: Mapping[str, Range]) -> 
     weights, biases = {}, {}
     for layer in found.weighted.values():
         real = model.constants[layer.weight]
-        weights[layer.name] = nearest(real, layer.axis, weight_scale(real, layer.axis))
+        scale = weight_scale(real, layer.axis, least=least_for(model, layer, activations))
+        weights[layer.name] = nearest(real, layer.axis, scale)
         if layer.bias:
             biases[layer.name] = model.constants[layer.bias].reshape(-1)
     operands = {n: operand_quant(model.constants[n]) for n in found.constants}
@@ -281,7 +282,7 @@ def fewer_scales(
     where that is 0."""
     layers, moments = input_moments(model, found, runtime, ("dense",))
     pairs = [(w, m) for w, m in zip(layers, moments, strict=True) if scheme.weights[w.name].axis is not None]
-    others = {layer.name: other(model, layer, None, own) for layer, own in pairs}
+    others = {layer.name: other(model, layer, None, own, scheme.activations) for layer, own in pairs}
 
     def ratio(names: Sequence[str]) -> float:
         return score(model, found, swapped(scheme, others, names), runtime, reference)

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from mcuc import ops
 from mcuc.errors import McucError
+from mcuc.exporters.tflite import options
 from mcuc.ir import Graph, Node, Quant, Tensor, check
 from mcuc.ops._base import Exported, Imported
 from mcuc.ops._spatial import same_padding
+from mcuc.ops._unary import table_lookup
 
 MOST_STEPS = 3  # by which a rounding of TFLite's can differ: its LOGISTIC and TANH interpolate
 _WINDOWED = ("conv_2d", "depthwise_conv_2d", "max_pool_2d")
-_BIASED = ("conv_2d", "depthwise_conv_2d", "fully_connected")
+_BIASED = ("conv_2d", "depthwise_conv_2d", "fully_connected", "transpose_conv")
 
 
 def retarget(graph: Graph) -> Graph:
@@ -77,7 +78,7 @@ def _padded(node: Node, table: dict[str, Tensor]) -> list[Node]:
 
 
 def _rescaled(node: Node, table: dict[str, Tensor]) -> list[Node]:
-    """A QUANTIZE in front of every part of a concatenation that has another scale."""
+    """A QUANTIZE in front of every part of a concatenation that has another scale; constants are rescaled now."""
     from mcuc.ops.quantize import QuantizeAttrs
 
     out, steps, names = table[node.outputs[0]], [], []
@@ -87,8 +88,10 @@ def _rescaled(node: Node, table: dict[str, Tensor]) -> list[Node]:
             names.append(name)
             continue
         label = f"{out.name}/part{i}"
-        table[label] = replace(part, name=label, quant=out.quant)
-        steps.append(Node(f"{node.name}/quantize{i}", "quantize", (name,), (label,), QuantizeAttrs(bytes(256))))
+        data = None if part.data is None else table_lookup(node.attrs.tables[i], part.data)
+        table[label] = replace(part, name=label, quant=out.quant, data=data)
+        if data is None:
+            steps.append(Node(f"{node.name}/quantize{i}", "quantize", (name,), (label,), QuantizeAttrs(bytes(256))))
         names.append(label)
     same = replace(node.attrs, tables=(b"",) * len(names))
     return [*steps, replace(node, inputs=tuple(names), attrs=same)]
@@ -133,13 +136,3 @@ def _require_same_function(node: Node, attrs: Any) -> None:
                 where=node.name,
                 try_this="write an .onnx file instead, which says it: mcuc export MODEL -o FILE.onnx",
             )
-
-
-def options(exported: Exported) -> Any:
-    """TFLite's options object with its defaults and the exported fields."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    table = getattr(schema, f"{exported.options}T")() if exported.options else SimpleNamespace()
-    for key, value in exported.fields.items():
-        setattr(table, key, value)
-    return table

@@ -40,7 +40,7 @@ class Runtime:
     def __init__(self, where: str) -> None:
         self.where = where
         self.count = 0
-        self._child = Child(_WORKER, (str(MEMORY_BYTES),))
+        self._child = Child(_WORKER, MEMORY_BYTES)
 
     def __enter__(self) -> Runtime:
         return self
@@ -54,6 +54,11 @@ class Runtime:
         """The model in that opset at least, constants and batch norms folded, every value's shape written down."""
         with tempfile.TemporaryDirectory(prefix="mcuc-") as folder:
             reply = self._ask("simplify", {"opset": opset, "folder": folder}, {"model": np.frombuffer(model, np.uint8)})
+        return bytes(reply["model"].tobytes())
+
+    def upgraded(self, model: bytes, opset: int) -> bytes:
+        """The model in that opset, by ONNX's version converter."""
+        reply = self._ask("upgrade", {"opset": opset}, {"model": np.frombuffer(model, np.uint8)})
         return bytes(reply["model"].tobytes())
 
     def set_samples(self, columns: Sequence[Array]) -> None:

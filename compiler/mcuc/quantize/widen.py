@@ -7,21 +7,26 @@ meet. Weights stay as they are, biases become int64 in the finer scale.
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mcuc import ops
 from mcuc.errors import McucError
+from mcuc.exporters.tflite import options
 from mcuc.ir import DType, Graph, Node, Quant, Tensor, check
 from mcuc.ops._base import Exported, Imported
 from mcuc.ops._move import moved_types
 from mcuc.quantize.params import wide_quant
-from mcuc.quantize.retarget import options
 
 EXACT = 128  # steps of an int16 value in one of the int8 value that it repeats
-_BIASED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_LAYERS = {  # where their input, weights and bias stand
+    "CONV_2D": (0, 1, 2),
+    "DEPTHWISE_CONV_2D": (0, 1, 2),
+    "FULLY_CONNECTED": (0, 1, 2),
+    "TRANSPOSE_CONV": (2, 1, 3),
+}
+_CHOICES = ("MAXIMUM", "MINIMUM")  # of elements as they are, like what moves them
 _NONE, _RELU, _RELU6 = 0, 1, 3  # TFLite's fused activations
 
 
@@ -40,7 +45,9 @@ def _has_form(node: Node, graph: Graph) -> bool:
     if operator.to_tflite is None or any(graph.tensors[n].dtype is not DType.INT8 for n in node.outputs):
         return False
     kind = operator.to_tflite(node, graph).kind
-    if kind in _BIASED and graph.tensors[node.inputs[1]].data is None:
+    if kind in _LAYERS and graph.tensors[node.inputs[1]].data is None:
+        return False
+    if kind == "BATCH_MATMUL" and any(graph.tensors[n].data is not None for n in node.inputs):
         return False
     return kind in ops.wide_kinds()
 
@@ -71,11 +78,14 @@ def widen(graph: Graph, chosen: Set[str], peaks: Mapping[Quant, float]) -> Graph
     return check(replace(graph, nodes=tuple(work.nodes), tensors={k: v for k, v in work.table.items() if k in used}))
 
 
+@dataclass(frozen=True, eq=False)
 class _Work:
     """The graph before, the tensors and nodes of the one after."""
 
-    def __init__(self, graph: Graph, table: dict[str, Tensor], nodes: list[Node], peaks: Mapping[Quant, float]) -> None:
-        self.graph, self.table, self.nodes, self.peaks = graph, table, nodes, peaks
+    graph: Graph
+    table: dict[str, Tensor]
+    nodes: list[Node]
+    peaks: Mapping[Quant, float]
 
 
 def _wide_node(node: Node, work: _Work) -> Node:
@@ -85,17 +95,20 @@ def _wide_node(node: Node, work: _Work) -> Node:
     exported = operator.to_tflite(node, work.graph)
     work.table.update({t.name: t for t in exported.constants})
     names = list(node.inputs if exported.inputs is None else exported.inputs)
-    for i, name in enumerate(names):
-        if name and i == 2 and exported.kind in _BIASED:
-            continue
-        if name and work.table[name].dtype is DType.INT8 and not (i == 1 and exported.kind in _BIASED):
-            names[i] = _widened(name, work)
     for name in node.outputs:
         before = work.graph.tensors[name]
         assert before.quant is not None
         work.table[name] = replace(before, dtype=DType.INT16, quant=wide_quant(before.quant, work.peaks))
-    if exported.kind in _BIASED and len(names) > 2 and names[2]:
-        names[2] = _wide_bias(names, node.outputs[0], work)
+    one_scale = exported.kind in _CHOICES or (follows(node) and node.op != "quantize")
+    x, weights, bias = _LAYERS.get(exported.kind, (0, -1, -1))
+    for i, name in enumerate(names):
+        quantized = name and work.table[name].dtype in (DType.INT8, DType.INT16) and i not in (weights, bias)
+        if quantized and one_scale:
+            names[i] = _rescaled(name, work.table[node.outputs[0]], work)
+        elif quantized:
+            names[i] = _widened(name, work)
+    if 0 <= bias < len(names) and names[bias]:
+        names[bias] = _wide_bias(names[x], names[weights], names[bias], node.outputs[0], work)
     if exported.kind == "RELU6":  # TFLite Micro's int16 RELU6 does not rescale; the output's range is the bound
         exported = replace(exported, kind="RELU")
     if "fusedActivationFunction" in exported.fields:
@@ -125,17 +138,37 @@ def _fused(node: Node, out: Tensor) -> int:
 
 
 def _widened(name: str, work: _Work) -> str:
-    """The int16 tensor of the same values, exactly."""
+    """The int16 tensor of the same values, exactly: itself where it is one."""
     tensor = work.table[name]
+    if tensor.dtype is DType.INT16:
+        return name
     assert tensor.quant is not None
     label, zero = f"{name}/int16", tensor.quant.zero_point[0]
-    quant = Quant((float(np.float32(tensor.quant.scale[0] / EXACT)),), (0,))
     if label in work.table:
         return label
+    quant = Quant((float(np.float32(tensor.quant.scale[0] / EXACT)),), (0,))
     data = None if tensor.data is None else ((tensor.data.astype(np.int16) - zero) * EXACT).astype(np.int16)
     work.table[label] = Tensor(label, tensor.shape, DType.INT16, quant, data)
     if data is None:
         work.nodes.append(_quantize(name, label, work))
+    return label
+
+
+def _rescaled(name: str, out: Tensor, work: _Work) -> str:
+    """The int16 tensor in the output's scale, of what is handed on to it."""
+    tensor = work.table[name]
+    if (tensor.dtype, tensor.quant) == (DType.INT16, out.quant):
+        return name
+    label = f"{out.name}/of/{name}"
+    if label not in work.table:
+        assert tensor.quant is not None and out.quant is not None
+        data = None
+        if tensor.data is not None:
+            real = (tensor.data.astype(np.float64) - tensor.quant.zero_point[0]) * tensor.quant.scale[0]
+            data = np.clip(np.rint(real / out.quant.scale[0]), *DType.INT16.limits).astype(np.int16)
+        work.table[label] = Tensor(label, tensor.shape, DType.INT16, out.quant, data)
+        if data is None:
+            work.nodes.append(_quantize(name, label, work))
     return label
 
 
@@ -155,15 +188,14 @@ def _quantize(source: str, to: str, work: _Work) -> Node:
     return _imported(node, Exported("QUANTIZE", "QuantizeOptions"), (source,), work)
 
 
-def _wide_bias(names: list[str], output: str, work: _Work) -> str:
+def _wide_bias(x: str, weights: str, bias: str, output: str, work: _Work) -> str:
     """The bias as int64, in the scale of the int16 input times the weights'."""
-    x, weights, bias = (work.table[n] for n in names[:3])
-    assert x.quant is not None and weights.quant is not None and bias.data is not None
-    before: Any = bias.quant
-    assert before is not None  # what retarget gives every bias
-    real = bias.data.astype(np.float64) * np.array(before.scale, np.float64)
-    scale = np.array([x.quant.scale[0] * s for s in weights.quant.scale], np.float64)
+    before, by, steps = work.table[bias], work.table[weights].quant, work.table[x].quant
+    assert before.data is not None and before.quant is not None  # what retarget gives every bias
+    assert by is not None and steps is not None
+    real = before.data.astype(np.float64) * np.array(before.quant.scale, np.float64)
+    scale = np.array([steps.scale[0] * s for s in by.scale], np.float64)
     label = f"{output}/int64_bias"
     stored = Quant(tuple(float(np.float32(s)) for s in scale), (0,), 0 if len(scale) > 1 else None)
-    work.table[label] = Tensor(label, bias.shape, DType.INT64, stored, np.rint(real / scale).astype(np.int64))
+    work.table[label] = Tensor(label, before.shape, DType.INT64, stored, np.rint(real / scale).astype(np.int64))
     return label

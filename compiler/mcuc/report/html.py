@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -51,6 +52,7 @@ def to_html(report: Report) -> str:
     return environment().get_template("report.html.j2").render(**_context(report))
 
 
+@cache
 def environment() -> Environment:
     """Templates whose every text is cleaned and escaped."""
     env = Environment(loader=PackageLoader("mcuc.report", "."), autoescape=True, undefined=StrictUndefined,

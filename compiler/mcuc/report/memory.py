@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -99,6 +100,7 @@ def memory_svg(report: Report) -> str:
     return str(svg.picture("map", size, heading, _description(report, frame), parts, attributes)) + "\n"
 
 
+@cache
 def _styles() -> str:
     """The page's rules for charts with their colours put in: not every reader of SVG knows custom properties."""
     env = Environment(loader=PackageLoader("mcuc.report", "."), autoescape=False, undefined=StrictUndefined,

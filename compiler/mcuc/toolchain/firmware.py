@@ -80,7 +80,10 @@ def build_firmware(
         folders = [*include_dirs, work]
 
         def compile_unit(unit: _Unit) -> None:
-            compile_object(unit.source, unit.object, board.chip, tools, optimize, folders, unit.flags)
+            if unit.source.parent == work:
+                _compile_startup(unit, board.chip, tools, optimize)
+            else:
+                compile_object(unit.source, unit.object, board.chip, tools, optimize, folders, unit.flags)
 
         in_parallel(compile_unit, units)
         script = work / "link.ld"
@@ -89,6 +92,18 @@ def build_firmware(
         _link(tools, board.chip, [unit.object.name for unit in units], script, image, optimize)
         _install(image, out_elf)
     return Firmware(out_elf, tools.label, sizes_of(out_elf))
+
+
+_STARTUP: dict[tuple[object, ...], bytes] = {}  # objects of this process's earlier builds
+
+
+def _compile_startup(unit: _Unit, chip: Chip, tools: Toolchain, optimize: Optimize) -> None:
+    """Startup and clock table, which most builds of a command share: many boards have the same core and clock."""
+    key = (tools, _adapter(tools).target_flags(chip), optimize, unit.flags, unit.source.read_bytes())
+    if key not in _STARTUP:
+        compile_object(unit.source, unit.object, chip, tools, optimize, [unit.source.parent], unit.flags)
+        _STARTUP[key] = unit.object.read_bytes()
+    unit.object.write_bytes(_STARTUP[key])
 
 
 def compile_object(

@@ -1,19 +1,13 @@
-"""The child process of mcuc.verify.oracle: runs one outside runtime, imports nothing of mcuc.
+"""The child process of mcuc.verify.oracle: runs one outside runtime, imports nothing of mcuc. See _child_loop.py.
 
-Frames on both pipes: 8 bytes little-endian length, then an .npz archive without pickled objects.
 Request: "model" uint8[n], "options" JSON as uint8[n], "in0".. one array per input with the samples in front.
 Reply: "out0".. likewise, or "error" as UTF-8 bytes.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import resource
-import struct
-import sys
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -77,9 +71,8 @@ def onnxruntime(model: bytes, inputs: list[Any], options: dict[str, Any]) -> lis
 RUNTIMES = {"tflite_micro": tflite_micro, "litert_reference": litert_reference, "onnxruntime": onnxruntime}
 
 
-def answer(kind: str, request: bytes) -> dict[str, Any]:
-    with np.load(io.BytesIO(request), allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
+def answer(arrays: dict[str, Any], kind: str) -> dict[str, Any]:
+    """What the runtime of that name computes."""
     inputs = [arrays[f"in{i}"] for i in range(len(arrays) - 2)]
     try:
         results = RUNTIMES[kind](arrays["model"].tobytes(), inputs, json.loads(arrays["options"].tobytes()))
@@ -88,27 +81,3 @@ def answer(kind: str, request: bytes) -> dict[str, Any]:
     except Exception as error:  # whatever an outside runtime raises is the answer
         return {"error": np.frombuffer(f"{type(error).__name__}: {error}".encode(), np.uint8)}
     return {f"out{i}": np.stack(parts) for i, parts in enumerate(zip(*results, strict=True))}
-
-
-def read_exactly(stream: BinaryIO, count: int) -> bytes:
-    blob = stream.read(count)
-    if len(blob) < count:
-        sys.exit(0)  # the parent is gone
-    return blob
-
-
-def main() -> None:
-    kind, memory = sys.argv[1], int(sys.argv[2])
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # runtimes print on stdout
-    while True:
-        (size,) = struct.unpack("<Q", read_exactly(sys.stdin.buffer, 8))
-        reply = io.BytesIO()
-        np.savez(reply, **answer(kind, read_exactly(sys.stdin.buffer, size)))
-        replies.write(struct.pack("<Q", reply.tell()) + reply.getvalue())
-        replies.flush()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """A child process that answers requests over pipes: outside runtimes crash and hang on hostile files, the parent lives.
 
-Frames on both pipes: 8 bytes little-endian length, then that many bytes.
+Frames on both pipes: see _child_loop.py, which the child runs.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+_LOOP = Path(__file__).with_name("_child_loop.py")
+
 
 class Child:
-    """A live child process that runs a script of its own, with arguments."""
+    """A live child process that answers by a script's answer(request, *arguments), in so many bytes of memory."""
 
-    def __init__(self, script: Path, arguments: Sequence[str]) -> None:
+    def __init__(self, script: Path, memory: int, arguments: Sequence[str] = ()) -> None:
         self.owner = os.getpid()
         self.log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         self.process = subprocess.Popen(
-            [sys.executable, "-P", str(script), *arguments],
+            [sys.executable, "-P", str(_LOOP), str(script), str(memory), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,

@@ -124,7 +124,7 @@ def _run(
 
 def _ask(kind: str, request: bytes, seconds: float) -> bytes:
     if kind not in _workers or not _workers[kind].usable():
-        _workers[kind] = Child(_WORKER, (kind, str(MEMORY_BYTES)))
+        _workers[kind] = Child(_WORKER, MEMORY_BYTES, (kind,))
     worker = _workers[kind]
     try:
         return worker.exchange(request, seconds)

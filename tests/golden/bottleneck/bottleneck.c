@@ -8,7 +8,7 @@
 #include "mcuc_port.h"
 #include "mcuc_stream.h"
 
-#if BOTTLENECK_BUILD_ID != 0x6867b77bu || MCUC_RUNTIME_VERSION != 1
+#if BOTTLENECK_BUILD_ID != 0xd3faeaffu || MCUC_RUNTIME_VERSION != 1
 #error "bottleneck: header, source and runtime come from different runs of mcuc"
 #endif
 
@@ -118,7 +118,7 @@ static void bottleneck_k1_depthwise(MCUC_KERNEL_ARGS, const int8_t *weights, con
             int32_t acc = bias[c];
             const int8_t *w = weights + c;
             for (int32_t t = 0; t < 9; t++) {
-                acc += (int32_t)taps[t][c] * *w;
+                acc = mcuc_mla(acc, taps[t][c], *w);
                 w += 6;
             }
             to[c - c0] = mcuc_clamp(mcuc_requant(acc, multiplier[c], shift[c]) + -128, -128, 22);

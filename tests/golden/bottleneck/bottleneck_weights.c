@@ -4,7 +4,7 @@
 
 #include "mcuc_port.h"
 
-#if BOTTLENECK_BUILD_ID != 0x6867b77bu
+#if BOTTLENECK_BUILD_ID != 0xd3faeaffu
 #error "bottleneck: header and weights come from different runs of mcuc"
 #endif
 

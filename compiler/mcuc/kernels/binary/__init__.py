@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mcuc.kernels._base import Call, Family, Kernel, No, no_scratch
+from mcuc.kernels._base import Call, Family, Kernel, No, no_context, no_scratch
 from mcuc.kernels.binary import _weighted
 from mcuc.targets import Chip
 
@@ -71,14 +71,10 @@ def _choice_context(call: Call) -> Mapping[str, Any]:
     }
 
 
-def _no_context(call: Call) -> Mapping[str, Any]:
-    return {}
-
-
 FAMILY = Family(
     "binary",
     (
-        Kernel("binary_qlinear", "binary/qlinear.c.j2", _qlinear, no_scratch, _no_context, in_place=True),
+        Kernel("binary_qlinear", "binary/qlinear.c.j2", _qlinear, no_scratch, no_context, in_place=True),
         Kernel(
             "binary_weighted",
             "binary/weighted.c.j2",
@@ -88,9 +84,9 @@ FAMILY = Family(
             in_place=True,
         ),
         Kernel("binary_choice", "binary/choice.c.j2", _choice, no_scratch, _choice_context, in_place=True),
-        Kernel("binary_divide", "binary/divide.c.j2", _divide, no_scratch, _no_context, in_place=True),
+        Kernel("binary_divide", "binary/divide.c.j2", _divide, no_scratch, no_context, in_place=True),
         Kernel("binary_sum", "binary/add_n.c.j2", _add_n, no_scratch, _operands_context, in_place=True),
         Kernel("binary_float32", "binary/float.c.j2", _float, no_scratch, _operands_context, in_place=True),
-        Kernel("binary_bytes", "binary/binary.c.j2", _rescaled, no_scratch, _no_context, in_place=True),
+        Kernel("binary_bytes", "binary/binary.c.j2", _rescaled, no_scratch, no_context, in_place=True),
     ),
 )

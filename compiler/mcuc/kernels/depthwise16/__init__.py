@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from mcuc.kernels._base import Call, Family, Kernel, always, no_scratch
-
-
-def _context(call: Call) -> Mapping[str, Any]:
-    return {}
-
+from mcuc.kernels._base import Family, Kernel, always, no_context, no_scratch
 
 FAMILY = Family(
     "depthwise16",
-    (Kernel("depthwise16_taps", "depthwise16/depthwise.c.j2", always, no_scratch, _context, per_mac=5.0),),
+    (Kernel("depthwise16_taps", "depthwise16/depthwise.c.j2", always, no_scratch, no_context, per_mac=5.0),),
 )

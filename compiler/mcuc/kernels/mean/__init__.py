@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from mcuc.kernels._base import Call, Family, Kernel, No, no_scratch
+from mcuc.kernels._base import Call, Family, Kernel, No, no_context, no_scratch
 from mcuc.targets import Chip
-
-
-def _context(call: Call) -> Mapping[str, Any]:
-    return {}
 
 
 def _two(call: Call, chip: Chip | None) -> No | None:
@@ -24,7 +17,7 @@ def _any(call: Call, chip: Chip | None) -> No | None:
 FAMILY = Family(
     "mean",
     (
-        Kernel("mean_strided", "mean/mean.c.j2", _two, no_scratch, _context),
-        Kernel("mean_reduce", "mean/reduce.c.j2", _any, no_scratch, _context),
+        Kernel("mean_strided", "mean/mean.c.j2", _two, no_scratch, no_context),
+        Kernel("mean_reduce", "mean/reduce.c.j2", _any, no_scratch, no_context),
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mcuc.kernels._base import Call, Family, Kernel, No, no_scratch
+from mcuc.kernels._base import Call, Family, Kernel, No, no_context, no_scratch
 from mcuc.targets import Chip
 
 
@@ -23,14 +23,10 @@ def _l2(call: Call, chip: Chip | None) -> No | None:
     return None if call.params["kind"] == "l2" else No("no division by the length")
 
 
-def _no_context(call: Call) -> Mapping[str, Any]:
-    return {}
-
-
 FAMILY = Family(
     "norm",
     (
         Kernel("norm_affine", "norm/affine.c.j2", _affine, no_scratch, _context, in_place=True),
-        Kernel("norm_l2", "norm/l2.c.j2", _l2, no_scratch, _no_context, in_place=True),
+        Kernel("norm_l2", "norm/l2.c.j2", _l2, no_scratch, no_context, in_place=True),
     ),
 )

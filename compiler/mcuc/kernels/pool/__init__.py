@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mcuc.kernels._base import Call, Family, Kernel, No, no_scratch
+from mcuc.kernels._base import Call, Family, Kernel, No, no_context, no_scratch
 from mcuc.targets import Chip
 
 
@@ -30,14 +30,10 @@ def _integers(call: Call, chip: Chip | None) -> No | None:
     return No("a float32 average") if call.params["kind"] == "float32" else None
 
 
-def _no_context(call: Call) -> Mapping[str, Any]:
-    return {}
-
-
 FAMILY = Family(
     "pool",
     (
-        Kernel("pool_float32", "pool/float32.c.j2", _float32, no_scratch, _no_context),
+        Kernel("pool_float32", "pool/float32.c.j2", _float32, no_scratch, no_context),
         Kernel("pool_window", "pool/pool.c.j2", _integers, no_scratch, _context),
     ),
 )

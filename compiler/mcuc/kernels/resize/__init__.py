@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mcuc.kernels._base import Call, Family, Kernel, No, no_scratch
+from mcuc.kernels._base import Call, Family, Kernel, No, no_context, no_scratch
 from mcuc.targets import Chip
 
 
@@ -23,15 +23,11 @@ def _units(call: Call) -> Mapping[str, Any]:
     return {"half": 1 << (2 * bits - 1), "whole": 1 << (2 * bits)}
 
 
-def _context(call: Call) -> Mapping[str, Any]:
-    return {}
-
-
 FAMILY = Family(
     "resize",
     (
         Kernel("resize_integer", "resize/integer.c.j2", _only("integer"), no_scratch, _units),
-        Kernel("resize_float32", "resize/float32.c.j2", _only("float32"), no_scratch, _context),
-        Kernel("resize_cubic", "resize/cubic.c.j2", _only("cubic"), no_scratch, _context),
+        Kernel("resize_float32", "resize/float32.c.j2", _only("float32"), no_scratch, no_context),
+        Kernel("resize_cubic", "resize/cubic.c.j2", _only("cubic"), no_scratch, no_context),
     ),
 )

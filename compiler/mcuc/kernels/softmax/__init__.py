@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mcuc.kernels._base import Call, Family, Kernel, No, no_scratch
+from mcuc.kernels._base import Call, Family, Kernel, No, no_context, no_scratch
 from mcuc.targets import Chip
-
-
-def _context(call: Call) -> Mapping[str, Any]:
-    return {}
 
 
 def _float32(call: Call, chip: Chip | None) -> No | None:
@@ -34,7 +30,7 @@ FAMILY = Family(
     "softmax",
     (
         Kernel("softmax_float32", "softmax/float32.c.j2", _float32, no_scratch, _no_context, in_place=True),
-        Kernel("softmax_table", "softmax/softmax.c.j2", _integers, no_scratch, _context, in_place=True),
+        Kernel("softmax_table", "softmax/softmax.c.j2", _integers, no_scratch, no_context, in_place=True),
         Kernel("softmax_log", "softmax/log.c.j2", _log, no_scratch, _no_context, in_place=True),
     ),
 )

@@ -6,10 +6,7 @@ running sums up the columns of each row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from mcuc.kernels._base import Call, Family, Kernel, No, no_scratch
+from mcuc.kernels._base import Call, Family, Kernel, No, no_context, no_scratch
 from mcuc.targets import Chip
 
 
@@ -33,16 +30,12 @@ def _running(call: Call, chip: Chip | None) -> No | None:
     return _kind("running", call)
 
 
-def _context(call: Call) -> Mapping[str, Any]:
-    return {}
-
-
 FAMILY = Family(
     "sum",
     (
-        Kernel("sum_accumulate", "sum/accumulate.c.j2", _accumulate, no_scratch, _context),
-        Kernel("sum_average", "sum/average.c.j2", _average, no_scratch, _context),
-        Kernel("sum_running", "sum/running.c.j2", _running, no_scratch, _context),
-        Kernel("sum_mean", "sum/mean.c.j2", _mean, no_scratch, _context),
+        Kernel("sum_accumulate", "sum/accumulate.c.j2", _accumulate, no_scratch, no_context),
+        Kernel("sum_average", "sum/average.c.j2", _average, no_scratch, no_context),
+        Kernel("sum_running", "sum/running.c.j2", _running, no_scratch, no_context),
+        Kernel("sum_mean", "sum/mean.c.j2", _mean, no_scratch, no_context),
     ),
 )

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from mcuc.kernels._base import Call, Family, Kernel, No, no_scratch
+from mcuc.kernels._base import Call, Family, Kernel, No, no_context, no_scratch
 from mcuc.targets import Chip
-
-
-def _context(call: Call) -> Mapping[str, Any]:
-    return {}
 
 
 def _bytes(call: Call, chip: Chip | None) -> No | None:
@@ -24,7 +17,7 @@ def _cast(call: Call, chip: Chip | None) -> No | None:
 FAMILY = Family(
     "unary",
     (
-        Kernel("unary_bytes", "unary/unary.c.j2", _bytes, no_scratch, _context, in_place=True),
-        Kernel("unary_cast", "unary/cast.c.j2", _cast, no_scratch, _context),
+        Kernel("unary_bytes", "unary/unary.c.j2", _bytes, no_scratch, no_context, in_place=True),
+        Kernel("unary_cast", "unary/cast.c.j2", _cast, no_scratch, no_context),
     ),
 )

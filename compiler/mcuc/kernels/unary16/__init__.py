@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from mcuc.kernels._base import Call, Family, Kernel, No, always, no_scratch
+from mcuc.kernels._base import Call, Family, Kernel, No, always, no_context, no_scratch
 from mcuc.targets import Chip
-
-
-def _context(call: Call) -> Mapping[str, Any]:
-    return {}
 
 
 def _one_size(call: Call, chip: Chip | None) -> No | None:
@@ -21,7 +14,7 @@ def _one_size(call: Call, chip: Chip | None) -> No | None:
 FAMILY = Family(
     "unary16",
     (
-        Kernel("unary16_values", "unary16/unary.c.j2", _one_size, no_scratch, _context, in_place=True),
-        Kernel("unary16_resized", "unary16/unary.c.j2", always, no_scratch, _context),
+        Kernel("unary16_values", "unary16/unary.c.j2", _one_size, no_scratch, no_context, in_place=True),
+        Kernel("unary16_resized", "unary16/unary.c.j2", always, no_scratch, no_context),
     ),
 )

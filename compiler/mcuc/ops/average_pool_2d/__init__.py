@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from mcuc.kernels._base import Call
 from mcuc.ops._base import Operator, int8_runtime, no_cost
 from mcuc.ops._pool import PoolAttrs, infer, pool_call, window_fits
 from mcuc.ops._reduce import reduction_calls
-from mcuc.ops._spatial import taps
+from mcuc.ops._spatial import windows
 from mcuc.ops.average_pool_2d.onnx import to_onnx
 from mcuc.ops.average_pool_2d.tflite import from_tflite, to_tflite
 
@@ -28,9 +27,9 @@ def averages(attrs: PoolAttrs, image: Array) -> Array:
     """The clamped averages of image [h, w, c], integers of any size."""
     values = image.astype(np.int64)
     fill = attrs.pad_value if attrs.count_include_pad else 0
-    total = reduce(np.add, (patch for _, _, patch in taps(values, attrs.window, fill)))
-    inside = (patch for _, _, patch in taps(np.ones_like(values), attrs.window, int(attrs.count_include_pad)))
-    count = reduce(np.add, inside)
+    total = windows(values, attrs.window, fill).sum((-2, -1))
+    inside = np.ones((*values.shape[:2], 1), np.int64)
+    count = windows(inside, attrs.window, int(attrs.count_include_pad)).sum((-2, -1))
     offset = 128 * count if attrs.rounding == "half_up_uint8" else 0 * count
     shifted = total + offset
     half = count // 2

@@ -5,12 +5,12 @@ from __future__ import annotations
 from mcuc.ir import Graph, Node
 from mcuc.ops._base import Built, Exported, Imported
 from mcuc.ops._pool import tflite_export
-from mcuc.ops._pool16 import from_tflite16
+from mcuc.ops._wide_tflite import pool_from_tflite
 
 
 def from_tflite(node: Imported) -> Built:
     """As the int8 pool."""
-    return from_tflite16("average_pool_2d_16", node)
+    return pool_from_tflite("average_pool_2d_16", node)
 
 
 def to_tflite(node: Node, graph: Graph) -> Exported:

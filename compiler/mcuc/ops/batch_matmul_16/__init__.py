@@ -10,7 +10,7 @@ import numpy as np
 
 from mcuc.ir import Array, DType, Graph, Node, Requant
 from mcuc.kernels._base import Call, Rows
-from mcuc.numerics import reduce_multiplier, requantize16
+from mcuc.numerics16 import reduce_multiplier, requantize16
 from mcuc.ops._base import Built, Exported, Imported, Operator, int16_runtime, zero_point_of
 from mcuc.ops._matmul import MatmulAttrs, broadcast_batches
 from mcuc.ops._wide import INT16, wide_activation, wide_tensor

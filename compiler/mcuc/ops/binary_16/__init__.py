@@ -9,7 +9,8 @@ import numpy as np
 
 from mcuc.ir import Array, Graph, Node, Requant
 from mcuc.kernels._base import Call
-from mcuc.numerics import multiply_by_quantized_multiplier, requantize16
+from mcuc.numerics import multiply_by_quantized_multiplier
+from mcuc.numerics16 import requantize16
 from mcuc.ops._base import Operator, int16_runtime, no_cost
 from mcuc.ops._binary import binary_call, infer, viewable
 from mcuc.ops.binary_16.attrs import LEFT_SHIFT, Binary16Attrs

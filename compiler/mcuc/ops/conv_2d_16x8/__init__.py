@@ -10,8 +10,8 @@ from mcuc.ir import Array, Graph, Node
 from mcuc.kernels._base import Call, Table
 from mcuc.ops._base import Operator, int16_runtime
 from mcuc.ops._conv import ConvAttrs, bias_or_zeros, matmul_exact
-from mcuc.ops._spatial import taps
-from mcuc.ops._wide import bias_of, constant_weights, finish16, mac_params, mac_tables, short_sums, window_rows16
+from mcuc.ops._spatial import taps, window_rows
+from mcuc.ops._wide import bias_of, constant_weights, finish16, mac_params, mac_tables, short_sums
 from mcuc.ops.conv_2d import cost, infer
 from mcuc.ops.conv_2d.tflite import to_tflite
 from mcuc.ops.conv_2d_16x8.tflite import from_tflite
@@ -74,7 +74,7 @@ def dot16_call(
         "pointwise": pointwise,
     }
     tables = (Table("weights", "int8_t", flat.reshape(-1)), *mac_tables(params, attrs.requant, bias))
-    rows = window_rows16(window, h, width, c)
+    rows = window_rows(window, h, width, 2 * c)
     return Call("dot16", params, tables, (rows,), oh, ow, 2 * oc, 2 * ow * oc, 2 * oc, whole_channels=True)
 
 

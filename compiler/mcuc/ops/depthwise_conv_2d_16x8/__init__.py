@@ -10,8 +10,8 @@ from mcuc.ir import Array, Graph, Node
 from mcuc.kernels._base import Call, Table
 from mcuc.ops._base import Operator, int16_runtime
 from mcuc.ops._conv import ConvAttrs, bias_or_zeros
-from mcuc.ops._spatial import taps
-from mcuc.ops._wide import bias_of, constant_weights, finish16, mac_params, mac_tables, short_sums, window_rows16
+from mcuc.ops._spatial import taps, window_rows
+from mcuc.ops._wide import bias_of, constant_weights, finish16, mac_params, mac_tables, short_sums
 from mcuc.ops.depthwise_conv_2d import cost, infer
 from mcuc.ops.depthwise_conv_2d.tflite import to_tflite
 from mcuc.ops.depthwise_conv_2d_16x8.tflite import from_tflite
@@ -46,7 +46,7 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
         "kw": kw,
         "in_c": c,
         "in_w": width,
-        "multiplier_of": oc // c,
+        "depth_multiplier": oc // c,
         "stride_w": attrs.window.stride[1],
         "dil_w": attrs.window.dilation[1],
         "pad_left": attrs.window.pad[1],
@@ -56,7 +56,7 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
         *mac_tables(params, attrs.requant, bias),
         Table("padding", "int8_t", np.zeros(2 * c, np.int8)),
     )
-    rows = window_rows16(attrs.window, h, width, c)
+    rows = window_rows(attrs.window, h, width, 2 * c)
     return (Call("depthwise16", params, tables, (rows,), oh, ow, 2 * oc, 2 * ow * oc, 2 * oc, whole_channels=True),)
 
 

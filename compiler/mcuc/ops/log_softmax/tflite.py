@@ -9,7 +9,7 @@ import numpy as np
 from mcuc.errors import McucError
 from mcuc.fixed_point import LogSoftmax
 from mcuc.ir import Graph, Node, Tensor
-from mcuc.numerics import INT32_MAX, multiply_by_quantized_multiplier, quantize_multiplier, softmax_exp_table
+from mcuc.numerics import MOST_FACTOR, multiply_by_quantized_multiplier, quantize_multiplier, softmax_exp_table
 from mcuc.ops._base import Built, Exported, Imported, scale_of, zero_point_of
 from mcuc.ops._tflite import checked_activation
 
@@ -27,7 +27,7 @@ def _attrs(x: Tensor, out: Tensor, where: str) -> LogSoftmax:
             try_this="convert the model again with the standard TFLite converter",
         )
     scale = scale_of(x, where)
-    multiplier, shift = quantize_multiplier(min(scale * (1 << 26), float(INT32_MAX)))
+    multiplier, shift = quantize_multiplier(min(scale * (1 << 26), MOST_FACTOR))
     furthest = math.floor(31 * 2.0**26 / 2.0**shift)  # CalculateInputRadius, which sees the shift alone
     steps = np.arange(256, dtype=np.int64)
     scaled = multiply_by_quantized_multiplier(-np.minimum(steps, furthest), multiplier, shift)

@@ -6,7 +6,7 @@ from mcuc.errors import McucError
 from mcuc.ir import Graph, Node, Tensor
 from mcuc.numerics import logistic_table
 from mcuc.ops._base import Built, Exported, Imported, scale_of, zero_point_of
-from mcuc.ops._tflite import checked_activation
+from mcuc.ops._tflite import CURVE_SCALES, checked_activation
 from mcuc.ops._unary import TableAttrs
 
 OUTPUT_SCALE = 1 / 256
@@ -22,7 +22,15 @@ def _table(x: Tensor, out: Tensor, where: str) -> bytes:
             where=where,
             try_this="convert the model again with the standard TFLite converter",
         )
-    return logistic_table(scale_of(x, where), zero_point_of(x, where))
+    scale = scale_of(x, where)
+    if not CURVE_SCALES[0] <= scale < CURVE_SCALES[1]:
+        raise McucError(
+            "unsupported-quantization",
+            f"LOGISTIC reads scale {scale:g}: below 2^-27 and from 8 on the runtimes' answer for a zero is wrong",
+            where=where,
+            try_this="calibrate the model again",
+        )
+    return logistic_table(scale, zero_point_of(x, where))
 
 
 def from_tflite(node: Imported) -> Built:

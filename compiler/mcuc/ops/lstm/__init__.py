@@ -12,15 +12,8 @@ import numpy as np
 
 from mcuc.ir import Array, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Rows, Table
-from mcuc.numerics import (
-    INT32_MAX,
-    gate16,
-    multiply_by_quantized_multiplier,
-    sigmoid16,
-    sigmoid16_table,
-    tanh16,
-    times_three,
-)
+from mcuc.numerics import INT32_MAX, multiply_by_quantized_multiplier
+from mcuc.numerics16 import gate16, sigmoid16, sigmoid16_table, tanh16, times_three
 from mcuc.ops._base import Cost, Operator, Shape
 from mcuc.ops.lstm.attrs import LstmAttrs
 from mcuc.ops.lstm.tflite import from_tflite, to_tflite

@@ -18,7 +18,7 @@ class LstmAttrs:
 
     by_input, by_hidden: the scales of the gates' sums. clip: of the cell state, 0 for none. time_major: input and
     output are [time, 1, features] instead of [1, time, features]. wide: input, hidden state and output are int16, zero
-    points 0, and sums have 64 bits (numerics.multiply_reduced).
+    points 0, and sums have 64 bits (numerics16.multiply_reduced).
     """
 
     input_zero_point: int

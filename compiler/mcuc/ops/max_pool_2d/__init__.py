@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from mcuc.ir import Array, Graph, Node
 from mcuc.kernels._base import Call
 from mcuc.ops._base import Operator, int8_runtime, no_cost
 from mcuc.ops._pool import PoolAttrs, infer, pool_call, window_fits
-from mcuc.ops._spatial import taps
+from mcuc.ops._spatial import windows
 from mcuc.ops.max_pool_2d.onnx import KINDS, from_onnx, to_onnx
 from mcuc.ops.max_pool_2d.tflite import from_tflite, to_tflite
 
@@ -20,7 +19,7 @@ def reference(attrs: PoolAttrs, arrays: Sequence[Array | None]) -> tuple[Array, 
     """Integer reference: x int8 [1, h, w, c]."""
     x = arrays[0]
     assert x is not None
-    highest = reduce(np.maximum, (patch for _, _, patch in taps(x[0], attrs.window, -128)))
+    highest = windows(x[0], attrs.window, -128).max((-2, -1))
     return (np.clip(highest, *attrs.clamp).astype(np.int8)[None],)
 
 

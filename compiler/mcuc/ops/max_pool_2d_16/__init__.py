@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 
 import numpy as np
 
 from mcuc.ir import Array, Graph, Node
 from mcuc.kernels._base import Call
 from mcuc.ops._base import Operator, int16_runtime, no_cost
-from mcuc.ops._pool import PoolAttrs, infer, window_fits
-from mcuc.ops._pool16 import pool16_call
-from mcuc.ops._spatial import taps
+from mcuc.ops._pool import PoolAttrs, infer, pool_call, window_fits
+from mcuc.ops._spatial import windows
 from mcuc.ops._wide import INT16
 from mcuc.ops.max_pool_2d_16.tflite import from_tflite, to_tflite
 
@@ -21,13 +19,13 @@ def reference(attrs: PoolAttrs, arrays: Sequence[Array | None]) -> tuple[Array, 
     """Integer reference: x int16 [1, h, w, c]."""
     x = arrays[0]
     assert x is not None
-    highest = reduce(np.maximum, (patch for _, _, patch in taps(x[0], attrs.window, INT16[0])))
+    highest = windows(x[0], attrs.window, INT16[0]).max((-2, -1))
     return (np.clip(highest, *attrs.clamp).astype(np.int16)[None],)
 
 
 def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     """One call of the pool16 family."""
-    return (pool16_call("max", node, graph),)
+    return (pool_call("max", node, graph),)
 
 
 OPERATOR = Operator(

@@ -10,7 +10,8 @@ import numpy as np
 
 from mcuc.ir import Array, Graph, Node
 from mcuc.kernels._base import Call
-from mcuc.numerics import requantize16, wrap32
+from mcuc.numerics import wrap32
+from mcuc.numerics16 import requantize16
 from mcuc.ops._axes import walk, walkable
 from mcuc.ops._base import Built, Imported, Operator, int16_runtime, no_cost
 from mcuc.ops._wide import INT16, wide_activation, wide_tensor

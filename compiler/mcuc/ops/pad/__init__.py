@@ -9,7 +9,7 @@ import numpy as np
 
 from mcuc.errors import McucError
 from mcuc.ir import Array, DType, Graph, Node, Tensor
-from mcuc.kernels._base import Call, Columns, Rows
+from mcuc.kernels._base import Call, Columns, Rows, Table
 from mcuc.ops._base import Built, Exported, Imported, Operator, Shape, no_cost, zero_point_of
 from mcuc.ops._move import element_bytes, moved_types
 from mcuc.ops.pad.onnx import KINDS, from_onnx, to_onnx
@@ -100,9 +100,12 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
     (h, top, bottom), (w, left, right), (c, front, back) = three
     rows = Rows(0, w * c, h, pad=top, columns=Columns(c, pad=left))
     oh, ow, oc = top + h + bottom, left + w + right, front + c + back
-    value = _fill(node.attrs.value, size)[0]
-    params = {"kind": "pad", "in_w": w, "in_c": c, "left": left, "front": front, "value": value}
-    return (Call("move", params, (), (rows,), oh, ow, oc, ow * oc, oc),)
+    fill = _fill(node.attrs.value, size)
+    plain = len(set(fill)) == 1
+    filled = f"(int8_t){fill[0]}" if plain else f"fill[c % {size}]"
+    params = {"kind": "pad", "in_w": w, "in_c": c, "left": left, "front": front, "plain": plain, "filled": filled}
+    tables = () if plain else (Table("fill", "int8_t", np.array(fill, np.int8)),)
+    return (Call("move", params, tables, (rows,), oh, ow, oc, ow * oc, oc),)
 
 
 def at_most_three_axes(node: Node, graph: Graph) -> str | None:
@@ -114,17 +117,9 @@ def at_most_three_axes(node: Node, graph: Graph) -> str | None:
 
 
 def _fill(value: int, size: int) -> list[int]:
-    """The bytes of the value, as int8."""
+    """The bytes of the value, low one first, as int8."""
     raw = value.to_bytes(size, "little", signed=value < 0 or size > 1)
     return [b - 256 if b > 127 else b for b in raw]
-
-
-def even_fill(node: Node, graph: Graph) -> str | None:
-    """The value that fills wider elements has bytes that are all alike, as 0 has."""
-    size = element_bytes(node, graph)
-    if len(set(_fill(node.attrs.value, size))) > 1:
-        return f"{graph.tensors[node.outputs[0]].dtype.value} is filled with {node.attrs.value}"
-    return None
 
 
 OPERATOR = Operator(
@@ -134,7 +129,7 @@ OPERATOR = Operator(
     reference=reference,
     cost=no_cost,
     lower=lower,
-    limits=(moved_types, at_most_three_axes, even_fill),
+    limits=(moved_types, at_most_three_axes),
     tflite=("PAD", "PADV2"),
     from_tflite=from_tflite,
     to_tflite=to_tflite,

@@ -11,7 +11,7 @@ from mcuc.ir import Array, DType, Graph, Node, Requant, Tensor
 from mcuc.kernels._base import Call
 from mcuc.numerics import multiply_by_quantized_multiplier
 from mcuc.ops._base import Built, Exported, Imported, Operator, Shape, no_cost, zero_point_of
-from mcuc.ops._wide import flat_scale, one_requant, unary16_call
+from mcuc.ops._wide import one_requant, scale_ratio, unary16_call
 from mcuc.ops.quantize import QuantizeAttrs
 
 _TYPES = (DType.INT8, DType.INT16)
@@ -33,7 +33,7 @@ def from_tflite(node: Imported) -> Built:
     if x.dtype.value == "float32" or x.quant is None:
         return Built("quantize", (x.name,), QuantizeAttrs(b""))
     attrs = Quantize16Attrs(
-        one_requant(flat_scale(node)), zero_point_of(x, node.where), zero_point_of(out, node.where), out.dtype
+        one_requant(scale_ratio(node)), zero_point_of(x, node.where), zero_point_of(out, node.where), out.dtype
     )
     return Built("quantize_16", (x.name,), attrs)
 

@@ -14,13 +14,8 @@ import numpy as np
 
 from mcuc.ir import Array, Graph, Node, Tensor
 from mcuc.kernels._base import Call, Rows, Table
-from mcuc.numerics import (
-    multiply_by_quantized_multiplier,
-    multiply_q15,
-    sigmoid16,
-    sigmoid16_table,
-    tanh16,
-)
+from mcuc.numerics import multiply_by_quantized_multiplier
+from mcuc.numerics16 import multiply_q15, sigmoid16, sigmoid16_table, tanh16
 from mcuc.ops._base import Cost, Operator, Shape
 from mcuc.ops.recurrent.attrs import RecurrentAttrs
 from mcuc.ops.recurrent.onnx import KINDS, from_onnx

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from mcuc.errors import McucError
 from mcuc.ir import Array, Graph, Node
 from mcuc.kernels._base import Call, Columns, Rows, Table
-from mcuc.numerics import exp16_table, quantize_multiplier, reciprocal16_table, softmax16
+from mcuc.numerics import quantize_multiplier
+from mcuc.numerics16 import exp16_table, reciprocal16_table, softmax16
 from mcuc.ops._base import Built, Exported, Imported, Operator, int16_runtime, no_cost, scale_of
-from mcuc.ops._wide import vectors, wide_activation, wide_tensor
+from mcuc.ops._wide import UNIT_SCALE, vectors, wide_activation, wide_tensor
 from mcuc.ops.softmax import infer
-
-OUTPUT_SCALE = 1 / 32768
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ def from_tflite(node: Imported) -> Built:
     """Any rank above 0. Raises McucError for other types or an output scale other than 1/32768."""
     x, out = wide_activation(node, 0), wide_tensor(node, node.outputs[0])
     scale, found = scale_of(x, node.where), scale_of(out, node.where)
-    if found != OUTPUT_SCALE or not x.shape:
+    if found != UNIT_SCALE or not x.shape:
         raise McucError(
             "unsupported-quantization",
             f"SOFTMAX of int16 writes scale {found}; TFLite demands 1/32768",

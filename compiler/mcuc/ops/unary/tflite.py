@@ -18,7 +18,7 @@ from mcuc.errors import McucError
 from mcuc.ir import Array, Graph, Node, Tensor
 from mcuc.numerics import I64, multiply_by_quantized_multiplier, rounding_shift_right
 from mcuc.ops._base import Built, Exported, Imported, scale_of, zero_point_of
-from mcuc.ops._tflite import checked_activation, signed_multiplier
+from mcuc.ops._tflite import CURVE_SCALES, checked_activation, signed_multiplier
 from mcuc.ops._unary import make_table
 from mcuc.ops.unary.attrs import UnaryAttrs
 from mcuc.ops.unary.functions import elu, gelu
@@ -70,8 +70,10 @@ def _float_lut(function: Callable[[Array, tuple[float, ...]], Array]) -> Callabl
 def _tanh(e: Ends) -> Array:
     if (e.y_scale, e.y_zero) != (1 / 128, 0):
         raise e.refuse(f"writes scale {e.y_scale} and zero point {e.y_zero}; TFLite demands 1/128 and 0")
-    if e.x_scale >= 8:
-        raise e.refuse(f"reads scale {e.x_scale:g}: from 8 on the runtimes' answer for a zero is wrong")
+    if not CURVE_SCALES[0] <= e.x_scale < CURVE_SCALES[1]:
+        raise e.refuse(
+            f"reads scale {e.x_scale:g}: below 2^-27 and from 8 on the runtimes' answer for a zero is wrong"
+        )
     multiplier, shift = e.multiplier(e.x_scale * (1 << 27))
     radius = math.floor(15 * 2.0**27 / 2.0**shift)
     scaled = multiply_by_quantized_multiplier(e.steps, multiplier, shift)

@@ -9,7 +9,8 @@ import numpy as np
 
 from mcuc.ir import Array, Graph, Node
 from mcuc.kernels._base import Call, Table
-from mcuc.numerics import multiply_by_quantized_multiplier, sigmoid16, sigmoid16_table, tanh16
+from mcuc.numerics import multiply_by_quantized_multiplier
+from mcuc.numerics16 import sigmoid16, sigmoid16_table, tanh16
 from mcuc.ops._base import Operator, int16_runtime, no_cost
 from mcuc.ops._unary import infer
 from mcuc.ops._wide import unary16_call
@@ -51,7 +52,7 @@ def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
 
 OPERATOR = Operator(
     name="unary_16",
-    summary="sigmoid, tanh, leaky relu, relu and relu6 of int16 activations",
+    summary="sigmoid, tanh, leaky relu, relu, relu6 and absolute value of int16 activations",
     infer=infer,
     reference=reference,
     cost=no_cost,

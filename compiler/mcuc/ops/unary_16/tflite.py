@@ -12,20 +12,19 @@ from mcuc.ir import Graph, Node, Tensor
 from mcuc.numerics import quantize_multiplier
 from mcuc.ops._base import Built, Exported, Imported, scale_of
 from mcuc.ops._tflite import activation_range, signed_multiplier
-from mcuc.ops._wide import flat_scale, wide_activation, wide_tensor
+from mcuc.ops._wide import UNIT_SCALE, scale_ratio, wide_activation, wide_tensor
 from mcuc.ops.unary_16.attrs import Unary16Attrs
 
 _CURVES = ("LOGISTIC", "TANH")
 _IDENTITY = (1 << 30, 1)
 KINDS = (*_CURVES, "LEAKY_RELU", "RELU", "RELU6", "ABS")
-OUTPUT_SCALE = 1 / 32768
 
 
 def from_tflite(node: Imported) -> Built:
     """Raises McucError for other types, and for a sigmoid or tanh whose output scale is not 1/32768."""
     x, out = wide_activation(node, 0), wide_tensor(node, node.outputs[0])
     if node.kind in _CURVES:
-        if scale_of(out, node.where) != OUTPUT_SCALE:
+        if scale_of(out, node.where) != UNIT_SCALE:
             raise McucError(
                 "unsupported-quantization",
                 f"{node.kind} of int16 writes scale {scale_of(out, node.where)}; TFLite demands 1/32768",
@@ -35,12 +34,12 @@ def from_tflite(node: Imported) -> Built:
         multiplier, shift = _curve_constants(scale_of(x, node.where), node.kind == "TANH")
         kind: Literal["tanh", "sigmoid"] = "tanh" if node.kind == "TANH" else "sigmoid"
         return Built("unary_16", (x.name,), Unary16Attrs(kind, multiplier, shift))
-    multiplier, shift = quantize_multiplier(flat_scale(node))
+    multiplier, shift = quantize_multiplier(scale_ratio(node))
     if node.kind == "ABS":
         return Built("unary_16", (x.name,), Unary16Attrs("linear", multiplier, shift, (-multiplier, shift), alpha=-1.0))
     if node.kind == "LEAKY_RELU":
         alpha = float(np.float32(node.options.alpha))
-        negative = signed_multiplier(flat_scale(node) * alpha)
+        negative = signed_multiplier(scale_ratio(node) * alpha)
         return Built("unary_16", (x.name,), Unary16Attrs("linear", multiplier, shift, negative, alpha=alpha))
     return Built("unary_16", (x.name,), _clamped(node.kind, x, out, node.where))
 
