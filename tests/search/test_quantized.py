@@ -42,6 +42,7 @@ CHEAP = replace(OPTIONS, methods=("minmax",), equalize=(False,))
 TINY = replace(
     EFFORTS["quick"], name="tiny", width=0.34, supernet_work=1e8, final_work=5e8, tuning_work=6e8, plan=Plan(2, 2, 1)
 )
+KILLED_AT = 22  # the step of 28 in which a killed tuning ends; the ranges are frozen from the 17th
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,15 +205,14 @@ def test_the_better_one_by_validation_is_kept_and_a_killed_tuning_ends_the_same(
         return np.eye(2)[labels ^ wrong]
 
     with pytest.raises(Killed):
-        tuned(searched, tmp_path, 30)
+        tuned(searched, tmp_path, KILLED_AT)
     assert len(list(tmp_path.iterdir())) == 1
     monkeypatch.setattr(road, "answers", stub)
     resumed = tuned(searched, tmp_path)
+    assert resumed.chosen == "trained with quantization" and resumed.made.quantized.way == "trained"
+    assert resumed.made.onnx == asked[2] != asked[1]
+    wrong_for.clear()  # both are as good: what needs no training
     whole = tuned(searched, tmp_path / "whole")
-    assert resumed.chosen == whole.chosen == "trained with quantization"
-    assert resumed.made.tflite == whole.made.tflite and resumed.made.onnx == whole.made.onnx
-    assert whole.made.quantized.way == "trained" and whole.made.onnx == asked[-1] != asked[-2]
-    wrong_for.clear()  # both are as good: what costs no training
-    plain = tuned(searched, tmp_path / "whole")
-    assert plain.chosen == "quantized after training" and plain.made.onnx == asked[-2]
-    assert [share for _, share in plain.validated] == [1.0, 1.0, 1.0]
+    assert asked[3:] == asked[:3], "killed or not"
+    assert whole.chosen == "quantized after training" and whole.made.onnx == asked[1]
+    assert [share for _, share in whole.validated] == [1.0, 1.0, 1.0]

@@ -154,9 +154,9 @@ def _snapshot(weights: dict[str, torch.Tensor], optimizer: torch.optim.AdamW, lo
               state: Mapping[str, torch.Tensor]) -> Saved:
     arrays: Saved = {"losses": np.array(losses, np.float64)} | {f"s/{k}": _numpy(v).copy() for k, v in state.items()}
     for name, value in weights.items():
-        state = optimizer.state[value]
-        arrays |= {f"w/{name}": _numpy(value), f"t/{name}": _numpy(state["step"]),
-                   f"m/{name}": _numpy(state["exp_avg"]), f"v/{name}": _numpy(state["exp_avg_sq"])}
+        own = optimizer.state[value]
+        arrays |= {f"w/{name}": _numpy(value), f"t/{name}": _numpy(own["step"]),
+                   f"m/{name}": _numpy(own["exp_avg"]), f"v/{name}": _numpy(own["exp_avg_sq"])}
     return arrays
 
 
