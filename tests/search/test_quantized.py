@@ -29,7 +29,7 @@ from mcuc.search.evolution import Plan  # noqa: E402
 from mcuc.search.export import to_onnx  # noqa: E402
 from mcuc.search.network import Stats, fixed, forward, init_params, measure_stats, to_float  # noqa: E402
 from mcuc.search.pareto import Constraints, Cost  # noqa: E402
-from mcuc.search.quantized import OPTIONS, Int8, answers, as_columns, quantized  # noqa: E402
+from mcuc.search.quantized import OPTIONS, Int8, answers, as_columns, clearly_better, quantized  # noqa: E402
 from mcuc.search.run import SearchResult, run_search  # noqa: E402
 from mcuc.search.spaces.ds_conv import Candidate, Space, Stage, StageChoice, parse, space_for, to_layers  # noqa: E402
 from mcuc.search.supernet import to_tensor  # noqa: E402
@@ -185,13 +185,21 @@ def tuned(found: SearchResult, folder: Path, kill_at: int = 0) -> Int8:
     return quantized(replace(found, folder=folder), stripes(), TINY, 0, False, progress)
 
 
+@pytest.mark.parametrize(("won", "lost", "wanted"), [(0, 0, False), (8, 4, True), (7, 4, False), (1, 0, False),
+                                                     (2, 0, True), (4, 9, False)])  # fmt: skip
+def test_chance_does_not_choose(won: int, lost: int, wanted: bool) -> None:
+    right = np.array([True] * won + [False] * lost + [True, False] * 30)
+    than = np.array([False] * won + [True] * lost + [True, False] * 30)
+    assert clearly_better(right, than) is wanted
+
+
 def test_validation_images_are_in_no_training(searched: SearchResult) -> None:
     assert not set(searched.validation) & set(searched.training)
     assert len(searched.validation) + len(searched.training) == len(stripes().train_y)
     assert np.bincount(stripes().train_y[searched.validation]).tolist() == [6, 6]
 
 
-def test_the_better_one_by_validation_is_kept_and_a_killed_tuning_ends_the_same(
+def test_the_clearly_better_one_by_validation_is_kept_and_a_killed_tuning_ends_the_same(
     searched: SearchResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(road, "OPTIONS", CHEAP)

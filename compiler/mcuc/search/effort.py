@@ -27,9 +27,9 @@ class Effort:
 
 
 EFFORTS = {
-    "quick": Effort("quick", 1.0, 3.0e11, 4.2e11, 1.0e11, Plan(32, 16, 4), 1 / 28, 1.0),
-    "standard": Effort("standard", 1.5, 3e12, 8e12, 1.5e12, Plan(96, 48, 10), 2 / 28, 0.25),
-    "full": Effort("full", 2.0, 1.6e13, 5e13, 8e12, Plan(192, 96, 20), 2 / 28, 0.0),
+    "quick": Effort("quick", 1.0, 3.0e11, 4.2e11, 0.5e11, Plan(32, 16, 4), 1 / 28, 1.0),
+    "standard": Effort("standard", 1.5, 3e12, 8e12, 1e12, Plan(96, 48, 10), 2 / 28, 0.25),
+    "full": Effort("full", 2.0, 1.6e13, 5e13, 5e12, Plan(192, 96, 20), 2 / 28, 0.0),
 }
 
 

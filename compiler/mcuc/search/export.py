@@ -14,6 +14,7 @@ from mcuc.search.network import EPSILON, Params, Stats
 from mcuc.search.spaces.ds_conv import Candidate, Space, to_layers
 
 INPUT = "input"
+LINEAR = ".linear"  # behind a layer's name: its value before the ReLU
 
 
 def to_onnx(name: str, params: Params, space: Space, candidate: Candidate, stats: Stats) -> Any:
@@ -73,7 +74,7 @@ def _nodes(layer: Layer) -> list[Any]:
     make: Any = helper.make_node
     found = []
     for i, (kind, others, attrs) in enumerate(steps):
-        out = (name, f"{name}.linear", f"{name}.unscaled")[len(steps) - 1 - i]
+        out = (name, f"{name}{LINEAR}", f"{name}.unscaled")[len(steps) - 1 - i]
         found.append(make(kind, [x, *others], [out], name=out, **attrs))
         x = out
     return found

@@ -1,4 +1,4 @@
-"""The winner of a search in int8: quantized after training, then trained with quantization; the better one is kept.
+"""The winner of a search in int8: quantized after training, then trained with quantization, which must be better.
 
 Ranges come from training images, the choice from validation images that no training saw. The images of the test decide
 nothing.
@@ -15,13 +15,15 @@ import torch.nn.functional as F
 
 from mcuc import data, quantize
 from mcuc.data.dataset import U8, Dataset
-from mcuc.ir import Array
+from mcuc.ir import Array, Graph, check
 from mcuc.quantize.model import to_proto
 from mcuc.quantize.network import Converted, convert
 from mcuc.quantize.qat import Trained as Network
+from mcuc.quantize.qdq import REAL
 from mcuc.quantize.quantizer import Options, judged
 from mcuc.quantize.runtime import Runtime
 from mcuc.search.effort import Effort
+from mcuc.search.export import LINEAR
 from mcuc.search.run import THREADS, SearchResult
 from mcuc.search.skeleton import INPUT
 from mcuc.search.supernet import to_tensor, work_of
@@ -40,7 +42,8 @@ WHERE = "the trained network"
 class Int8:
     """made: the better network; original is the float one of the search. images: what calibrated it, uint8
     [n, h, w, c]. validated: (name, share of the validation images that it gets right) of the float network, the one
-    quantized after training, and the one trained with quantization; chosen: the name of the better one of these two."""
+    quantized after training, and the one trained with quantization; chosen: the name of one of these two, the latter
+    where it is clearly better."""
 
     made: Converted
     images: U8
@@ -62,13 +65,21 @@ def quantized(found: SearchResult, dataset: Dataset, effort: Effort, seed: int, 
     validation = as_columns(data.resize(dataset.train_x[found.validation], side, side))
     labels = dataset.train_y[found.validation]
     names = ("float", "quantized after training", "trained with quantization")
-    shares = [
-        float((answers(proto, validation).argmax(1) == labels).mean())
-        for proto in (to_proto(after.original), after.onnx, tuned.onnx)
+    right = [
+        answers(proto, validation).argmax(1) == labels for proto in (to_proto(after.original), after.onnx, tuned.onnx)
     ]
-    better = shares[2] > shares[1]
+    better = clearly_better(right[2], right[1])
     made = replace(tuned, original=after.original) if better else after
-    return Int8(made, images, tuple(zip(names, shares, strict=True)), names[2 if better else 1])
+    made = replace(made, graph=named(made.graph))
+    shares = tuple((name, float(one.mean())) for name, one in zip(names, right, strict=True))
+    return Int8(made, images, shares, names[2 if better else 1])
+
+
+def clearly_better(right: Array, than: Array) -> bool:
+    """Whether more samples were won than lost, by more than one standard error (McNemar 1947: of paired answers only
+    those count that differ). right, than: bool [samples], who is right where."""
+    won, lost = int((right & ~than).sum()), int((than & ~right).sum())
+    return won - lost > (won + lost) ** 0.5
 
 
 def _tuned(
@@ -144,6 +155,12 @@ def freezing(net: Network, epochs: int) -> Callable[[int], None]:
             net.freeze()
 
     return before
+
+
+def named(graph: Graph) -> Graph:
+    """Nodes named by the search's layers, as the report shows them; the importer numbers them."""
+    nodes = tuple(replace(n, name=n.outputs[0].removesuffix(REAL).removesuffix(LINEAR)) for n in graph.nodes)
+    return check(replace(graph, nodes=nodes))
 
 
 def as_columns(images: U8) -> Array:
