@@ -23,6 +23,7 @@ from mcuc.data.npz import read_arrays, write_npz
 from mcuc.emulate import host
 from mcuc.errors import McucError
 from mcuc.importers import load
+from mcuc.quantize.qdq import REAL
 from mcuc.request import Request
 from mcuc.search import build as road
 from mcuc.search import cost
@@ -116,7 +117,8 @@ def test_the_folder_holds_model_code_and_report(done: Place) -> None:
 
 def test_the_exported_tflite_is_the_network_that_was_compiled(done: Place, tmp_path: Path) -> None:
     again = load(done.out / "model.tflite")
-    assert ir.text(passes.optimize(again)) == ir.text(passes.optimize(done.built.int8.made.graph))
+    ours = ir.text(passes.optimize(done.built.int8.made.graph)).replace(REAL, "")  # a file names its ends as the model does
+    assert ir.text(passes.optimize(again)) == ours
     compiled = api.compile(done.out / "model.tflite", out=tmp_path / "again")
     side = done.built.search.candidate.resolution
     rng = np.random.default_rng(1)

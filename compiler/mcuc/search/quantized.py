@@ -6,6 +6,7 @@ nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -79,7 +80,7 @@ def clearly_better(right: Array, than: Array) -> bool:
     """Whether more samples were won than lost, by more than one standard error (McNemar 1947: of paired answers only
     those count that differ). right, than: bool [samples], who is right where."""
     won, lost = int((right & ~than).sum()), int((than & ~right).sum())
-    return won - lost > (won + lost) ** 0.5
+    return won - lost > math.sqrt(won + lost)
 
 
 def _tuned(
