@@ -117,7 +117,7 @@ def test_the_folder_holds_model_code_and_report(done: Place) -> None:
 
 def test_the_exported_tflite_is_the_network_that_was_compiled(done: Place, tmp_path: Path) -> None:
     again = load(done.out / "model.tflite")
-    ours = ir.text(passes.optimize(done.built.int8.made.graph)).replace(REAL, "")  # a file names its ends as the model does
+    ours = ir.text(passes.optimize(done.built.int8.made.graph)).replace(REAL, "")  # files name ends as models do
     assert ir.text(passes.optimize(again)) == ours
     compiled = api.compile(done.out / "model.tflite", out=tmp_path / "again")
     side = done.built.search.candidate.resolution
