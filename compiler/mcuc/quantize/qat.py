@@ -160,7 +160,7 @@ def prepare(
                 "unsupported-operator",
                 f"operator {unknown.kind} cannot be trained here",
                 where=unknown.name,
-                try_this=f"quantize after training: mcuc build MODEL --data SAMPLES; this trains {', '.join(sorted(RUN))}",
+                try_this="quantize after training: mcuc build MODEL --data SAMPLES; what trains: " + ", ".join(RUN),
             )
         found = quantize(model, runtime, options)
     return Trained(found, model, columns, options)
