@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -70,6 +71,8 @@ def _clip(node: FloatNode, a: Arguments) -> torch.Tensor:
 def _reshape(node: FloatNode, a: Arguments, shapes: Shapes) -> Sequence[torch.Tensor]:
     """To the static shape, its batch of one being the batch at hand."""
     shape = shapes[0]
+    if a[0].numel() == prod(shape):
+        return (a[0].reshape(shape),)
     batch = a[0].shape[0] if shape and shape[0] == 1 else shape[0] if shape else 1
     return (a[0].reshape(batch, *shape[1:]),)
 
@@ -91,12 +94,12 @@ def _pad(node: FloatNode, a: Arguments) -> torch.Tensor:
 
 def _layer_norm(node: FloatNode, a: Arguments) -> torch.Tensor:
     return F.layer_norm(
-        a[0], a[0].shape[-1:], a[1], a[2] if len(a) > 2 else None, float(node.attrs.get("epsilon", 1e-5))
+        a[0], a[1].shape, a[1], a[2] if len(a) > 2 else None, float(node.attrs.get("epsilon", 1e-5))
     )
 
 
 def _rms_norm(node: FloatNode, a: Arguments) -> torch.Tensor:
-    return F.rms_norm(a[0], a[0].shape[-1:], a[1], float(node.attrs.get("epsilon", 1e-5)))
+    return F.rms_norm(a[0], a[1].shape, a[1], float(node.attrs.get("epsilon", 1e-5)))
 
 
 def _split(node: FloatNode, a: Arguments, shapes: Shapes) -> Sequence[torch.Tensor]:
@@ -150,10 +153,13 @@ RUN: dict[str, Run] = {
     "RMSNormalization": _one(_rms_norm),
     "SimplifiedLayerNormalization": _one(_rms_norm),
     "Softmax": _one(lambda n, a: F.softmax(a[0], int(n.attrs.get("axis", -1)))),
+    "Softplus": _one(lambda n, a: F.softplus(a[0])),
+    "Softsign": _one(lambda n, a: F.softsign(a[0])),
     "Split": _split,
     "Squeeze": _reshape,
     "Sub": _one(lambda n, a: a[0] - a[1]),
     "Tanh": _one(lambda n, a: torch.tanh(a[0])),
     "Transpose": _one(lambda n, a: a[0].permute(list(n.attrs["perm"]))),
     "Unsqueeze": _reshape,
+    "Where": _one(lambda n, a: torch.where(a[0], a[1], a[2])),
 }

@@ -38,6 +38,7 @@ class Options:
     """What is tried. sensitivity: each layer is quantized alone, too, to see what it costs. activations: int16
     (TFLite's 16x8) nowhere, where int8 hurts most until the outputs are snr_db (None: WANTED) above the error, or
     everywhere. weights: four bits nowhere, or where the outputs lose least by it, 1 dB together or what snr_db leaves.
+    inputs: scale and zero point of each input, where the application gives them; () to take them from the samples.
     """
 
     methods: tuple[Method, ...] = METHODS
@@ -47,6 +48,7 @@ class Options:
     activations: Activations = "int8"
     weights: WeightTypes = "int8"
     snr_db: float | None = None
+    inputs: tuple[tuple[float, int], ...] = ()
 
 
 STANDARD = Options()
@@ -111,7 +113,7 @@ def quantize(model: FloatModel, runtime: Runtime, options: Options = STANDARD, p
     tried: list[Tried] = []
     best: tuple[float, FloatModel, Roles, Observed, Method, Scheme] | None = None
     for number, candidate in enumerate(candidates):
-        found = roles(candidate)
+        found = roles(candidate, dict(zip(candidate.inputs, options.inputs, strict=False)))
         seen = observe(candidate, found, runtime)
         reference = runtime.open(to_proto(candidate, judged(candidate)))
         for k, method in enumerate(options.methods):
