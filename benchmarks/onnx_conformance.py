@@ -1,13 +1,13 @@
 """ONNX's own node cases through mcuc: quantized where they are float, compiled, run, compared with outside answers.
 
-    python benchmarks/onnx_conformance.py [--only TEXT] [--c] [--docs]
+    python benchmarks/onnx_conformance.py [--only TEXT] [--c] [--docs] [--log FILE]
 
 The cases are those of the Python package onnx. A float case is quantized with its own input as calibration: its QDQ
 file in ONNX Runtime is the oracle (at most one step on at most 0.5 % of the elements, one element where there are few),
 and the float model's answer to the rounded input, ONNX Runtime's too, must be met within 4 steps or with 10 dB. A case
 that is int8 or uint8 already, or of bool and integer tensors, is compared with its expected output. Inputs that are
 parameters (weights, axes, shapes) become constants where mcuc needs them so. --c: the C on the host as well as the
-NumPy reference.
+NumPy reference. --log: every outcome is a line of FILE; a run that was cut off goes on behind its last line.
 Writes benchmarks/results/onnx_conformance.json; --docs: the table of docs/onnx-conformance.md too.
 """
 
@@ -252,6 +252,28 @@ def guarded(case: Any, runtime: Runtime, compiled: bool) -> Outcome:
         signal.alarm(0)
 
 
+class Log:
+    """Outcomes by case, a line each; the first line says what they are outcomes of, and must be the same to go on."""
+
+    def __init__(self, path: Path | None, of: dict[str, Any]) -> None:
+        self.path = path
+        self.outcomes: dict[str, Outcome] = {}
+        if path is None:
+            return
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        if not lines:
+            path.write_text(json.dumps(of) + "\n", encoding="utf-8")
+        elif json.loads(lines[0]) != of:
+            raise SystemExit(f"{path} holds outcomes of {lines[0]}, not of {json.dumps(of)}: name another file")
+        self.outcomes = {name: Outcome(verdict, reason) for name, verdict, reason in map(json.loads, lines[1:])}
+
+    def add(self, name: str, outcome: Outcome) -> None:
+        self.outcomes[name] = outcome
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps([name, outcome.verdict, outcome.reason]) + "\n")
+
+
 def page(table: dict[str, Any]) -> str:
     """docs/onnx-conformance.md."""
     lines = [
@@ -275,7 +297,10 @@ def main() -> int:
     parser.add_argument("--only", default="", help="cases whose name contains this; nothing is written")
     parser.add_argument("--c", action="store_true", dest="compiled", help="the C on the host as well")
     parser.add_argument("--docs", action="store_true", help="write docs/onnx-conformance.md too")
+    parser.add_argument("--log", type=Path, help="a file that keeps the outcomes, so that a run can be continued")
     args = parser.parse_args()
+    package = f"onnx {metadata.version('onnx')}, {oracle.version('onnxruntime')}"
+    log = Log(args.log, {"commit": commit(), "package": package, "c_on_the_host": args.compiled})
     counts: Counter[str] = Counter()
     operators: dict[str, dict[str, Any]] = defaultdict(
         lambda: {"passed": 0, "failed": 0, "refused": 0, "why": Counter()}
@@ -285,8 +310,13 @@ def main() -> int:
     runtime = Runtime("conformance")
     chosen = [c for c in cases() if args.only in c.name]
     for i, case in enumerate(chosen):
-        outcome = guarded(case, runtime, args.compiled)
-        if outcome.reason.startswith(("runtime-crashed", "runtime-timeout")) or outcome.verdict == "failed":
+        done = log.outcomes.get(case.name)
+        outcome = done or guarded(case, runtime, args.compiled)
+        if done is None:
+            log.add(case.name, outcome)
+        if done is None and (
+            outcome.verdict == "failed" or outcome.reason.startswith(("runtime-crashed", "runtime-timeout"))
+        ):
             runtime.__exit__(None, None, None)
             runtime = Runtime("conformance")
         counts[outcome.verdict] += 1
@@ -303,7 +333,7 @@ def main() -> int:
             print(f"{i + 1} of {len(chosen)}: {dict(counts)}", flush=True)
     table = {
         "about": "outside oracle: ONNX Runtime on the QDQ file and on the float model with rounded inputs",
-        "package": f"onnx {metadata.version('onnx')}, {oracle.version('onnxruntime')}",
+        "package": package,
         "commit": commit(),
         "c_on_the_host": args.compiled,
         "cases": len(chosen),
