@@ -155,7 +155,7 @@ def quantized_case(
     graph = passes.check_supported(passes.optimize(graph))
     sample = [importer.from_file(port, g) for port, g in zip(ends.inputs, _in_order(model, ends, given), strict=True)]
     wanted = oracle.onnxruntime(made.onnx, [given])[0]
-    found = answers(graph, sample, compiled)
+    (found,) = answers(graph, [sample], compiled)
     rounded = [np.asarray(importer.to_file(port, s), np.float32) for port, s in zip(ends.inputs, sample, strict=True)]
     expected_here = oracle.onnxruntime(model.SerializeToString(), [_every(model, ends, given, rounded)])[0]
     for port, out, theirs, expected, shape in zip(ends.outputs, found, wanted, expected_here, outputs, strict=False):
@@ -184,7 +184,7 @@ def integer_case(case: Any, inputs: Sequence[Any], outputs: Sequence[Any], keep:
     graph = passes.check_supported(passes.optimize(graph))
     given = _in_order(model, ends, [np.asarray(inputs[i]) for i in keep])
     sample = [importer.from_file(port, g) for port, g in zip(ends.inputs, given, strict=True)]
-    found = answers(graph, sample, compiled)
+    (found,) = answers(graph, [sample], compiled)
     for port, out, expected in zip(ends.outputs, found, outputs, strict=False):
         real = importer.to_file(port, out)
         if np.asarray(expected).dtype.kind == "f":
@@ -193,10 +193,10 @@ def integer_case(case: Any, inputs: Sequence[Any], outputs: Sequence[Any], keep:
             compare_steps(real.astype(np.int64), np.asarray(expected).astype(np.int64))
 
 
-def answers(graph: Graph, sample: Sequence[Array], compiled: bool) -> list[Array]:
-    """The reference's outputs; with --c the C's, which must be the same bytes."""
-    values = reference.run(graph, dict(zip(graph.inputs, sample, strict=True)))
-    found = [values[n] for n in graph.outputs]
+def answers(graph: Graph, samples: Sequence[Sequence[Array]], compiled: bool) -> list[list[Array]]:
+    """The reference's outputs, [sample][output], the samples as one sequence where the graph has states; compiled: the
+    C's as well, which must be the same bytes."""
+    found = [[values[n] for n in graph.outputs] for values in reference.sequence(graph, samples)]
     if compiled:
         from mcuc.emit.model import emit
         from mcuc.emulate import host
@@ -208,10 +208,11 @@ def answers(graph: Graph, sample: Sequence[Array], compiled: bool) -> list[Array
         placed = plan(graph, schedule)
         with tempfile.TemporaryDirectory() as folder:
             emitted = emit(graph, schedule, placed, "case", "case", 16, 1024)
-            outs = host.run(host.build(emitted, graph, Path(folder)), [list(sample)]).outputs
-        for a, b in zip(found, outs, strict=True):
-            if not np.array_equal(a.reshape(-1), b.reshape(-1)):
-                raise Failed("the C differs from the reference")
+            outs = host.run(host.build(emitted, graph, Path(folder)), samples).outputs
+        for i, sample in enumerate(found):
+            for a, b in zip(sample, outs, strict=True):
+                if not np.array_equal(a.reshape(-1), b[i].reshape(-1)):
+                    raise Failed("the C differs from the reference")
     return found
 
 
