@@ -120,10 +120,12 @@ def on_reduce(state: State, node: FileNode) -> Result:
         raise not_quantized(node.inputs[0], node.where)
     rank, goal = len(x.shape), goal_of(state, node)
     raw = axes_of(node, constants_of(state, node))
-    if not raw and int(node.attrs.get("noop_with_empty_axes", 0)):
-        return [settled(state, node, x, goal)]
     axes = tuple(range(rank)) if not raw else tuple(sorted({normal_axis(a, rank, node) for a in raw}))
     keep = bool(node.attrs.get("keepdims", 1))
+    if not raw and int(node.attrs.get("noop_with_empty_axes", 0)):
+        if node.kind in ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"):
+            return [settled(state, node, x, goal)]
+        x, axes, keep = replace(x, shape=(*x.shape, 1)), (rank,), False  # each element is a sum of its own
     if node.kind in ("ReduceMax", "ReduceMin"):
         chosen = _mean(state, node, x, axes, keep, Goal(x.params), node.kind)
         return [settled(state, node, chosen, goal)]
