@@ -14,7 +14,7 @@ from mcuc.accuracy.truth import METRICS, Metric
 from mcuc.checking import Checked, check_file
 from mcuc.emit.deliver import os_errors
 from mcuc.errors import McucError
-from mcuc.importers import load
+from mcuc.importers import load_with_ports
 from mcuc.pipeline import Compiled, Progress, quiet
 from mcuc.report.diff import Diff, compared
 from mcuc.report.types import Report
@@ -27,6 +27,7 @@ from mcuc.verify.model import EMULATED, Verification, verify_compiled
 from mcuc.verify.outside import OracleName, open_oracle
 
 if TYPE_CHECKING:
+    from mcuc.exporters.file import ExportedFile
     from mcuc.quantize.build import BuiltFloat
     from mcuc.quantize.quantizer import Activations, WeightTypes
     from mcuc.quantize.samples import Scaling
@@ -197,19 +198,22 @@ def export(
     style: Literal["qdq", "qoperator"] = "qdq",
     float_io: bool = False,
     progress: BuildProgress = no_bar,
-) -> int:
-    """Writes a model as an int8 .tflite or .onnx file, by the ending of out; returns its size in bytes.
+) -> ExportedFile:
+    """Writes a model as an int8 .tflite or .onnx file, by the ending of out; its inputs and outputs have the names of
+    the model's file.
 
     data: samples for a float model (see build_float, also for activations, weights and snr_db), None for a model that
     is int8 already. style: of an .onnx file. float_io: float32 inputs and outputs. Raises McucError, for what the
     format cannot express among others.
     """
-    from mcuc.exporters.file import export_graph
+    from mcuc.exporters.file import check_target, ends_of, export_graph, named_ends
 
     target = Path(out)
+    check_target(target)
+    ready = b""
     if data is None:
         with os_errors(Path(model), "read"):
-            graph = load(Path(model))
+            graph, ports = load_with_ports(Path(model))
     else:
         from mcuc.quantize.build import FloatRequest, quantize_file
         from mcuc.quantize.quantizer import Options
@@ -217,11 +221,15 @@ def export(
         count = _whole("calibration", calibration, 1)
         options = Options(activations=activations, weights=weights, snr_db=snr_db)
         request = FloatRequest(Request(), str(data), _scaling(mean, std), count, options)
-        graph = quantize_file(Path(model), request, progress)[0].graph
-    blob = export_graph(graph, target, style, float_io)
+        made = quantize_file(Path(model), request, progress)[0]
+        graph, ports = made.graph, (*made.ports, *made.outputs)
+        if float_io and style == "qdq" and target.suffix.lower() == ".onnx":
+            ready = made.onnx  # as build writes it
+    graph = named_ends(graph, ports)
+    blob = ready or export_graph(graph, target, style, float_io)
     with os_errors(target):
         target.write_bytes(blob)
-    return len(blob)
+    return ends_of(graph, target, len(blob), float_io, ports if ready else ())
 
 
 def diff(old: str | Path, new: str | Path, *, accuracy: bool = True) -> Diff:

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from running import Run
 
-from mcuc.importers import load
+from mcuc.importers import load, load_with_ports
 from mcuc.quantize.samples import CALIBRATION
 
 H = 12
@@ -75,6 +75,8 @@ def test_export_writes_what_can_be_read_again(run: Run, net: Path, ending: str, 
     done = run("export", net / "net.onnx", "--data", net / "samples.npz", "-o", out, *more)
     assert done.code == 0 and f"{out.stat().st_size:,} bytes" in done.out
     graph = load(out)
+    names = [e.file_name for e in load_with_ports(out)[1]] or [*graph.inputs, *graph.outputs]
+    assert " input x: " in done.out and names == ["x", onnx.load(str(net / "net.onnx")).graph.output[0].name]
     assert graph.profile == ("onnx" if ending == "onnx" else "tflite")
     assert bool(graph.float_inputs) is False
     if ending == "tflite":
@@ -110,6 +112,7 @@ def test_the_same_samples_give_the_same_files(run: Run, net: Path) -> None:
         (["build", "net.onnx", "--data", "samples.npz", "--std", "0"], 1, "std above 0"),
         (["build", "net.onnx", "--data", "samples.npz", "--flip"], 2, "for the search"),
         (["export", "net.onnx", "--data", "samples.npz", "-o", "int8.bin"], 1, "name a .tflite or .onnx file"),
+        (["export", "net.onnx", "--data", "samples.npz", "-o", "no/int8.tflite"], 1, "there is no folder no"),
         (["export", "net.onnx", "-o", "int8.tflite"], 1, "mcuc build MODEL --data"),
         (["compile", "net.onnx"], 1, "mcuc build MODEL --data"),
     ),

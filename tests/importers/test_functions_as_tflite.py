@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from onnx_models import Model, load, samples
 
+from mcuc import passes
 from mcuc.errors import McucError
 from mcuc.exporters import tflite as exporter
 from mcuc.importers import tflite as importer
@@ -48,10 +49,23 @@ def test_same_function_in_tflite(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "attrs"), [("Softplus", {}), ("Elu", {"alpha": 3.0}), ("Erf", {}), ("LpNormalization", {})]
+    ("kind", "attrs"), [("Softplus", {}), ("Elu", {"alpha": 3.0}), ("Erf", {}), ("HardSigmoid", {"alpha": 0.2})]
 )
-def test_what_tflite_lacks_is_refused(kind: str, attrs: dict[str, Any]) -> None:
+def test_what_tflite_lacks_is_a_table_that_tflite_micro_looks_up(kind: str, attrs: dict[str, Any]) -> None:
     graph, _ = load(_model(kind, (0.02, 3), attrs))
+    again = retarget(graph)
+    assert again.profile == "tflite" and again.nodes[0].attrs.table == graph.nodes[0].attrs.table
+    blob = exporter.export(again)
+    inputs = samples(graph, 8)
+    wanted = [reference.run(graph, {graph.inputs[0]: x})[graph.outputs[0]] for (x,) in inputs]
+    for run in (oracle.tflite_micro, oracle.litert_reference):
+        assert all(np.array_equal(a, b) for a, (b,) in zip(wanted, run(blob, inputs), strict=True))
+    (node,) = passes.optimize(importer.parse(blob, "case.tflite", "case")).nodes
+    assert (node.op, node.attrs.table) == ("unary", graph.nodes[0].attrs.table)
+
+
+def test_what_tflite_lacks_and_is_no_table_is_refused() -> None:
+    graph, _ = load(_model("LpNormalization", (0.02, 3), {}))
     with pytest.raises(McucError):
         retarget(graph)
 

@@ -68,6 +68,10 @@ def _size_or_min(text: str) -> str:
 
 
 SIZE = usage(sizes.parse_size)
+AnyModel = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", help="A .tflite or .onnx file; a float one with --data.", show_default=False),
+]
 Model = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A .tflite or .onnx file, quantized to int8.", show_default=False)
 ]

@@ -11,9 +11,9 @@ import typer
 from mcuc.cli._options import (
     CALIBRATION,
     Activations,
+    AnyModel,
     Calibration,
     Mean,
-    Model,
     Snr,
     Std,
     Verbose,
@@ -22,6 +22,7 @@ from mcuc.cli._options import (
     precision,
 )
 from mcuc.cli._progress import bars
+from mcuc.report.words import clean
 
 EXAMPLE = "Example:  mcuc export float.onnx --data samples.npz -o int8.tflite"
 
@@ -54,7 +55,7 @@ FloatEnds = Annotated[
 
 
 def command(
-    model: Model,
+    model: AnyModel,
     out: Out,
     data: Data = None,
     mean: Mean = None,
@@ -75,7 +76,7 @@ def command(
             "--mean, --std, --calibration, --activations, --weights and --snr are for a float MODEL with --data"
         )
     with bars(verbose) as bar:
-        size = api.export(
+        made = api.export(
             model,
             out,
             data=data,
@@ -87,4 +88,9 @@ def command(
             float_io=float_io,
             progress=bar,
         )
-    print(f"{out}: {size:,} bytes")
+    print(f"{out}: {made.size:,} bytes")
+    for side, ends in (("input", made.inputs), ("output", made.outputs)):
+        for end in ends:
+            shape = "x".join(map(str, end.shape)) or "a number"
+            scale = f", scale {end.quant.scale[0]:.9g}, zero point {end.quant.zero_point[0]}" if end.quant else ""
+            print(f"  {side} {clean(end.name)}: {end.dtype} {shape}{scale}")

@@ -52,13 +52,18 @@ def outside_shape(shape: Sequence[int]) -> list[int]:
 def element_type(tensor: Tensor) -> int:
     from onnx import TensorProto
 
-    kinds = {DType.INT8: TensorProto.INT8, DType.UINT8: TensorProto.UINT8}
+    kinds = {
+        DType.INT8: TensorProto.INT8,
+        DType.UINT8: TensorProto.UINT8,
+        DType.INT32: TensorProto.INT32,
+        DType.BOOL: TensorProto.BOOL,
+    }
     if tensor.dtype not in kinds:
         raise McucError(
             "not-exportable",
-            f"tensor {tensor.name!r} is {tensor.dtype.value}",
+            f"tensor {tensor.name!r} is {tensor.dtype.value}, which the ONNX exporter does not write",
             where=tensor.name,
-            try_this="run the passes first, so that inputs and outputs are int8",
+            try_this="export to TFLite instead",
         )
     return int(kinds[tensor.dtype])
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from mcuc import ops
 from mcuc.errors import McucError
+from mcuc.exporters._names import free, renamed
 from mcuc.exporters._onnx_writer import (
     TO_NCHW,
     Style,
@@ -63,24 +64,25 @@ def export(graph: Graph, style: Style = "qdq", float_ends: bool = True, name: st
     from onnx import TensorProto, helper, numpy_helper
 
     graph = spell_out(graph)
+    real = {n for n in (*graph.inputs, *graph.outputs) if float_ends and graph.tensors[n].quant is not None}
+    inner = {n: free(graph, n) for n in real}
+    graph, shown = renamed(graph, inner), (graph.inputs, graph.outputs)
     w = Writer(graph, style)
     inputs, outputs = [], []
-    for entry in graph.inputs:
-        tensor = graph.tensors[entry]
-        if float_ends:
-            inputs.append(
-                helper.make_tensor_value_info(f"{entry}/float", TensorProto.FLOAT, outside_shape(tensor.shape))
-            )
-            w.add("QuantizeLinear", [f"{entry}/float", *params_of(w, tensor)], entry)
-        else:
-            inputs.append(helper.make_tensor_value_info(entry, element_type(tensor), outside_shape(tensor.shape)))
+    for end in shown[0]:
+        tensor = graph.tensors[inner.get(end, end)]
+        kind = TensorProto.FLOAT if end in real else element_type(tensor)
+        inputs.append(helper.make_tensor_value_info(end, kind, outside_shape(tensor.shape)))
+        if end in real:
+            w.add("QuantizeLinear", [end, *params_of(w, tensor)], tensor.name)
     for node in graph.nodes:
         _node(w, node)
-    for entry in graph.outputs:
-        tensor = graph.tensors[entry]
-        label = w.add("DequantizeLinear", [entry, *params_of(w, tensor)], f"{entry}/float") if float_ends else entry
-        kind = TensorProto.FLOAT if float_ends else element_type(tensor)
-        outputs.append(helper.make_tensor_value_info(label, kind, outside_shape(tensor.shape)))
+    for end in shown[1]:
+        tensor = graph.tensors[inner.get(end, end)]
+        kind = TensorProto.FLOAT if end in real else element_type(tensor)
+        outputs.append(helper.make_tensor_value_info(end, kind, outside_shape(tensor.shape)))
+        if end in real:
+            w.add("DequantizeLinear", [tensor.name, *params_of(w, tensor)], end)
     initializers = [numpy_helper.from_array(a, n) for n, a in w.constants.items()]
     body = helper.make_graph(w.nodes, name or graph.name, inputs, outputs, initializers)
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]

@@ -12,6 +12,7 @@ import numpy as np
 from mcuc import ops
 from mcuc.errors import McucError
 from mcuc.exporters._tflite_state import split, with_states
+from mcuc.exporters._tflite_table import as_lookup
 from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.ops._base import Exported, scale_of, zero_point_of
 
@@ -60,7 +61,14 @@ def export(graph: Graph, float_ends: bool = False) -> bytes:
                     where=node.name,
                     try_this="export to ONNX instead",
                 )
-            form = operator.to_tflite(node, graph)
+            try:
+                form = operator.to_tflite(node, graph)
+            except McucError:
+                spelled = as_lookup(node, graph)
+                if not spelled:
+                    raise
+                yield from (Entry(*one) for one in spelled)
+                continue
             constants = {t.name: t for t in form.constants}
             names = node.inputs if form.inputs is None else form.inputs
             inputs = [None if not n else constants[n] if n in constants else graph.tensors[n] for n in names]

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mcuc.errors import McucError
 from mcuc.ir import Graph
 
+if TYPE_CHECKING:
+    from mcuc.importers.onnx import Port
+
 PROFILES = {".tflite": "tflite", ".onnx": "onnx"}
+
+
+def load_with_ports(path: Path) -> tuple[Graph, tuple[Port, ...]]:
+    """As load; and how an ONNX file's inputs and outputs relate to the graph's, () for a .tflite file."""
+    if path.suffix.lower() != ".onnx" or not path.is_file():
+        return load(path), ()
+    from mcuc.importers import onnx
+
+    graph, ends = onnx.parse_with_interface(path.read_bytes(), str(path), path.stem, path.parent)
+    return graph, (*ends.inputs, *ends.outputs)
 
 
 def load(path: Path, profile: str | None = None) -> Graph:

@@ -63,7 +63,7 @@ def from_file(port: Port, array: Array) -> Array:
             - port.params.shift
         )
         array = np.clip(steps, -128, 127).astype(np.int8)
-    if array.dtype == np.int64:  # indices
+    if array.dtype == np.int64 or port.file_dtype in _INDICES:
         array = array.astype(np.int32)
     return apply(array, port.layout)
 

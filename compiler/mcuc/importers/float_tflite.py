@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MAX_ELEMENTS = 1 << 28
 FLOAT32, FLOAT16, INT32, INT64 = 0, 1, 2, 4
 _TYPES: dict[int, type] = {FLOAT32: np.float32, FLOAT16: np.float16, INT32: np.int32, INT64: np.int64}
+_INTEGER = (3, 7, 9)  # uint8, int16, int8
+_ENDS = {FLOAT32: 1, INT32: 6, INT64: 7, 6: 9}  # types of inputs and outputs as ONNX numbers them; 6: bool
 _STATIC = "convert the float model with full integer quantization, or without any (optimizations = [])"
 
 
@@ -39,17 +41,28 @@ def to_onnx(raw: bytes, where: str, name: str) -> onnx.ModelProto:
 
 
 def _translate(file: ModelFile, where: str, name: str) -> onnx.ModelProto:
-    from onnx import TensorProto, checker, helper, numpy_helper
+    from onnx import checker, helper, numpy_helper
 
     graph = Building()
     names = [graph.name(t.name or f"tensor_{i}") for i, t in enumerate(file.tensors)]
     for tensor, label in zip(file.tensors, names, strict=True):
         graph.shapes[label] = _shape(tensor, label, where)
+    quantized = [i for i in file.inputs if file.tensors[i].type in _INTEGER and len(file.tensors[i].scale)]
+    if quantized or any(e.kind == "QUANTIZE" for e in file.operators):
+        raise refuse(
+            "not-float",
+            "the model is quantized already",
+            where,
+            "compile it as it is: mcuc compile MODEL; or leave out --data",
+        )
     for position in _needed(file):
         _operator(graph, file, file.operators[position], names, position)
     used = {n for node in graph.nodes for n in node.input}
     inputs, outputs = [
-        [helper.make_tensor_value_info(names[i], TensorProto.FLOAT, graph.shapes[names[i]]) for i in side]
+        [
+            helper.make_tensor_value_info(names[i], _ENDS.get(file.tensors[i].type, 1), graph.shapes[names[i]])
+            for i in side
+        ]
         for side in (file.inputs, file.outputs)
     ]
     constants = [

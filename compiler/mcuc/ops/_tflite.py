@@ -126,13 +126,15 @@ def checked_activation(node: Imported, index: int) -> Tensor:
     """A quantized int8 input. Raises McucError naming a float tensor otherwise (float and hybrid models)."""
     tensor = node.input(index)
     if tensor.dtype.value != "int8" or tensor.quant is None:
+        hybrid = any(t is not None and t.data is not None and t.dtype.value == "int8" for t in node.inputs)
+        kind = "dynamic-range" if hybrid else "float"
+        first = "" if hybrid else "quantize it with samples: mcuc build MODEL --data SAMPLES; or "
         raise McucError(
             "not-quantized",
             f"{node.kind} reads tensor {tensor.name!r} of type {tensor.dtype.value}; "
-            "int8 activations are needed (this is a float or dynamic-range model)",
+            f"int8 activations are needed (this is a {kind} model)",
             where=node.where,
-            try_this="quantize it with samples: mcuc build MODEL --data SAMPLES; or convert with full integer "
-            "quantization: converter.optimizations = "
+            try_this=f"{first}convert the float model with full integer quantization: converter.optimizations = "
             "[tf.lite.Optimize.DEFAULT], a representative_dataset, and supported_ops = "
             "[tf.lite.OpsSet.TFLITE_BUILTINS_INT8]",
         )

@@ -15,6 +15,7 @@ from mcuc.passes.fuse_add import fuse_add
 from mcuc.passes.fuse_pad import fuse_pad
 from mcuc.passes.fuse_tables import fuse_tables
 from mcuc.passes.join_dilation import join_dilation
+from mcuc.passes.join_lookup import join_lookup
 from mcuc.passes.normalize_boundary import normalize_boundary
 from mcuc.passes.remove_dead import remove_dead
 from mcuc.passes.remove_dead_channels import remove_dead_channels
@@ -25,6 +26,7 @@ PASSES = (
     normalize_boundary,
     fold_constants,
     join_dilation,
+    join_lookup,
     remove_dead,
     spell_out,
     remove_dead,

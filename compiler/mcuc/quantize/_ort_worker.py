@@ -15,6 +15,13 @@ import numpy as np
 
 Arrays = dict[str, Any]
 STATE: dict[str, Any] = {"samples": [], "models": [], "columns": np.random.default_rng(0)}
+_TYPES = {  # of inputs that are no real numbers; samples come as float32
+    "tensor(bool)": np.bool_,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(int8)": np.int8,
+    "tensor(uint8)": np.uint8,
+}
 COLUMNS = 1024  # columns of a convolution's patches that are looked at in one sample, at most
 
 
@@ -77,8 +84,10 @@ def _runs(options: Any, number: int, names: list[str]) -> Any:
     """The values of those names, sample by sample."""
     session = STATE["models"][number]
     inputs = [i.name for i in session.get_inputs()]
+    types = [_TYPES.get(i.type, np.float32) for i in session.get_inputs()]
     for n in range(options["begin"], options["end"]):
-        yield session.run(names, {k: column[n] for k, column in zip(inputs, STATE["samples"], strict=True)})
+        given = zip(inputs, types, STATE["samples"], strict=True)
+        yield session.run(names, {k: column[n].astype(t, copy=False) for k, t, column in given})
 
 
 def outputs(options: Any, arrays: Arrays) -> Arrays:

@@ -31,7 +31,8 @@ class FloatNode:
 class FloatModel:
     """A float ONNX network with static shapes, nodes in execution order.
 
-    constants: by name. shapes: of every value computed at run time; real: those of type float32. opset: of the nodes.
+    constants: by name. shapes: of every value computed at run time; real: those of type float32. types: of the inputs
+    that are not (indices, truth values), as ONNX numbers them. opset: of the nodes.
     """
 
     name: str
@@ -43,6 +44,7 @@ class FloatModel:
     real: frozenset[str]
     opset: int = OPSET
     notes: tuple[str, ...] = field(default=())
+    types: Mapping[str, int] = field(default_factory=dict)
 
     def consumers(self) -> dict[str, list[tuple[FloatNode, int]]]:
         """Value -> the nodes that read it, with the position among their inputs."""
@@ -137,7 +139,7 @@ def from_proto(proto: Any, name: str, where: str, runtime: Runtime) -> FloatMode
                 "not-float",
                 "the model is quantized already",
                 where=place,
-                try_this="compile it as it is: mcuc compile MODEL",
+                try_this="compile it as it is: mcuc compile MODEL; or leave out --data",
             )
         if node.op_type == "Dropout" and len(node.input) > 2 and bool(np.any(constants.get(node.input[2], False))):
             raise McucError(
@@ -171,7 +173,17 @@ def from_proto(proto: Any, name: str, where: str, runtime: Runtime) -> FloatMode
     opset = next(o.version for o in simple.opset_import if o.domain in ("", "ai.onnx"))
     inputs = tuple(i.name for i in graph.input if i.name not in constants)
     outputs = tuple(o.name for o in graph.output)
-    return FloatModel(name, tuple(nodes), constants, inputs, outputs, shapes, frozenset(real), opset)
+    types = {n: infos[n].elem_type for n in inputs if n not in real}
+    return FloatModel(name, tuple(nodes), constants, inputs, outputs, shapes, frozenset(real), opset, types=types)
+
+
+def input_infos(model: FloatModel) -> list[Any]:
+    """The inputs as an ONNX graph declares them."""
+    from onnx import TensorProto, helper
+
+    return [
+        helper.make_tensor_value_info(n, model.types.get(n, TensorProto.FLOAT), model.shapes[n]) for n in model.inputs
+    ]
 
 
 def to_proto(model: FloatModel, extra: Sequence[str] = ()) -> bytes:
@@ -186,13 +198,12 @@ def to_proto(model: FloatModel, extra: Sequence[str] = ()) -> bytes:
         for n, a in model.constants.items()
         if n in used
     ]
-    inputs = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, model.shapes[n]) for n in model.inputs]
     names = list(dict.fromkeys((*model.outputs, *extra)))
     outputs = [helper.make_empty_tensor_value_info(n) for n in names if n not in model.inputs]
     for entry, name in zip(outputs, [n for n in names if n not in model.inputs], strict=True):
         if name in model.real:
             entry.CopyFrom(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, model.shapes[name]))
-    graph = helper.make_graph(nodes, model.name or "model", inputs, outputs, constants)
+    graph = helper.make_graph(nodes, model.name or "model", input_infos(model), outputs, constants)
     proto = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", model.opset)], ir_version=9, producer_name="mcuc"
     )

@@ -11,6 +11,7 @@ import numpy as np
 
 from mcuc.errors import McucError
 from mcuc.exporters import tflite as tflite_exporter
+from mcuc.exporters.file import named_ends
 from mcuc.importers import float_tflite
 from mcuc.importers import onnx as onnx_importer
 from mcuc.importers.onnx import Port
@@ -158,7 +159,7 @@ def mixed(made: Converted, runtime: Runtime, options: Options, where: str, progr
         quantized=found,
         noise=tuple(replace(n, alone=alone_db.get(n.value)) for n in layer_noise(found, runtime)),
         onnx=found.proto,
-        tflite=tflite_exporter.export(graph),
+        tflite=tflite_exporter.export(named_ends(graph, (*made.ports, *made.outputs))),
         precision=precision,
     )
 
@@ -179,7 +180,7 @@ def finished(
     if profile != "onnx":
         try:
             as_tflite = retarget(graph)
-            exported = tflite_exporter.export(as_tflite)
+            exported = tflite_exporter.export(named_ends(as_tflite, (*ends.inputs, *ends.outputs)))
             graph = as_tflite
         except McucError as error:
             if profile == "tflite":

@@ -28,7 +28,7 @@ from mcuc.quantize.model import FloatModel, from_proto, with_constants, with_sha
 from mcuc.quantize.network import Converted, finished, read_float
 from mcuc.quantize.params import Scheme, activation_quant, nearest, weight_scale
 from mcuc.quantize.patterns import recognised
-from mcuc.quantize.quantizer import STANDARD, Options, Quantized, Tried, operand_quant, quantize, score
+from mcuc.quantize.quantizer import STANDARD, Options, Quantized, Tried, operand_quants, quantize, score
 from mcuc.quantize.ranges import Range
 from mcuc.quantize.roles import Roles
 from mcuc.quantize.runtime import Runtime
@@ -181,4 +181,4 @@ def trained_scheme(net: Trained, model: FloatModel, found: Roles) -> Scheme:
         weights[layer.name] = nearest(real, layer.axis, scale)
         if layer.bias:
             biases[layer.name] = model.constants[layer.bias].reshape(-1)
-    return Scheme(activations, weights, biases, {n: operand_quant(model.constants[n]) for n in found.constants})
+    return Scheme(activations, weights, biases, operand_quants(model, found, activations))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mcuc.ir import Array, Quant
-from mcuc.quantize.model import FloatModel
+from mcuc.quantize.model import FloatModel, input_infos
 from mcuc.quantize.params import Scheme, integer_bias
 from mcuc.quantize.roles import OPERANDS, Roles, Weighted
 
@@ -93,7 +93,7 @@ def write(model: FloatModel, found: Roles, scheme: Scheme, only: Set[str] | None
     body = helper.make_graph(
         w.nodes,
         model.name or "model",
-        [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, model.shapes[n]) for n in model.inputs],
+        input_infos(model),
         [
             helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, model.shapes[n])
             if n in model.real

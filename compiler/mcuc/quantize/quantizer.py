@@ -188,8 +188,9 @@ def _with_inputs(model: FloatModel) -> FloatModel:
     """Inputs behind an Identity, so that they can be looked at as other values."""
     copies = tuple(FloatNode(f"{i}/seen", "Identity", (i,), (f"{i}/seen",), {}) for i in model.inputs)
     seen = {f"{i}/seen": model.shapes[i] for i in model.inputs}
+    known = frozenset(f"{i}/seen" for i in model.inputs if i in model.real)
     return replace(
-        model, nodes=(*copies, *model.nodes), shapes={**model.shapes, **seen}, real=model.real | frozenset(seen)
+        model, nodes=(*copies, *model.nodes), shapes={**model.shapes, **seen}, real=model.real | known
     )
 
 
@@ -204,8 +205,13 @@ def scheme_for(model: FloatModel, found: Roles, ranges: Mapping[str, Range]) -> 
         weights[layer.name] = nearest(real, layer.axis, scale)
         if layer.bias:
             biases[layer.name] = model.constants[layer.bias].reshape(-1)
-    operands = {n: operand_quant(model.constants[n]) for n in found.constants}
-    return Scheme(activations, weights, biases, operands)
+    return Scheme(activations, weights, biases, operand_quants(model, found, activations))
+
+
+def operand_quants(model: FloatModel, found: Roles, activations: Mapping[str, Quant]) -> dict[str, Quant]:
+    """Of the constant operands; a table that indices pick from has the quantization of what is picked."""
+    picked = {node.inputs[0]: activations.get(node.outputs[0]) for node in model.nodes if node.kind == "Gather"}
+    return {n: picked.get(n) or operand_quant(model.constants[n]) for n in found.constants}
 
 
 def operand_quant(real: Array) -> Quant:

@@ -2,7 +2,8 @@
 
 Scales, weights and biases stay; each node becomes the TFLite operator of the same real function, made by that
 operator's own import, so that the graph is what importing its exported file gives. What TFLite spells with more than
-one operator gets them: padding that is neither SAME nor VALID, parts of a concatenation of other scales.
+one operator gets them: padding that is neither SAME nor VALID, parts of a concatenation of other scales, an index that
+keeps its axis. A function of one byte that TFLite lacks stays the table that it is, written as a look-up.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from mcuc.ir import Graph, Node, Quant, Tensor, check
 from mcuc.ops._base import Exported, Imported
 from mcuc.ops._spatial import same_padding
 from mcuc.ops._unary import table_lookup
+from mcuc.passes._tables import table_of
 
 MOST_STEPS = 3  # by which a rounding of TFLite's can differ: its LOGISTIC and TANH interpolate
 _WINDOWED = ("conv_2d", "depthwise_conv_2d", "max_pool_2d")
@@ -32,11 +34,21 @@ def retarget(graph: Graph) -> Graph:
     nodes: list[Node] = []
     for node in graph.nodes:
         for step in _steps(node, graph, table):
-            nodes.append(_built(step, _exported(step, replace(graph, tensors=table)), table))
+            nodes.append(_retargeted(step, graph, table))
     used = {n for node in nodes for n in (*node.inputs, *node.outputs) if n} | {*graph.inputs, *graph.outputs}
     return check(
         replace(graph, profile="tflite", nodes=tuple(nodes), tensors={k: v for k, v in table.items() if k in used})
     )
+
+
+def _retargeted(node: Node, graph: Graph, table: dict[str, Tensor]) -> Node:
+    """The node under TFLite's rounding; one that is a table and has no operator there as it is."""
+    try:
+        return _built(node, _exported(node, replace(graph, tensors=table)), table)
+    except McucError:
+        if node.op == "unary" and table_of(node):
+            return node
+        raise
 
 
 def _steps(node: Node, graph: Graph, table: dict[str, Tensor]) -> list[Node]:
@@ -47,6 +59,8 @@ def _steps(node: Node, graph: Graph, table: dict[str, Tensor]) -> list[Node]:
         return _padded(node, table)
     if node.op == "concat":
         return _rescaled(node, table)
+    if node.op == "argmax" and node.attrs.keep_dims:
+        return _flattened(node, table)
     return [node]
 
 
@@ -95,6 +109,17 @@ def _rescaled(node: Node, table: dict[str, Tensor]) -> list[Node]:
         names.append(label)
     same = replace(node.attrs, tables=(b"",) * len(names))
     return [*steps, replace(node, inputs=tuple(names), attrs=same)]
+
+
+def _flattened(node: Node, table: dict[str, Tensor]) -> list[Node]:
+    """An ARG_MAX, which drops the axis, and a RESHAPE that puts it back."""
+    from mcuc.ops.reshape import ReshapeAttrs
+
+    out, axis = table[node.outputs[0]], node.attrs.axis % len(table[node.inputs[0]].shape)
+    flat = replace(out, name=f"{out.name}/index", shape=(*out.shape[:axis], *out.shape[axis + 1 :]))
+    table[flat.name] = flat
+    first = replace(node, outputs=(flat.name,), attrs=replace(node.attrs, keep_dims=False))
+    return [first, Node(f"{node.name}/reshape", "reshape", (flat.name,), node.outputs, ReshapeAttrs(out.shape))]
 
 
 def _exported(node: Node, graph: Graph) -> Exported:

@@ -39,7 +39,7 @@ SAME = frozenset(
     )
 )
 # Whose constant operands become integers too.
-OPERANDS = frozenset(("Add", "Concat", "Div", "MatMul", "Max", "Min", "Mul", "PRelu", "Sub", "Where"))
+OPERANDS = frozenset(("Add", "Concat", "Div", "Gather", "MatMul", "Max", "Min", "Mul", "PRelu", "Sub", "Where"))
 CLIPS = ("Relu", "Clip")
 # Whose output a Relu or Clip behind it can clamp, so that what lies between the two never exists.
 CLAMPED = frozenset(("Add", "Conv", "ConvTranspose", "Gemm", "MatMul", "Mul", "Sub", "Div"))

@@ -44,7 +44,10 @@ def _has_form(node: Node, graph: Graph) -> bool:
     operator = ops.get(node.op)
     if operator.to_tflite is None or any(graph.tensors[n].dtype is not DType.INT8 for n in node.outputs):
         return False
-    kind = operator.to_tflite(node, graph).kind
+    try:
+        kind = operator.to_tflite(node, graph).kind
+    except McucError:  # a table that no operator of TFLite computes
+        return False
     if kind in _LAYERS and graph.tensors[node.inputs[1]].data is None:
         return False
     if kind == "BATCH_MATMUL" and any(graph.tensors[n].data is not None for n in node.inputs):

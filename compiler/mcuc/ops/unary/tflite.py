@@ -253,7 +253,7 @@ def as_tflite(node: Node, graph: Graph) -> Exported:
             "not-exportable",
             f"TFLite has no int8 operator for {node.attrs.kind}",
             where=node.name,
-            try_this="compile with --profile onnx",
+            try_this="export to ONNX instead",
         )
     return _exported(node.attrs)
 
