@@ -17,7 +17,7 @@ import numpy as np
 from mcuc import ops
 from mcuc.errors import McucError
 from mcuc.exporters.tflite import options
-from mcuc.ir import Graph, Node, Quant, Tensor, check
+from mcuc.ir import Graph, Node, Quant, Requant, Tensor, check
 from mcuc.ops._base import Exported, Imported
 from mcuc.ops._spatial import same_padding
 from mcuc.ops._unary import table_lookup
@@ -25,6 +25,7 @@ from mcuc.passes._tables import table_of
 
 MOST_STEPS = 3  # by which a rounding of TFLite's can differ: its LOGISTIC and TANH interpolate
 _WINDOWED = ("conv_2d", "depthwise_conv_2d", "max_pool_2d")
+_PRODUCTS = ("batch_matmul", "fully_connected")
 _BIASED = ("conv_2d", "depthwise_conv_2d", "fully_connected", "transpose_conv")
 
 
@@ -149,8 +150,22 @@ def _built(node: Node, exported: Exported, table: dict[str, Tensor]) -> Node:
     return Node(node.name, built.op, built.inputs, node.outputs, built.attrs)
 
 
+def _factor(requant: Requant) -> float:
+    """What a sum is multiplied by (of the first channel)."""
+    if requant.rule == "f32_rne":
+        return requant.scale[0]
+    return requant.multiplier[0] * 2.0 ** (requant.shift[0] - 31)
+
+
 def _require_same_function(node: Node, attrs: Any) -> None:
-    """A function of one byte must be the same one, but for rounding."""
+    """A function of one byte must be the same one, and so must what sums are multiplied by, but for rounding."""
+    if node.op in _PRODUCTS and abs(_factor(attrs.requant) / _factor(node.attrs.requant) - 1) > 1e-3:
+        raise McucError(
+            "not-exportable",
+            "TFLite cannot scale the product (alpha of Gemm) where both operands are computed at run time",
+            where=node.name,
+            try_this="write an .onnx file instead, or quantize the result with another scale",
+        )
     before, after = getattr(node.attrs, "table", b""), getattr(attrs, "table", b"")
     if isinstance(before, bytes) and isinstance(after, bytes) and len(before) == len(after) == 256 and any(before):
         old, new = (np.frombuffer(t, np.int8).astype(np.int64) for t in (before, after))
