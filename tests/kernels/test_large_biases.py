@@ -49,7 +49,7 @@ def test_c_wraps(rank: int | None, tmp_path: Path) -> None:
     whole = merged(cases())
     inputs = samples(whole, 4)
     lowered = passes.optimize(whole)
-    schedule = ranked(lowered, rank, TILINGS["1-row"])
+    schedule = ranked(lowered, (rank,), TILINGS["1-row"])
     emitted = emit(lowered, schedule, plan(lowered, schedule), "case", "test", 16, 1024)
     model = host.build(emitted, lowered, tmp_path, sanitize=True, emulate_dsp=rank is not None, extra_flags=STRICT)
     found = host.run(model, inputs).outputs

@@ -93,7 +93,7 @@ def test_a_convolution_that_adds_may_write_over_what_it_adds(who: str, tmp_path:
     graph = passes.optimize(rebuild(graph, graph.nodes, [packed]))
     inputs = samples(graph)
     for rank in (None, 0):
-        schedule = ranked(graph, rank, TILINGS[who])
+        schedule = ranked(graph, (rank,), TILINGS[who])
         layer = next(layer for layer in schedule.layers if layer.node.op == "conv_2d_add")
         assert "nibbles" in layer.calls[0][1].id and in_place_inputs(layer, graph) == ("r",)
         placed = plan(graph, schedule)

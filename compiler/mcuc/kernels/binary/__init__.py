@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcuc.kernels._base import Call, Family, Kernel, No, no_context, no_scratch
-from mcuc.kernels.binary import _weighted
+from mcuc.kernels.binary import _product, _weighted
 from mcuc.targets import Chip
 
 OPERANDS = "abcdefghijklmnop"  # how the templates name a call's operands, first to last
@@ -74,7 +74,6 @@ def _choice_context(call: Call) -> Mapping[str, Any]:
 FAMILY = Family(
     "binary",
     (
-        Kernel("binary_qlinear", "binary/qlinear.c.j2", _qlinear, no_scratch, no_context, in_place=True),
         Kernel(
             "binary_weighted",
             "binary/weighted.c.j2",
@@ -83,6 +82,10 @@ FAMILY = Family(
             _weighted.context,
             in_place=True,
         ),
+        Kernel(
+            "binary_product", "binary/product.c.j2", _product.applies, no_scratch, _product.context, in_place=True
+        ),
+        Kernel("binary_qlinear", "binary/qlinear.c.j2", _qlinear, no_scratch, no_context, in_place=True),
         Kernel("binary_choice", "binary/choice.c.j2", _choice, no_scratch, _choice_context, in_place=True),
         Kernel("binary_divide", "binary/divide.c.j2", _divide, no_scratch, no_context, in_place=True),
         Kernel("binary_sum", "binary/add_n.c.j2", _add_n, no_scratch, _operands_context, in_place=True),

@@ -11,7 +11,7 @@ from mcuc.ir import Array, Graph, Node
 from mcuc.kernels._base import Call
 from mcuc.numerics import round24, round_even
 from mcuc.ops._base import Operator, int8_runtime, no_cost
-from mcuc.ops._binary import binary_call, infer, viewable
+from mcuc.ops._binary import binary_call, infer, scalar_table, viewable
 from mcuc.ops.qlinear_mul.attrs import QLinearMulAttrs
 from mcuc.ops.qlinear_mul.onnx import KINDS, from_onnx, to_onnx
 from mcuc.ops.qlinear_mul.tflite import as_tflite
@@ -27,8 +27,11 @@ def reference(attrs: QLinearMulAttrs, arrays: Sequence[Array | None]) -> tuple[A
 
 
 def lower(node: Node, graph: Graph) -> tuple[Call, ...]:
-    """One call of the binary family."""
+    """A table where one operand is a constant scalar, else one call of the binary family."""
     attrs: QLinearMulAttrs = node.attrs
+    table = scalar_table(node, graph, reference)
+    if table is not None:
+        return (table,)
     params: dict[str, Any] = {
         "za": attrs.zero_points[0],
         "zb": attrs.zero_points[1],
