@@ -48,8 +48,8 @@ def _found(call: Call) -> Scaled | None:
 
 @lru_cache(maxsize=4096)
 def scaled(za: int, zb: int, act_min: int, act_max: int, steps: bool, rule: tuple[int, ...]) -> Scaled | None:
-    """scale, offset, offset of negative products, shift for the constants of ops/qlinear_mul (steps) or of ops/mul; None
-    where none is exact."""
+    """scale, offset, offset of negative products, shift for the constants of ops/qlinear_mul (steps) or of ops/mul;
+    None where none is exact."""
     products = np.unique((_BYTES - za)[:, None] * (_BYTES - zb)[None])
     if steps:
         multiplier, fixed, fraction, out_offset = rule
