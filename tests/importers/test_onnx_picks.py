@@ -255,6 +255,11 @@ CONSTANTS: dict[str, tuple[list[int], Callable[[Model], str]]] = {
     "tile": ([4, 2], lambda m: m.node("Tile", [f32(m, [[1, 2]]), i64(m, [4, 1])])),
     "trilu": ([3, 3], lambda m: m.node("Trilu", [f32(m, np.arange(9.0).reshape(3, 3))], upper=0)),
     "scatter": ([4], lambda m: m.node("ScatterND", [f32(m, [0, 1, 2, 3]), i64(m, [[2]]), f32(m, [9])])),
+    "sum by no axes": ([1, 1], lambda m: m.node("ReduceSum", [f32(m, [[1, 2]]), i64(m, [])])),
+    "sum of each": ([1, 2], lambda m: m.node("ReduceSum", [f32(m, [[1, 2]]), i64(m, [])], noop_with_empty_axes=1)),
+    "integers towards zero": (
+        [4], lambda m: m.node("Cast", [m.node("Div", [i64(m, [-7, 7, -8, 1]), i64(m, [2, -2, 2, 3])])], to=1)
+    ),
     "gather elements": (
         [1, 2], lambda m: m.node("GatherElements", [f32(m, [[0, 1, 2]]), i64(m, [[2, -1]])], axis=1)
     ),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from mcuc.importers._onnx_moves import IDENTITY, constants_of
-from mcuc.importers._onnx_nodes import Result, dtype_of, finish, goal_of, normal_axis, requantize_to, spatial
+from mcuc.importers._onnx_nodes import Result, broken, dtype_of, finish, goal_of, normal_axis, requantize_to, spatial
 from mcuc.importers._onnx_proto import FileNode
 from mcuc.importers._onnx_quant import Goal
 from mcuc.importers._onnx_state import State, constant_of, not_quantized, refuse, runtime
@@ -34,6 +34,8 @@ def on_resize(state: State, node: FileNode) -> Result:
         if not x.real or x.params is None:
             raise not_quantized(node.inputs[0], node.where)
         options["cubic_coeff_a"] = float(node.attrs.get("cubic_coeff_a", -0.75))
+        if not abs(options["cubic_coeff_a"]) < 1e30:
+            raise broken(node, f"cubic_coeff_a is {options['cubic_coeff_a']}")
         goal = goal_of(state, node, x.params)
         return [finish(state, node, _IN_FLOAT[mode], (tensor,), options, target, layout, goal, types, clamps=True)]
     goal = goal_of(state, node, x.params) if x.real else Goal(x.params or IDENTITY)
