@@ -215,16 +215,18 @@ def export(
         with os_errors(Path(model), "read"):
             graph, ports = load_with_ports(Path(model))
     else:
+        from mcuc.quantize._integer_ends import with_integer_ends
         from mcuc.quantize.build import FloatRequest, quantize_file
         from mcuc.quantize.quantizer import Options
 
         count = _whole("calibration", calibration, 1)
         options = Options(activations=activations, weights=weights, snr_db=snr_db)
-        request = FloatRequest(Request(), str(data), _scaling(mean, std), count, options)
+        profile = "tflite" if target.suffix.lower() == ".tflite" else None
+        request = FloatRequest(Request(profile=profile), str(data), _scaling(mean, std), count, options)
         made = quantize_file(Path(model), request, progress)[0]
         graph, ports = made.graph, (*made.ports, *made.outputs)
-        if float_io and style == "qdq" and target.suffix.lower() == ".onnx":
-            ready = made.onnx  # as build writes it
+        if style == "qdq" and target.suffix.lower() == ".onnx":
+            ready = made.onnx if float_io else with_integer_ends(made.onnx)  # as build writes it
     graph = named_ends(graph, ports)
     blob = ready or export_graph(graph, target, style, float_io)
     with os_errors(target):

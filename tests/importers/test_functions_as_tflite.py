@@ -76,3 +76,24 @@ def test_an_rms_norm_has_no_tflite_form() -> None:
     graph, _ = load(m.build(m.qdq(y, scale=1 / 128, zero=0)))
     with pytest.raises(McucError, match="no RMS norm"):
         retarget(graph)
+
+
+@pytest.mark.parametrize("kind", ["Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"])
+@pytest.mark.parametrize("number", [0.0, 1.0, -0.033, 900.0, -900.0])
+@pytest.mark.parametrize("first", [False, True])
+def test_a_comparison_with_a_number_has_the_same_answers(kind: str, number: float, first: bool) -> None:
+    m = Model(3, opset=20)
+    x, c = m.qdq(m.input([1, 256]), scale=0.05, zero=4), m.const(number, np.float32)
+    graph, _ = load(m.build(m.node(kind, [c, x] if first else [x, c])))
+    every = np.arange(-128, 128, dtype=np.int8)[None]
+    wanted = reference.run(graph, {graph.inputs[0]: every})[graph.outputs[0]]
+    if wanted.all() or not wanted.any():  # no step may stand for the number
+        try:
+            again = retarget(graph)
+        except McucError as error:
+            assert error.code == "not-exportable" and "no step" in error.found
+            return
+    else:
+        again = retarget(graph)
+    for run in (oracle.tflite_micro, oracle.litert_reference):
+        assert np.array_equal(run(exporter.export(again), [[every]])[0][0], wanted)

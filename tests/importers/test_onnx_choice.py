@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx_models import Model, check_onnx, load
+from onnx_models import Model, check_onnx, load, samples
 
 from mcuc.errors import McucError
+from mcuc.importers.onnx import from_file, to_file
 from mcuc.ir import Graph
+from mcuc.verify import oracle, reference
 
 SHAPES = {
     "same": ([1, 4, 5, 6], [1, 4, 5, 6]),
@@ -209,3 +211,38 @@ def test_c_equals_the_reference(tmp_path: Path) -> None:
     parts = [m.qdq(m.input([1, 4, 5, 6] if i != 1 else [4, 1, 1])) for i in range(3)]
     graphs.append(load(m.build(m.qdq(m.node("Mean", parts), scale=0.11)))[0])
     check_c(graphs, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["int64", "int32", "bool"])
+def test_padding_is_told_from_tokens(kind: str) -> None:
+    """masked_fill(mask == 0) as exporters spell it, the mask being integers or truth values cast to them."""
+    m = Model(8)
+    x, mask = m.qdq(m.input([1, 3, 6])), m.input([1, 6], kind)
+    number = m.node("Cast", [mask], to=7) if kind == "bool" else mask
+    none = m.node("Equal", [number, m.const(0, kind if kind != "bool" else np.int64)])
+    blob = m.build(m.qdq(m.node("Where", [none, m.const(-2.0, np.float32), x])))
+    graph, ends = load(blob)
+    masks = ([0] * 6, [1] * 6, [1, 0, 0, 7, -1, 0], [256] * 6)
+    for (integers, _), mask_of in zip(samples(graph, 4), masks, strict=True):
+        given = [integers, np.array([mask_of]).astype(graph.tensors[graph.inputs[1]].dtype.value)]
+        (wanted,) = oracle.onnxruntime(blob, [[to_file(p, g) for p, g in zip(ends.inputs, given, strict=True)]])[0]
+        found = reference.run(graph, dict(zip(graph.inputs, given, strict=True)))[graph.outputs[0]]
+        assert np.array_equal(from_file(ends.outputs[0], wanted), found)
+
+
+def test_truth_values_go_out_as_integers() -> None:
+    m = Model(9)
+    x = m.qdq(m.input([1, 3, 6]))
+    check_onnx(m.build(m.node("Cast", [m.node("Greater", [x, m.const(0.1, np.float32)])], to=7)))
+
+
+@pytest.mark.parametrize(("kind", "found"), [("Cast", "Cast of integers to float32"), ("Less", "Less of integers")])
+def test_what_integers_do_not_do_is_refused_with_another_way(kind: str, found: str) -> None:
+    m = Model(10)
+    mask = m.input([1, 6], "int64")
+    more = {"to": 1} if kind == "Cast" else {}
+    y = m.node(kind, [mask] if kind == "Cast" else [mask, m.const(3, np.int64)], **more)
+    x = m.qdq(m.input([1, 6]))
+    with pytest.raises(McucError, match=found) as caught:
+        load(m.build(m.qdq(m.node("Mul", [x, m.qdq(y)]) if kind == "Cast" else m.node("Where", [y, x, x]))))
+    assert "bool" in caught.value.try_this

@@ -86,6 +86,16 @@ def test_conv_1d() -> None:
     check_onnx(m.build(m.qdq(y, scale=0.3)))
 
 
+@pytest.mark.parametrize("kind", ["MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"])
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_pools_of_sequences(kind: str, dtype: str) -> None:
+    m = Model(3)
+    x = m.qdq(m.input([1, 4, 21]), dtype)
+    attrs = {} if kind.startswith("Global") else {"kernel_shape": [3], "strides": [2], "pads": [1, 0]}
+    y = m.node(kind, [x], **attrs)
+    check_onnx(m.build(m.qdq(y, dtype)))
+
+
 def qlinear_conv(dtype: str, weight: str, bias: bool = True) -> bytes:
     m = Model(5)
     x = m.input([1, 3, 7, 7], dtype)

@@ -42,6 +42,16 @@ def test_linear(size: tuple[int, int], coordinate: str) -> None:
     check_onnx(resized(size, "linear", coordinate_transformation_mode=coordinate))
 
 
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+@pytest.mark.parametrize("by", [{"sizes": [1, 3, 17]}, {"scales": [1, 1, 2.4]}, {"scales": [0.6], "axes": [2]}])
+def test_sequences(by: dict[str, list[float]], mode: str) -> None:
+    m = Model(6, opset=19)
+    x = m.qdq(m.input([1, 3, 10]), "int8", 0.05, 3)
+    given = [m.const(by["scales"], np.float32)] if "scales" in by else ["", m.const(by["sizes"], np.int64)]
+    y = m.node("Resize", [x, "", *given], mode=mode, **({"axes": by["axes"]} if "axes" in by else {}))
+    check_onnx(m.build(m.qdq(y, "int8", 0.05, 3)), transposes=None)
+
+
 @pytest.mark.parametrize("coordinate", COORDINATES)
 @pytest.mark.parametrize("size", SIZES)
 def test_cubic(size: tuple[int, int], coordinate: str) -> None:

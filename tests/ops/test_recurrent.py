@@ -185,7 +185,7 @@ def run_time_state(m: Model, inputs: list[str]) -> None:
     (change(2, np.full((1, 20, 5), 1e30)), "32 bits"),
     (change(3, np.full((1, 40), np.nan)), "32 bits"),
     (change(6, np.full((1, 1, 5), 1e9)), "32 bits"),
-    (run_time_state, "constant"),
+    (run_time_state, "LSTM starts from a state that is given"),
 ])
 def test_damaged_layers_are_refused(edit: Any, found: str) -> None:
     with pytest.raises(McucError, match=found) as caught:

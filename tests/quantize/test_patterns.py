@@ -110,3 +110,23 @@ def test_a_value_that_others_read_is_not_swallowed() -> None:
     with Runtime("net") as runtime:
         found = simplified(proto, X, runtime)
     assert "Erf" in [n.kind for n in found.nodes]
+
+
+def bn(net: Net, x: str, channels: int) -> str:
+    numbers = [net.rng.uniform(0.5, 2, channels), net.rng.normal(0, 1, channels), net.rng.normal(0, 1, channels)]
+    return net.node("BatchNormalization", x, *map(net.const, numbers), net.const(net.rng.uniform(0.2, 3, channels)))
+
+
+def test_batch_norms_that_nothing_took_in_are_layers() -> None:
+    """First in the network, behind an activation, behind a concatenation, of vectors, behind a dense layer."""
+    net = Net((1, 3, 6, 6), seed=4)
+    a = net.node("Relu", net.conv(bn(net, "x", 3), 4, 3))
+    b = bn(net, net.node("Concat", a, bn(net, a, 4), axis=1), 8)
+    c = bn(net, net.node("Flatten", net.node("GlobalAveragePool", net.node("Relu", b))), 8)
+    made = bn(net, net.node("Gemm", c, net.const(net.rng.normal(0, 1, (8, 5)))), 5)
+    proto, x = net.done(made), samples(8, (1, 3, 6, 6))
+    with Runtime("net") as runtime:
+        before, after = (simplified(proto, x, runtime, recognise=r) for r in (False, True))
+    kinds = [n.kind for n in after.nodes]
+    assert "BatchNormalization" not in kinds and kinds[-1] == "Gemm" and kinds.count("Gemm") == 1
+    assert np.abs(answers(before, x) - answers(after, x)).max() < 1e-4

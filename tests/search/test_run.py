@@ -15,7 +15,7 @@ from mcuc.data.dataset import Dataset  # noqa: E402
 from mcuc.errors import McucError  # noqa: E402
 from mcuc.search.effort import EFFORTS, effort_named  # noqa: E402
 from mcuc.search.evolution import Plan  # noqa: E402
-from mcuc.search.layers import FloatModel, Layer  # noqa: E402
+from mcuc.search.layers import Layer  # noqa: E402
 from mcuc.search.pareto import Constraints, Cost  # noqa: E402
 from mcuc.search.run import SearchResult, run_search  # noqa: E402
 
@@ -60,12 +60,8 @@ def run(folder: Path, kill_at: int | None = None, seed: int = 0, limits: Constra
     return result
 
 
-def digest(model: FloatModel) -> str:
-    parts = hashlib.sha256()
-    for one in model.layers:
-        for array in (one.weight, one.bias):
-            parts.update(b"-" if array is None else array.tobytes())
-    return parts.hexdigest()
+def digest(result: SearchResult) -> str:
+    return hashlib.sha256(result.proto.SerializeToString()).hexdigest()
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +84,7 @@ def test_a_killed_search_ends_with_the_same_bytes(whole: SearchResult, tmp_path:
         run(tmp_path, kill_at)
     again = run(tmp_path)
     assert again.candidate == whole.candidate and again.pareto == whole.pareto and again.history == whole.history
-    assert digest(again.float_model) == digest(whole.float_model)
+    assert digest(again) == digest(whole)
     assert again.float_accuracy == whole.float_accuracy
 
 
@@ -104,14 +100,14 @@ def test_killed_again_and_again(whole: SearchResult, tmp_path: Path) -> None:
             raise
         else:
             break
-    assert kills >= 3 and digest(result.float_model) == digest(whole.float_model)
+    assert kills >= 3 and digest(result) == digest(whole)
 
 
 def test_another_seed_or_limit_has_its_own_state(whole: SearchResult, tmp_path: Path) -> None:
     run(tmp_path)
     other = run(tmp_path, seed=1)
     tight = run(tmp_path, limits=Constraints(500))
-    assert digest(other.float_model) != digest(whole.float_model)
+    assert digest(other) != digest(whole)
     assert tight.cost.sram_bytes <= 500 < max(e.cost.sram_bytes for e in whole.pareto)
     assert len(list(tmp_path.iterdir())) == 3
 

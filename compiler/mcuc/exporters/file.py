@@ -63,16 +63,17 @@ class ExportedFile:
 def ends_of(graph: Graph, path: Path, size: int, float_ends: bool, ports: Sequence[Port] = ()) -> ExportedFile:
     """The file's inputs and outputs, images in an .onnx file channels first. ports: of a file written without the
     graph, which has types of its own."""
-    types = {p.file_name: p.file_dtype for p in ports}
+    given = {p.file_name: p for p in ports}
 
     def end(name: str) -> End:
-        tensor = graph.tensors[name]
+        tensor, port = graph.tensors[name], given.get(name)
         real = float_ends and tensor.quant is not None
         shape = outside_shape(tensor.shape) if path.suffix.lower() == ".onnx" else tensor.shape
+        dtype = tensor.dtype.value if port is None or tensor.quant is not None else port.file_dtype
         return End(
             name,
-            "float32" if real else types.get(name, tensor.dtype.value),
-            tuple(shape),
+            "float32" if real else dtype,
+            tuple(shape if port is None else port.file_shape),
             None if real else tensor.quant,
         )
 

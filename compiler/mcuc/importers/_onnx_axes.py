@@ -16,7 +16,9 @@ from mcuc.importers._onnx_nodes import (
     finish,
     given,
     goal_of,
+    in_two,
     normal_axis,
+    of_rank,
     quantized_input,
     spatial,
     transposed_value,
@@ -68,6 +70,8 @@ def _one_image(state: State, x: Value, node: FileNode) -> Tensor:
 
 
 def _max_pool(state: State, node: FileNode, x: Value) -> Value:
+    rank = len(x.shape)
+    node, x = in_two(node, x)
     tensor = _one_image(state, x, node)
     size = (x.shape[2], x.shape[3])
     options = window(node, size, tuple(node.attrs.get("kernel_shape", ())))
@@ -83,10 +87,12 @@ def _max_pool(state: State, node: FileNode, x: Value) -> Value:
         Goal(x.params or IDENTITY),
         (dtype_of(x),),
     )
-    return replace(out, real=x.real, params=x.params)
+    return of_rank(replace(out, real=x.real, params=x.params), rank)
 
 
 def _average_pool(state: State, node: FileNode, x: Value, goal: Goal) -> Value:
+    rank = len(x.shape)
+    node, x = in_two(node, x)
     tensor = _one_image(state, x, node)
     size = (x.shape[2], x.shape[3])
     options = {
@@ -94,9 +100,10 @@ def _average_pool(state: State, node: FileNode, x: Value, goal: Goal) -> Value:
         "count_include_pad": bool(node.attrs.get("count_include_pad", 0)),
     }
     shape = (*x.shape[:2], *windowed_size(size, options))
-    return finish(
+    out = finish(
         state, node, "AveragePool", (tensor,), options, shape, channels_last(shape), goal, (dtype_of(x),), clamps=True
     )
+    return of_rank(out, rank)
 
 
 def on_qlinear_average_pool(state: State, node: FileNode) -> Result:
@@ -109,7 +116,7 @@ def on_qlinear_average_pool(state: State, node: FileNode) -> Result:
 
 def on_global_pool(state: State, node: FileNode) -> Result:
     x = runtime(state, node)
-    if node.kind == "GlobalMaxPool" and len(x.shape) == 4:
+    if node.kind == "GlobalMaxPool" and len(x.shape) in (3, 4):
         return [_max_pool(state, replace(node, attrs={"kernel_shape": x.shape[2:]}), x)]
     if not x.real or x.params is None:
         raise not_quantized(node.inputs[0], node.where)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mcuc.importers._onnx_elementwise import aligned, either
+from mcuc.importers._onnx_moves import cast
 from mcuc.importers._onnx_nodes import Result, broken, dtype_of, finish, goal_of, requantize_to
 from mcuc.importers._onnx_proto import FileNode
 from mcuc.importers._onnx_quant import FULL, Goal, dequantize, quantize
@@ -110,8 +111,11 @@ def on_logical(state: State, node: FileNode) -> Result:
 
 
 def on_comparison(state: State, node: FileNode) -> Result:
-    """Equal, Less and the like of dequantized values, with one constant number in float, or (Equal) of truth values."""
+    """Equal, Less and the like of dequantized values, with one constant number in float; Equal also of truth values,
+    and of integers with 0, which tells padding from tokens."""
     values = [_present(state, node, i) for i in (0, 1)]
+    if any(v.tensor is not None and v.tensor.dtype is DType.INT32 for v in values):
+        return [_is_zero(state, node, values)]
     if all(v.tensor is not None and v.tensor.dtype is DType.BOOL for v in values):
         return [_truth(state, node, node.kind, values)]
     for i, value in enumerate(values):
@@ -121,6 +125,21 @@ def on_comparison(state: State, node: FileNode) -> Result:
             made = _truth(state, node, node.kind, [x], value=number, constant_first=i == 0)
             return [replace(made, shape=tuple(np.broadcast_shapes(x.shape, value.shape)))]
     return [_truth(state, node, node.kind, [either(state, node, 0), either(state, node, 1)])]
+
+
+def _is_zero(state: State, node: FileNode, values: Sequence[Value]) -> Value:
+    """Integers that equal a constant 0."""
+    arrays = [v.array for v in values if v.array is not None]
+    if node.kind != "Equal" or len(arrays) != 1 or arrays[0].size != 1 or arrays[0].any():
+        raise refuse(
+            "unsupported-operator",
+            f"{node.kind} of integers at run time is not supported, but Equal with the constant 0",
+            node.where,
+            "compare with 0 (and Not), or give the network the truth values as a bool input",
+        )
+    (x,) = (v for v in values if v.array is None)
+    made = _truth(state, node, "Not", [cast(state, node, x, DType.BOOL)])
+    return replace(made, shape=tuple(np.broadcast_shapes(x.shape, arrays[0].shape)))
 
 
 def on_float_math(state: State, node: FileNode) -> Result:

@@ -15,7 +15,9 @@ from mcuc.importers._onnx_nodes import (
     finish,
     given,
     goal_of,
+    in_two,
     layout_of,
+    of_rank,
     quantized_input,
     real_input,
     spatial,
@@ -86,18 +88,11 @@ def conv(state: State, node: FileNode, x: Value, w: Value | None, b: Value | Non
         from mcuc.importers._onnx_conv_3d import conv_3d
 
         return conv_3d(state, node, x, w, b, goal)
-    one_dimensional = len(x.shape) == 3
-    attrs = dict(node.attrs)
-    if one_dimensional:  # a 1D convolution is a 2D one of height 1
-        x = replace(x, shape=(x.shape[0], x.shape[1], 1, x.shape[2]))
-        for key, fill in (("kernel_shape", 1), ("strides", 1), ("dilations", 1)):
-            if key in attrs:
-                attrs[key] = (fill, *attrs[key])
-        if len(attrs.get("pads", ())) == 2:
-            attrs["pads"] = (0, attrs["pads"][0], 0, attrs["pads"][1])
-        node = replace(node, attrs=attrs)
+    rank = len(x.shape)
+    node, x = in_two(node, x)
+    attrs = node.attrs
     tensor = spatial(state, x, node)
-    weights = weight_tensor(state, node, w, lambda a: a[:, :, None] if one_dimensional and a.ndim == 3 else a, 0)
+    weights = weight_tensor(state, node, w, lambda a: a[:, :, None] if rank == 3 and a.ndim == 3 else a, 0)
     if len(weights.shape) != 4:
         raise broken(node, f"weights of shape {weights.shape}")
     kernel = (weights.shape[2], weights.shape[3])
@@ -120,7 +115,7 @@ def conv(state: State, node: FileNode, x: Value, w: Value | None, b: Value | Non
         (dtype_of(x),),
         clamps=True,
     )
-    return replace(value, shape=(shape[0], shape[1], shape[3])) if one_dimensional else value
+    return of_rank(value, rank)
 
 
 def dense(

@@ -305,6 +305,22 @@ def on_cast(state: State, node: FileNode) -> Result:
     if kind is DType.BOOL and to == FLOAT and x.tensor is not None:  # 0 and 1 are 0.0 and 1.0
         out = Tensor(unique(state, node.outputs[0]), x.tensor.shape, DType.INT8, quant_of(IDENTITY))
         return [replace(x, tensor=build(state, "Cast", (x.tensor,), {}, out, node.where), params=IDENTITY, real=True)]
+    if (kind is DType.BOOL and to in (INT32, INT64)) or (kind is DType.INT32 and to == BOOL):
+        return [cast(state, node, x, DType.INT32 if kind is DType.BOOL else DType.BOOL)]
+    what = "integers" if kind is DType.INT32 else "truth values" if kind is DType.BOOL else "real values"
+    goal = {FLOAT: "float32", INT32: "int32", INT64: "int64", BOOL: "bool"}.get(to, f"type {to} of ONNX")
     raise refuse(
-        "unsupported-operator", "Cast at run time is not supported", node.where, "remove the cast or export without it"
+        "unsupported-operator",
+        f"Cast of {what} to {goal} at run time is not supported",
+        node.where,
+        "give the network what the cast computes as an input of its own: a mask as bool, numbers as float32"
+        if kind is DType.INT32
+        else "leave the cast to the caller, or compare (x > 0.5), which gives truth values",
     )
+
+
+def cast(state: State, node: FileNode, x: Value, dtype: DType) -> Value:
+    """A run-time value as integers or truth values."""
+    assert x.tensor is not None
+    out = Tensor(unique(state, node.outputs[0]), x.tensor.shape, dtype)
+    return replace(x, tensor=build(state, "Cast", (x.tensor,), {}, out, node.where))

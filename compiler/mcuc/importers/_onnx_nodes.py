@@ -57,11 +57,29 @@ def spatial(state: State, value: Value, node: FileNode) -> Tensor:
     if len(value.shape) != 4:
         raise refuse(
             "unsupported-operator",
-            f"{node.kind} on a value of shape {value.shape}; rank 4 (NCHW) is supported",
+            f"{node.kind} on a value of shape {value.shape}; rank 3 (NCL) and 4 (NCHW) are supported",
             node.where,
-            "use 2D operators; a 1D one is a 2D one of height 1",
+            "use 1D or 2D operators",
         )
     return need(state, value, (0, 2, 3, 1), node.where)
+
+
+def in_two(node: FileNode, x: Value) -> tuple[FileNode, Value]:
+    """A window over a sequence (rank 3) is one over an image of height 1; others as they are."""
+    if len(x.shape) != 3:
+        return node, x
+    attrs = dict(node.attrs)
+    for key in ("kernel_shape", "strides", "dilations"):
+        if key in attrs:
+            attrs[key] = (1, *attrs[key])
+    if len(attrs.get("pads", ())) == 2:
+        attrs["pads"] = (0, attrs["pads"][0], 0, attrs["pads"][1])
+    return replace(node, attrs=attrs), replace(x, shape=(x.shape[0], x.shape[1], 1, x.shape[2]))
+
+
+def of_rank(value: Value, rank: int) -> Value:
+    """What in_two made an image, as a sequence again; a value of that rank as it is."""
+    return value if len(value.shape) == rank else replace(value, shape=(*value.shape[:2], value.shape[3]))
 
 
 def goal_of(state: State, node: FileNode, fallback: Params | None = None) -> Goal:

@@ -14,6 +14,7 @@ from mcuc.importers._onnx_values import Layout, Params, Value, apply, channels_l
 from mcuc.ir import Array, DType, Node, Quant, Tensor
 
 _INDICES = ("int32", "int64")
+_WINDOWS = ("AveragePool", "Conv", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "QLinearConv")
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _shift(state: State, name: str, layout: Layout, params: Params | None, quant
 
 
 def _input_layout(state: State, name: str, shape: tuple[int, ...]) -> Layout:
-    """NHWC for rank 4, unless the file says NHWC by transposing first; NLC where a 1D convolution reads rank 3."""
+    """NHWC for rank 4, unless the file says NHWC by transposing first; NLC where 1D windows read rank 3."""
     seen, first = [name], list[FileNode]()
     while seen:
         for node, _ in state.consumers.get(seen.pop(), ()):
@@ -144,7 +145,7 @@ def _input_layout(state: State, name: str, shape: tuple[int, ...]) -> Layout:
     if len(shape) == 4:
         turned = first and all(n.kind == "Transpose" and tuple(n.attrs.get("perm", ())) == (0, 3, 1, 2) for n in first)
         return plain(shape) if turned else channels_last(shape)
-    if len(shape) == 3 and first and all(n.kind in ("Conv", "QLinearConv") for n in first):
+    if len(shape) == 3 and first and all(n.kind in _WINDOWS for n in first):
         return channels_last(shape)
     return plain(shape)
 

@@ -184,6 +184,14 @@ def _bias(state: State, node: FileNode, direction: int, gates: int, units: int) 
 def _first(state: State, node: FileNode, index: int, direction: int, units: int, sequence: int) -> Array:
     if optional(state, node, index) is None or (index == 6 and node.kind != "LSTM"):
         return np.zeros(units, np.float32)
+    if state.values[node.inputs[index]].array is None:
+        raise refuse(
+            "not-constant",
+            f"{node.kind} starts from a state that is given or computed at run time",
+            node.where,
+            "leave the first state out, which is zero then; to carry one from run to run, export a cell of one step "
+            f"(torch.nn.{node.kind}Cell) with its state as an input and an output",
+        )
     given = _real(state, node, index)
     if given.ndim != 3 or direction >= given.shape[0] or sequence >= given.shape[1] or given.shape[2] != units:
         raise broken(node, f"an initial state of shape {given.shape}")

@@ -7,7 +7,18 @@ from dataclasses import replace
 import numpy as np
 
 from mcuc.importers._onnx_moves import IDENTITY, constants_of
-from mcuc.importers._onnx_nodes import Result, broken, dtype_of, finish, goal_of, normal_axis, requantize_to, spatial
+from mcuc.importers._onnx_nodes import (
+    Result,
+    broken,
+    dtype_of,
+    finish,
+    goal_of,
+    in_two,
+    normal_axis,
+    of_rank,
+    requantize_to,
+    spatial,
+)
 from mcuc.importers._onnx_proto import FileNode
 from mcuc.importers._onnx_quant import Goal
 from mcuc.importers._onnx_state import State, constant_of, not_quantized, refuse, runtime
@@ -17,10 +28,13 @@ _IN_FLOAT = {"cubic": "ResizeCubic", "linear": "ResizeLinear"}
 
 
 def on_resize(state: State, node: FileNode) -> Result:
-    """Height and width; modes linear and cubic in float32 between neighbours, mode nearest on the integers."""
+    """Height and width, or the length of a sequence; modes linear and cubic in float32 between neighbours, mode nearest
+    on the integers."""
     x = runtime(state, node)
+    rank = len(x.shape)
+    x = in_two(node, x)[1]
     tensor = spatial(state, x, node)
-    target, factors = _resize_target(state, node, x)
+    target, factors = _resize_target(state, node, x, rank)
     mode = node.attrs.get("mode", "nearest")
     options = {
         "size": target[2:],
@@ -37,16 +51,18 @@ def on_resize(state: State, node: FileNode) -> Result:
         if not abs(options["cubic_coeff_a"]) < 1e30:
             raise broken(node, f"cubic_coeff_a is {options['cubic_coeff_a']}")
         goal = goal_of(state, node, x.params)
-        return [finish(state, node, _IN_FLOAT[mode], (tensor,), options, target, layout, goal, types, clamps=True)]
+        out = finish(state, node, _IN_FLOAT[mode], (tensor,), options, target, layout, goal, types, clamps=True)
+        return [of_rank(out, rank)]
     goal = goal_of(state, node, x.params) if x.real else Goal(x.params or IDENTITY)
     out = finish(state, node, "Resize", (tensor,), options, target, layout, Goal(x.params or IDENTITY), types)
+    out = of_rank(out, rank)
     if not x.real:
         return [replace(out, real=False, params=x.params)]
     return [requantize_to(state, node, out, goal)]
 
 
-def _resize_target(state: State, node: FileNode, x: Value) -> tuple[tuple[int, ...], tuple[float, float]]:
-    """The output's shape, and the scales of height and width."""
+def _resize_target(state: State, node: FileNode, x: Value, rank: int) -> tuple[tuple[int, ...], tuple[float, float]]:
+    """The output's shape, and the scales of height and width. rank: in the file; a sequence has height 1."""
     for i in range(1, len(node.inputs)):
         if node.inputs[i]:
             constant_of(state, node, i)
@@ -54,7 +70,8 @@ def _resize_target(state: State, node: FileNode, x: Value) -> tuple[tuple[int, .
     scales = arrays[2] if len(arrays) > 2 and arrays[2] is not None and arrays[2].size else None
     sizes = arrays[3] if len(arrays) > 3 and arrays[3] is not None and arrays[3].size else None
     given = scales if sizes is None else sizes
-    axes = [normal_axis(int(a), 4, node) for a in node.attrs.get("axes", range(4))]
+    axes = [normal_axis(int(a), rank, node) for a in node.attrs.get("axes", range(rank))]
+    axes = [3 if rank == 3 and a == 2 else a for a in axes]
     policy = node.attrs.get("keep_aspect_ratio_policy", "stretch")
     known = policy in ("stretch", "not_larger", "not_smaller")
     if given is None or (scales is not None and sizes is not None) or given.size != len(axes) or not known:
@@ -62,7 +79,7 @@ def _resize_target(state: State, node: FileNode, x: Value) -> tuple[tuple[int, .
             "unsupported-operator",
             f"Resize needs a scale or a size for each axis (policy {policy!r})",
             node.where,
-            "give sizes for N, C, H and W",
+            "give sizes for N, C, H and W, or N, C and L",
         )
     values = dict(zip(axes, given.reshape(-1).tolist(), strict=True))
     if sizes is not None and policy != "stretch" and values:  # one factor for all axes that are named
@@ -88,6 +105,6 @@ def _resize_target(state: State, node: FileNode, x: Value) -> tuple[tuple[int, .
             "unsupported-operator",
             f"Resize of {x.shape} to {tuple(target)} is not supported",
             node.where,
-            "resize height and width only",
+            "resize height and width, or the length, only",
         )
     return tuple(target), (factors[2], factors[3])

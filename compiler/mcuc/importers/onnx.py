@@ -296,6 +296,13 @@ def _unsupported(node: FileNode) -> McucError:
             node.where,
             "fold it into the convolution before quantizing (onnxruntime.quantization.quant_pre_process)",
         )
+    if node.kind in ("TopK", "NonMaxSuppression", "NonZero"):
+        return refuse(
+            "unsupported-operator",
+            f"ONNX operator {node.kind} is not supported",
+            node.where,
+            "end the network before it, at the values that it reads, and choose among them in the caller's code",
+        )
     family = f"ONNX operator {node.kind}" if not node.domain else f"operator {node.kind} of {node.domain}"
     return refuse(
         "unsupported-operator",

@@ -68,7 +68,7 @@ def build_float(model: Path, request: FloatRequest, out: Path | None = None, pro
     exported = [(f"{name}.onnx", made.onnx)] + ([(f"{name}.tflite", made.tflite)] if made.tflite is not None else [])
     pages = [("quantization.json", summary(made, samples)), ("quantization.html", page(name, made, samples))]
     progress("running the float network", 0, 1)
-    trial = _trial(made, samples, request.metric, tuple(exported))
+    trial = trial_of(made, samples, request.metric, tuple(exported))
     progress("running the float network", 1, 1)
     extra = Extra(
         trial=trial, files=(*exported, *pages), notes=(_note(made, samples),), options=_options(model, request)
@@ -92,7 +92,7 @@ def _converted(proto: Any, samples: Samples, model: Path, request: FloatRequest,
     )
 
 
-def _trial(
+def trial_of(
     made: Converted, samples: Samples, metric: Metric | None, exported: tuple[tuple[str, bytes], ...]
 ) -> Trial | None:
     """By what the network is judged; None where the data has no right answers. Raises McucError for a metric that the

@@ -32,7 +32,7 @@ class FloatModel:
     """A float ONNX network with static shapes, nodes in execution order.
 
     constants: by name. shapes: of every value computed at run time; real: those of type float32. types: of the inputs
-    that are not (indices, truth values), as ONNX numbers them. opset: of the nodes.
+    and outputs that are not (indices, truth values), as ONNX numbers them. opset: of the nodes.
     """
 
     name: str
@@ -173,7 +173,7 @@ def from_proto(proto: Any, name: str, where: str, runtime: Runtime) -> FloatMode
     opset = next(o.version for o in simple.opset_import if o.domain in ("", "ai.onnx"))
     inputs = tuple(i.name for i in graph.input if i.name not in constants)
     outputs = tuple(o.name for o in graph.output)
-    types = {n: infos[n].elem_type for n in inputs if n not in real}
+    types = {n: infos[n].elem_type for n in (*inputs, *outputs) if n in infos and n not in real}
     return FloatModel(name, tuple(nodes), constants, inputs, outputs, shapes, frozenset(real), opset, types=types)
 
 

@@ -18,13 +18,18 @@ from mcuc.importers.onnx import Port
 from mcuc.ir import Array, Graph
 from mcuc.quantize import qdq
 from mcuc.quantize.layers import LayerNoise, layer_noise, sensitivity
+from mcuc.quantize.masks import bounded_masks
 from mcuc.quantize.model import FloatModel, from_proto, to_proto, with_shapes
 from mcuc.quantize.patterns import recognised
 from mcuc.quantize.precision import ALL_INT8, Precision, choose_int4, choose_wide, peaks, with_wide
-from mcuc.quantize.quantizer import STANDARD, Options, Progress, Quantized, judged, quantize, quiet, score
-from mcuc.quantize.retarget import retarget
+from mcuc.quantize.quantizer import STANDARD, Options, Progress, Quantized, judged, quantize, quiet, scheme_for, score
+from mcuc.quantize.ranges import Range
+from mcuc.quantize.retarget import require_forms, retarget
+from mcuc.quantize.roles import roles
 from mcuc.quantize.runtime import Runtime
 from mcuc.quantize.widen import widen
+
+_WHATEVER_SCALES = ("not-constant", "unsupported-operator", "unsupported-type")
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +117,8 @@ def convert_with(
     columns = [np.ascontiguousarray(c, np.float32) for c in samples]
     model = recognised(from_proto(with_shapes(proto, columns, where), name, where, runtime))
     runtime.set_samples(columns)
+    model = bounded_masks(model, runtime)
+    refuse_early(model, where, profile == "tflite" or (options.activations, options.weights) != ("int8", "int8"))
     found = quantize(model, runtime, options, progress)
     noise = layer_noise(found, runtime)
     if options.sensitivity:
@@ -120,6 +127,28 @@ def convert_with(
     if (options.activations, options.weights) == ("int8", "int8"):
         return made
     return mixed(made, runtime, options, where, progress)
+
+
+def refuse_early(model: FloatModel, where: str, tflite: bool) -> None:
+    """Raises at once what importing the quantized network would refuse after the long work, whatever its scales are.
+    tflite: the network has to be one of TFLite."""
+    found = roles(model)
+    anyhow = scheme_for(model, found, dict.fromkeys(found.groups.values(), Range(-1.0, 1.0)))
+    try:
+        graph = onnx_importer.parse_with_interface(qdq.write(model, found, anyhow), where, model.name)[0]
+    except McucError as error:
+        if error.code == "not-quantized":
+            raise McucError(
+                "unsupported-operator",
+                f"there is no integer form of this use of an operator: {error.found}",
+                where=error.where,
+                try_this="express it with operators that `mcuc ops` lists, with constants where they have them",
+            ) from error
+        if error.code in _WHATEVER_SCALES:
+            raise
+        return
+    if tflite:
+        require_forms(graph)
 
 
 def mixed(made: Converted, runtime: Runtime, options: Options, where: str, progress: Progress = quiet) -> Converted:
@@ -159,7 +188,7 @@ def mixed(made: Converted, runtime: Runtime, options: Options, where: str, progr
         quantized=found,
         noise=tuple(replace(n, alone=alone_db.get(n.value)) for n in layer_noise(found, runtime)),
         onnx=found.proto,
-        tflite=tflite_exporter.export(named_ends(graph, (*made.ports, *made.outputs))),
+        tflite=tflite_exporter.export(graph),
         precision=precision,
     )
 
@@ -176,15 +205,20 @@ def finished(
 ) -> Converted:
     """The graph and the files of a quantized network."""
     graph, ends = onnx_importer.parse_with_interface(found.proto, where, original.name)
+    graph = named_ends(graph, (*ends.inputs, *ends.outputs))
+    inputs, outputs = (
+        tuple(replace(port, name=name) for port, name in zip(ports, names, strict=True))
+        for ports, names in ((ends.inputs, graph.inputs), (ends.outputs, graph.outputs))
+    )
     exported = None
     if profile != "onnx":
         try:
             as_tflite = retarget(graph)
-            exported = tflite_exporter.export(named_ends(as_tflite, (*ends.inputs, *ends.outputs)))
+            exported = tflite_exporter.export(as_tflite)
             graph = as_tflite
         except McucError as error:
             if profile == "tflite":
                 raise
             note = f"not expressible in TFLite ({error.where}: {error.found}): compiled under ONNX Runtime's rounding"
             graph = replace(graph, notes=(*graph.notes, note))
-    return Converted(graph, ends.inputs, found, original, noise, found.proto, exported, outputs=ends.outputs)
+    return Converted(graph, inputs, found, original, noise, found.proto, exported, outputs=outputs)

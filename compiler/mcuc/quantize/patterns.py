@@ -16,6 +16,7 @@ import numpy as np
 
 from mcuc.ir import Array
 from mcuc.quantize._norms import layer_norms, softmaxes
+from mcuc.quantize.batch_norms import batch_norms
 from mcuc.quantize.model import FloatModel, FloatNode
 
 GRID = np.concatenate([np.linspace(-12, 12, 2401), np.linspace(-60, 60, 121)])
@@ -102,8 +103,9 @@ KNOWN = (
 
 
 def recognised(model: FloatModel) -> FloatModel:
-    """The network with composites as single nodes, constants divided by as factors, Gemm's factors in its constants."""
-    model = _functions(softmaxes(layer_norms(model)))
+    """The network with composites as single nodes, batch norms as layers, constants divided by as factors, Gemm's
+    factors in its constants."""
+    model = _functions(softmaxes(layer_norms(batch_norms(model))))
     return _factors(model)
 
 

@@ -69,11 +69,14 @@ def value_of(tensor: str, model: FloatModel, found: Roles) -> str | None:
 
 
 def peaks(found: Quantized) -> dict[Quant, float]:
-    """The largest magnitude seen of the values of each int8 quantization."""
+    """The largest magnitude known of the values of each int8 quantization."""
     largest: dict[Quant, float] = {}
     for value, extent in zip(found.seen.values, found.seen.extents, strict=True):
         quant = found.scheme.activations[value]
         largest[quant] = max(largest.get(quant, 0.0), float(np.abs(extent).max()))
+    for value, reach in found.seen.least.items():
+        quant = found.scheme.activations[value]
+        largest[quant] = max(largest[quant], -reach.low, reach.high)
     return largest
 
 

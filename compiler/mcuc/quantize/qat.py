@@ -69,6 +69,12 @@ class Trained(torch.nn.Module):
 
     def forward(self, *columns: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """One batch of each input -> the output, or all of them where there are several."""
+        values = self.values(*columns)
+        found = tuple(values[n] for n in self.model.outputs)
+        return found[0] if len(found) == 1 else found
+
+    def values(self, *columns: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Every value by its name, rounded: for a loss on what a final softmax reads (its own steps are coarse)."""
         values: dict[str, torch.Tensor] = {}
         for name, x in zip(self.model.inputs, columns, strict=True):
             values[name] = self._rounded(name, x)
@@ -87,8 +93,7 @@ class Trained(torch.nn.Module):
             outputs = RUN[node.kind](node, arguments, [self.model.shapes.get(o, ()) for o in node.outputs])
             for name, out in zip(node.outputs, outputs, strict=False):
                 values[name] = self._rounded(name, out)
-        found = tuple(values[n] for n in self.model.outputs)
-        return found[0] if len(found) == 1 else found
+        return values
 
     def _weights(self, name: str, axis: int) -> torch.Tensor:
         w = self.constant(name)
@@ -116,13 +121,16 @@ class Trained(torch.nn.Module):
 def prepare(
     source: Any, samples: Sequence[Array] | Array, example: Sequence[Any] = (), options: Options = STANDARD
 ) -> Trained:
-    """A network to train, from a torch.nn.Module (with an example of its inputs), an ONNX model, or a file's path.
+    """A network to train, from a torch.nn.Module (with an example of its inputs), an ONNX model, a file's path, or a
+    network that was quantized after training with these samples.
 
     samples: [n, ...] of each input as the model takes them; they give the ranges to begin with, by post-training
     quantization, and judge the result. Raises McucError where the network cannot be quantized.
     """
     columns = [samples] if isinstance(samples, np.ndarray) else list(samples)
     columns = [np.ascontiguousarray(c, np.float32)[:, None] for c in columns]
+    if isinstance(source, Converted):
+        return Trained(source.quantized, source.original, columns, options)
     proto, where = source, "the model"
     if isinstance(source, str | Path):
         proto, where = read_float(Path(source)), str(source)

@@ -95,8 +95,8 @@ def write(model: FloatModel, found: Roles, scheme: Scheme, only: Set[str] | None
         model.name or "model",
         input_infos(model),
         [
-            helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, model.shapes[n])
-            if n in model.real
+            helper.make_tensor_value_info(n, model.types.get(n, onnx.TensorProto.FLOAT), model.shapes[n])
+            if n in model.real or n in model.types
             else helper.make_empty_tensor_value_info(n)
             for n in model.outputs
         ],

@@ -38,6 +38,7 @@ class Options:
     """What is tried. sensitivity: each layer is quantized alone, too, to see what it costs. activations: int16
     (TFLite's 16x8) nowhere, where int8 hurts most until the outputs are snr_db (None: WANTED) above the error, or
     everywhere. weights: four bits nowhere, or where the outputs lose least by it, 1 dB together or what snr_db leaves.
+    inputs: scale and zero point of each input, where the application gives them; () to take them from the samples.
     """
 
     methods: tuple[Method, ...] = METHODS
@@ -47,6 +48,7 @@ class Options:
     activations: Activations = "int8"
     weights: WeightTypes = "int8"
     snr_db: float | None = None
+    inputs: tuple[tuple[float, int], ...] = ()
 
 
 STANDARD = Options()
@@ -78,11 +80,13 @@ class Quantized:
 
 @dataclass(frozen=True, eq=False)
 class Observed:
-    """The values' histograms over the samples: extents [values, 2], counts [values, bins]."""
+    """The values' histograms over the samples: extents [values, 2], counts [values, bins]. least: ranges that are
+    covered whatever the samples say: of tables, all of whose rows an index may pick."""
 
     values: tuple[str, ...]
     extents: Array
     counts: Array
+    least: Mapping[str, Range]
 
     def ranges(self, method: Method, groups: Mapping[str, str]) -> dict[str, Range]:
         """The range of each group, which covers all of its values."""
@@ -90,6 +94,8 @@ class Observed:
         for name, (low, high), counts in zip(self.values, self.extents, self.counts, strict=True):
             own, key = chosen(counts, low, high, method), groups[name]
             found[key] = found[key].union(own) if key in found else own
+        for name, reach in self.least.items():
+            found[groups[name]] = found[groups[name]].union(reach)
         return found
 
 
@@ -107,7 +113,7 @@ def quantize(model: FloatModel, runtime: Runtime, options: Options = STANDARD, p
     tried: list[Tried] = []
     best: tuple[float, FloatModel, Roles, Observed, Method, Scheme] | None = None
     for number, candidate in enumerate(candidates):
-        found = roles(candidate)
+        found = roles(candidate, dict(zip(candidate.inputs, options.inputs, strict=False)))
         seen = observe(candidate, found, runtime)
         reference = runtime.open(to_proto(candidate, judged(candidate)))
         for k, method in enumerate(options.methods):
@@ -171,7 +177,9 @@ def observe(model: FloatModel, found: Roles, runtime: Runtime) -> Observed:
     opened = runtime.open(to_proto(_with_inputs(model), [*computed, *(f"{i}/seen" for i in model.inputs)]))
     names = [f"{v}/seen" if v in model.inputs else v for v in values]
     extents = runtime.extents(opened, names)
+    least = tables(model, found)
     broken = [v for v, e in zip(values, extents, strict=True) if not np.isfinite(e).all()]
+    broken += [v for v, reach in least.items() if not np.isfinite((reach.low, reach.high)).all()]
     if broken:
         raise McucError(
             "not-finite",
@@ -181,7 +189,13 @@ def observe(model: FloatModel, found: Roles, runtime: Runtime) -> Observed:
         )
     counts = runtime.histograms(opened, names, extents)
     runtime.close(opened)
-    return Observed(values, extents, counts)
+    return Observed(values, extents, counts, least)
+
+
+def tables(model: FloatModel, found: Roles) -> dict[str, Range]:
+    """What is picked from each constant table of numbers by indices computed at run time -> the table's range."""
+    picks = [n for n in model.nodes if n.kind == "Gather" and n.inputs[0] in model.constants]
+    return {n.outputs[0]: reach_of(model.constants[n.inputs[0]]) for n in picks if n.outputs[0] in found.groups}
 
 
 def _with_inputs(model: FloatModel) -> FloatModel:
@@ -189,13 +203,19 @@ def _with_inputs(model: FloatModel) -> FloatModel:
     copies = tuple(FloatNode(f"{i}/seen", "Identity", (i,), (f"{i}/seen",), {}) for i in model.inputs)
     seen = {f"{i}/seen": model.shapes[i] for i in model.inputs}
     known = frozenset(f"{i}/seen" for i in model.inputs if i in model.real)
-    return replace(
-        model, nodes=(*copies, *model.nodes), shapes={**model.shapes, **seen}, real=model.real | known
-    )
+    return replace(model, nodes=(*copies, *model.nodes), shapes={**model.shapes, **seen}, real=model.real | known)
 
 
 def scheme_for(model: FloatModel, found: Roles, ranges: Mapping[str, Range]) -> Scheme:
-    """The nearest integers for those ranges."""
+    """The nearest integers for those ranges. Raises McucError("not-finite") for a weight or constant that is none."""
+    for name in (*found.constants, *(w.weight for w in found.weighted.values())):
+        if not np.isfinite(model.constants[name]).all():
+            raise McucError(
+                "not-finite",
+                f"constant {name!r} of the float network has values that are not finite",
+                where=model.name,
+                try_this="write finite numbers instead; a mask in front of a softmax may have -inf",
+            )
     by_group = {key: activation_quant(reach, found.fixed.get(key)) for key, reach in ranges.items()}
     activations = {v: by_group[key] for v, key in found.groups.items()}
     weights, biases = {}, {}
@@ -216,7 +236,12 @@ def operand_quants(model: FloatModel, found: Roles, activations: Mapping[str, Qu
 
 def operand_quant(real: Array) -> Quant:
     """Of a constant operand; a single number is exact."""
-    return activation_quant(Range(min(0.0, float(real.min(initial=0.0))), max(0.0, float(real.max(initial=0.0)))))
+    return activation_quant(reach_of(real))
+
+
+def reach_of(real: Array) -> Range:
+    """The range of a constant."""
+    return Range(float(real.min(initial=0.0)), float(real.max(initial=0.0)))
 
 
 def score(model: FloatModel, found: Roles, scheme: Scheme, runtime: Runtime, reference: Opened) -> float:

@@ -8,7 +8,7 @@ keeps its axis. A function of one byte that TFLite lacks stays the table that it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -123,17 +123,27 @@ def _flattened(node: Node, table: dict[str, Tensor]) -> list[Node]:
     return [first, Node(f"{node.name}/reshape", "reshape", (flat.name,), node.outputs, ReshapeAttrs(out.shape))]
 
 
-def _exported(node: Node, graph: Graph) -> Exported:
+def require_forms(graph: Graph) -> None:
+    """Raises McucError("not-exportable") naming the first node whose operator TFLite lacks, whatever its scales are."""
+    for node in graph.nodes:
+        _form(node)
+
+
+def _form(node: Node) -> Callable[[Node, Graph], Exported]:
     operator = ops.get(node.op)
-    say = operator.as_tflite or operator.to_tflite
-    if say is None:
+    form = operator.as_tflite or operator.to_tflite
+    if form is None:
         raise McucError(
             "not-exportable",
             f"operator {node.op} has no TFLite form",
             where=node.name,
             try_this="write an .onnx file instead, which says it: mcuc export MODEL -o FILE.onnx",
         )
-    return say(node, graph)
+    return form
+
+
+def _exported(node: Node, graph: Graph) -> Exported:
+    return _form(node)(node, graph)
 
 
 def _built(node: Node, exported: Exported, table: dict[str, Tensor]) -> Node:

@@ -39,7 +39,9 @@ SAME = frozenset(
     )
 )
 # Whose constant operands become integers too.
-OPERANDS = frozenset(("Add", "Concat", "Div", "Gather", "MatMul", "Max", "Min", "Mul", "PRelu", "Sub", "Where"))
+OPERANDS = frozenset(
+    ("Add", "Concat", "Div", "Einsum", "Gather", "MatMul", "Max", "Min", "Mul", "PRelu", "Sub", "Where")
+)
 CLIPS = ("Relu", "Clip")
 # Whose output a Relu or Clip behind it can clamp, so that what lies between the two never exists.
 CLAMPED = frozenset(("Add", "Conv", "ConvTranspose", "Gemm", "MatMul", "Mul", "Sub", "Div"))
@@ -81,8 +83,8 @@ class Roles:
     constants: frozenset[str]
 
 
-def roles(model: FloatModel) -> Roles:
-    """What each value and constant of the network is."""
+def roles(model: FloatModel, given: Mapping[str, tuple[float, int]] | None = None) -> Roles:
+    """What each value and constant of the network is. given: scale and zero point of values that are not to choose."""
     producers, consumers = model.producers(), model.consumers()
     hidden = {v for v in model.real if _is_hidden(model, v, producers, consumers)}
     values = [v for v in (*model.inputs, *(o for n in model.nodes for o in n.outputs)) if v in model.real - hidden]
@@ -93,7 +95,7 @@ def roles(model: FloatModel) -> Roles:
             v = parent[v]
         return v
 
-    fixed: dict[str, tuple[float, int]] = {}
+    fixed: dict[str, tuple[float, int]] = dict(given or {})
     for node in model.nodes:
         if node.kind in FIXED and node.outputs[0] in parent:
             fixed[node.outputs[0]] = FIXED[node.kind]

@@ -37,8 +37,8 @@ RAW = Scaling()
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """calibration, test: for each input float32 [n, 1, ...], a batch of one behind the sample number; known: what the
-    data says of the test samples. indices: of both in the source, where they come out of one array."""
+    """calibration, test: for each input float32 [n, *shape], mostly a batch of one behind the sample number; known:
+    what the data says of the test samples. indices: of both in the source, where they come out of one array."""
 
     calibration: tuple[Array, ...]
     test: tuple[Array, ...]
@@ -127,11 +127,14 @@ def _columns(arrays: dict[str, Array], suffix: str, inputs: int, where: str) -> 
 
 
 def _fitted(x: Array, shape: Shape, scaling: Scaling, where: str) -> Array:
-    """[n, ...] -> float32 [n, 1, ...] of the input's shape; images channels first where the model wants it."""
+    """[n, ...] -> float32 [n, 1, ...] of the input's shape; images channels first where the model wants it. Samples of
+    the whole shape, whose first axis is no batch then (time first), stay as they are."""
     if x.dtype.kind == "f" and not np.isfinite(x).all():
         raise _bad("x has values that are not finite", where, "remove them")
     inner = tuple(x.shape[1:])
     wanted = tuple(shape[1:])
+    if shape[:1] != (1,) and None not in shape and inner == tuple(shape):
+        return scaling.apply(x)
     if len(inner) == len(wanted) + 1 and inner[0] == 1:
         x, inner = x[:, 0], inner[1:]
     if len(inner) == len(wanted) - 1 and len(wanted) == 3:  # grey images without an axis of channels

@@ -8,23 +8,20 @@ from pathlib import Path
 import numpy as np
 
 from mcuc import __version__, cache, data
-from mcuc.accuracy.judge import Trial
 from mcuc.accuracy.known import known_of
-from mcuc.accuracy.truth import truth_of
 from mcuc.data.dataset import Dataset
 from mcuc.emit.deliver import check_ours
 from mcuc.errors import McucError
-from mcuc.exporters import onnx as onnx_exporter
-from mcuc.exporters import tflite as tflite_exporter
 from mcuc.ir import Array, Graph
 from mcuc.pipeline import Compiled, Extra, compile_graph
-from mcuc.quantize.calibrate import forward
-from mcuc.quantize.ptq import Quantized, quantize
+from mcuc.quantize.build import page, summary, trial_of
+from mcuc.quantize.samples import Samples
 from mcuc.report.types import ParetoPoint
 from mcuc.request import Request
 from mcuc.search.cost import cost_function, rules, warm_up
 from mcuc.search.effort import effort_named
 from mcuc.search.pareto import Constraints
+from mcuc.search.quantized import Int8, as_columns, quantized
 from mcuc.search.run import SearchResult, run_search
 from mcuc.search.spaces.ds_conv import space_for
 from mcuc.search.train import Progress
@@ -33,7 +30,6 @@ from mcuc.toolchain import find
 from mcuc.verify import oracle, reference
 
 SPACES = ("ds-conv",)
-CALIBRATION_IMAGES = 500
 COMPARED_IMAGES = 200  # test images run through the runtime of the other format
 LAYERS_SHARE = 0.98  # of the latency limit, for the layers; the rest for what calls them, which the search leaves out
 NAME = "model"
@@ -57,10 +53,10 @@ class BuildRequest:
 
 @dataclass(frozen=True, eq=False)
 class Built:
-    """search: candidate, front and float network; quantized: the int8 graph; compiled: the folder and its report."""
+    """search: candidate, front and float network; int8: how it was quantized; compiled: the folder and its report."""
 
     search: SearchResult
-    quantized: Quantized
+    int8: Int8
     compiled: Compiled
 
 
@@ -114,54 +110,34 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
     if "training" not in steps:  # every epoch was there already
         progress(REUSED, 1, 1)
     size = found.candidate.resolution
-    quantized = quantize_result(found, dataset, request.seed)
-    graph = quantized.graph
+    int8 = quantized(found, dataset, effort, request.seed, mirrors(request), step)
+    made, name = int8.made, asked.name or NAME
+    assert made.tflite is not None
     test = data.resize(dataset.test_x, size, size)
+    known = known_of({"x": dataset.test_x}, dataset.test_y, None, dataset.name)
+    samples = Samples((as_columns(int8.images),), (as_columns(test),), known, dataset.name)
     progress("exporting", 0, 1)
-    tflite, onnx = tflite_exporter.export(graph), onnx_exporter.export(graph)
+    exported = ((f"{name}.tflite", made.tflite), (f"{name}.onnx", made.onnx))
+    pages = (("quantization.json", summary(made, samples)), ("quantization.html", page(name, made, samples)))
     notes = (
         _provenance(found, dataset, request),
-        *compare_exports(graph, tflite, onnx, as_int8(test[:COMPARED_IMAGES])),
+        _quantization(found, int8),
+        *compare_exports(made.graph, made.tflite, made.onnx, as_int8(test[:COMPARED_IMAGES])),
     )
+    trial = trial_of(made, samples, "top1", exported)
     progress("exporting", 1, 1)
-    exported = ((f"{asked.name or NAME}.tflite", tflite), (f"{asked.name or NAME}.onnx", onnx))
-    extra = Extra(
-        trial=trial_of(found, dataset, test, exported), pareto=pareto_points(found), notes=notes, files=exported
-    )
+    extra = Extra(trial=trial, pareto=pareto_points(found), notes=notes, files=(*exported, *pages))
 
     def stage(name: str) -> None:
         progress(name, 0, 1)
 
-    compiled = compile_graph(graph, asked, f"search on {dataset.name}", folder, stage, extra)
-    return Built(found, quantized, compiled)
+    compiled = compile_graph(made.graph, asked, f"search on {dataset.name}", folder, stage, extra)
+    return Built(found, int8, compiled)
 
 
 def mirrors(request: BuildRequest) -> bool:
     """Whether the training mirrors images: as asked, else for bundled data, where it is known to be harmless."""
     return (request.data is None or request.data in data.BUNDLED) if request.flip is None else request.flip
-
-
-def trial_of(
-    found: SearchResult, dataset: Dataset, test: Array, exported: tuple[tuple[str, bytes], ...]
-) -> Trial:
-    """What judges the winner: the test part, and what the trained network answers. test: uint8 at its resolution."""
-    known = known_of({"x": dataset.test_x}, dataset.test_y, None, dataset.name)
-    outputs = forward(found.float_model, test).reshape(len(test), -1)
-    truth = truth_of(known, (1, outputs.shape[1]), (), "top1")
-    assert truth is not None
-
-    def real(i: int) -> list[Array]:
-        return [(test[i : i + 1].astype(np.float32) / np.float32(255)).transpose(0, 3, 1, 2)]
-
-    return Trial(truth, (as_int8(test),), real, outputs, "the trained network in NumPy", exported)
-
-
-def quantize_result(found: SearchResult, dataset: Dataset, seed: int) -> Quantized:
-    """The int8 graph, calibrated on training images."""
-    rows = np.sort(np.random.default_rng((seed, 5)).permutation(len(dataset.train_x))[:CALIBRATION_IMAGES])
-    size = found.candidate.resolution
-    images = data.resize(dataset.train_x[rows], size, size)
-    return quantize(found.float_model, images, dataset.train_y[rows], NAME)
 
 
 def as_int8(images: Array) -> Array:
@@ -236,3 +212,8 @@ def _provenance(found: SearchResult, dataset: Dataset, request: BuildRequest) ->
         f"{dataset.name} ({len(dataset.train_x)} training and {len(dataset.test_x)} test images); accuracy on held-out "
         f"training images with shared weights {100 * found.validation_accuracy:.2f} %"
     )
+
+
+def _quantization(found: SearchResult, int8: Int8) -> str:
+    shares = ", ".join(f"{name} {100 * share:.2f} %" for name, share in int8.validated)
+    return f"right of {len(found.validation)} training images that no training saw: {shares}; taken: {int8.chosen}"

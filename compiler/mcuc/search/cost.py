@@ -16,12 +16,12 @@ from mcuc.ir import Graph
 from mcuc.latency import emulated
 from mcuc.latency.emulated import layer_costs, network_cost
 from mcuc.plan import plan
-from mcuc.quantize.ptq import skeleton
 from mcuc.schedule import Layer as ScheduledLayer
 from mcuc.schedule import Schedule, Tiling
 from mcuc.schedule.explore import layer_by_layer
 from mcuc.search.layers import Layer
 from mcuc.search.pareto import Cost
+from mcuc.search.skeleton import skeleton
 from mcuc.search.spaces.ds_conv import Space, sample, to_layers
 from mcuc.targets import Board
 from mcuc.toolchain import Optimize

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mcuc.search.layers import F32, FloatLayer, FloatModel, same_padding
+from mcuc.search.layers import same_padding
 from mcuc.search.spaces.ds_conv import KERNELS, Candidate, Space, largest, to_layers
 
 Params = Mapping[str, torch.Tensor]
@@ -140,28 +139,3 @@ def count_correct(params: Params, space: Space, candidate: Candidate, stats: Sta
 def to_float(x: torch.Tensor) -> torch.Tensor:
     """uint8 -> float 0..1: what the firmware's scale 1/255 and zero point -128 mean."""
     return x.float().div_(255.0)
-
-
-def to_float_model(name: str, params: Params, space: Space, candidate: Candidate, stats: Stats,
-                   classes: tuple[str, ...]) -> FloatModel:
-    """Folds each norm into the convolution before it; NumPy weights in TFLite's layouts."""
-    layers = []
-    for layer in to_layers(space, candidate):
-        if f"{layer.name}.w" not in params:
-            layers.append(FloatLayer(layer))
-            continue
-        w = params[f"{layer.name}.w"].detach().double()
-        bias = params[f"{layer.name}.b"].detach().double()
-        if layer.name in stats:
-            mean, variance = (s.double() for s in stats[layer.name])
-            gain = params[f"{layer.name}.g"].detach().double() / torch.sqrt(variance + EPSILON)
-            w, bias = w * gain[:, None, None, None], bias - mean * gain
-        layers.append(FloatLayer(layer, _layout(layer.op, w), bias.numpy().astype(np.float32)))
-    side = candidate.resolution
-    return FloatModel(name, (side, side, space.channels), tuple(layers), classes)
-
-
-def _layout(op: str, w: torch.Tensor) -> F32:
-    """OIHW -> OHWI; depthwise [c, 1, h, w] -> [1, h, w, c]; dense as it is."""
-    order = {"conv_2d": (0, 2, 3, 1), "depthwise_conv_2d": (1, 2, 3, 0)}.get(op, (0, 1))
-    return np.ascontiguousarray(w.permute(order).numpy().astype(np.float32))

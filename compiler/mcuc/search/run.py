@@ -5,31 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mcuc.data.dataset import Dataset, stratified_split
+from mcuc.data.dataset import I64, Dataset, stratified_split
 from mcuc.search.effort import Effort, effort_named
 from mcuc.search.evolution import Pool, evolve, require_feasible
-from mcuc.search.layers import FloatModel, Layer
-from mcuc.search.network import count_correct, forward, measure_stats, to_float, to_float_model, view
+from mcuc.search.export import to_onnx
+from mcuc.search.layers import Layer
+from mcuc.search.network import count_correct, forward, measure_stats, to_float, view
 from mcuc.search.pareto import Constraints, Cost, Evaluated, choose, front
 from mcuc.search.spaces.ds_conv import Candidate, Space, space_for, to_layers
 from mcuc.search.state import fingerprint
 from mcuc.search.supernet import CALIBRATION_IMAGES, accuracy, make_judge, mean_work, to_tensor, train_supernet, work_of
 from mcuc.search.train import Loss, Progress, Recipe, Trained, fit, reproducible
 
-FORMAT = 1  # of the state files and of what they mean; raise it when a change makes old ones wrong
+FORMAT = 2  # of the state files and of what they mean; raise it when a change makes old ones wrong
 THREADS = 2
 VALIDATION_FRACTION = 0.2
+UNSEEN_FRACTION = 0.5  # of the validation images: kept from the final training too, to judge the quantization by
 STATS_IMAGES = 2000
 
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """float_model: the winner's fused weights. float_accuracy: on the test images, which decided nothing.
+    """layers, proto: the winner's, and the trained network as a float ONNX model. float_accuracy: on the test images,
+    which decided nothing. training, validation: rows of the training part that the final training saw, and some that
+    no training of weights saw. folder: where the state is.
 
     validation_accuracy: the winner's, with supernet weights, on training images held out from the supernet.
     pareto: accuracy against latency against SRAM, fastest first. history: (stage, values): mean loss of each epoch
@@ -38,11 +43,15 @@ class SearchResult:
 
     candidate: Candidate
     cost: Cost
-    float_model: FloatModel
+    layers: tuple[Layer, ...]
+    proto: Any
     pareto: tuple[Evaluated, ...]
     history: tuple[tuple[str, tuple[float, ...]], ...]
     validation_accuracy: float
     float_accuracy: float
+    training: I64
+    validation: I64
+    folder: Path
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,24 +84,28 @@ def run_search(dataset: Dataset, constraints: Constraints, effort: str | Effort,
     folder = workdir / f"search-{fingerprint(dataset, settings)}"
     task = _Task(dataset, space, preset, seed, flip, folder, progress)
     with reproducible(threads):
-        supernet, pool, winner = _search(task, constraints, evaluate_cost)
-        trained = _train_winner(task, winner.candidate, supernet)
-        model, right = _finish(task, winner.candidate, trained)
+        kept, held = stratified_split(dataset.train_y, VALIDATION_FRACTION, seed)
+        supernet, pool, winner = _search(task, constraints, evaluate_cost, kept, held)
+        validation = held[stratified_split(dataset.train_y[held], UNSEEN_FRACTION, seed)[1]]
+        training = np.setdiff1d(np.arange(len(dataset.train_y)), validation)
+        trained = _train_winner(task, winner.candidate, supernet, training)
+        proto, right = _finish(task, winner.candidate, trained, training)
     history = (("supernet", supernet.losses), ("evolution", tuple(pool.bests)), ("training", trained.losses))
-    return SearchResult(winner.candidate, winner.cost, model, front(list(pool.evaluated.values())), history,
-                        winner.accuracy, right)
+    layers = to_layers(space, winner.candidate)
+    return SearchResult(winner.candidate, winner.cost, layers, proto, front(list(pool.evaluated.values())), history,
+                        winner.accuracy, right, training, validation, folder)
 
 
 def _search(task: _Task, constraints: Constraints,
-            evaluate_cost: Callable[[tuple[Layer, ...]], Cost]) -> tuple[Trained, Pool, Evaluated]:
-    """The supernet trained on four fifths of the training part, candidates judged on the fifth."""
+            evaluate_cost: Callable[[tuple[Layer, ...]], Cost], kept: I64,
+            held: I64) -> tuple[Trained, Pool, Evaluated]:
+    """The supernet trained on the kept rows of the training part, candidates judged on those held out."""
     data = task.dataset
 
     def cost_of(candidate: Candidate) -> Cost:
         return evaluate_cost(to_layers(task.space, candidate))
 
     require_feasible(task.space, constraints, cost_of)
-    kept, held = stratified_split(data.train_y, VALIDATION_FRACTION, task.seed)
     recipe = _recipe(task, 1, task.effort.supernet_work / (2 * mean_work(task.space, task.seed)), len(kept))
     supernet = train_supernet(task.space, data.train_x[kept], torch.from_numpy(data.train_y[kept]), recipe, task.seed,
                               task.folder / "supernet.npz", task.progress)
@@ -109,11 +122,11 @@ def _recipe(task: _Task, stage: int, images: float, count: int) -> Recipe:
                   shift=task.effort.shift, flip=task.flip)
 
 
-def _train_winner(task: _Task, candidate: Candidate, supernet: Trained) -> Trained:
-    """From the supernet's weights, on the whole training part: the choice is made, nothing is held out any more."""
-    x = to_tensor(task.dataset.train_x, candidate.resolution)
+def _train_winner(task: _Task, candidate: Candidate, supernet: Trained, rows: I64) -> Trained:
+    """From the supernet's weights, on all but the rows that judge the quantization."""
+    x = to_tensor(task.dataset.train_x[rows], candidate.resolution)
     recipe = _recipe(task, 3, task.effort.final_work / work_of(to_layers(task.space, candidate)), len(x))
-    return fit(view(supernet.weights, task.space, candidate), x, torch.from_numpy(task.dataset.train_y), recipe,
+    return fit(view(supernet.weights, task.space, candidate), x, torch.from_numpy(task.dataset.train_y[rows]), recipe,
                task.seed, label_loss(task.space, candidate, recipe.smoothing), task.folder / "training.npz",
                task.progress, "training")
 
@@ -128,13 +141,12 @@ def label_loss(space: Space, candidate: Candidate, smoothing: float) -> Loss:
     return loss
 
 
-def _finish(task: _Task, candidate: Candidate, trained: Trained) -> tuple[FloatModel, float]:
-    """Fused float weights, and the accuracy on the test images."""
+def _finish(task: _Task, candidate: Candidate, trained: Trained, training: I64) -> tuple[Any, float]:
+    """The float ONNX model, and the accuracy on the test images."""
     data = task.dataset
-    rows = np.random.default_rng((task.seed, 4)).permutation(len(data.train_x))[:STATS_IMAGES]
+    rows = np.random.default_rng((task.seed, 4)).permutation(training)[:STATS_IMAGES]
     sample = to_float(to_tensor(data.train_x[rows], candidate.resolution))
     stats = measure_stats(trained.weights, task.space, candidate, sample)
     right = count_correct(trained.weights, task.space, candidate, stats, to_tensor(data.test_x, candidate.resolution),
                           torch.from_numpy(data.test_y))
-    model = to_float_model(data.name, trained.weights, task.space, candidate, stats, data.classes)
-    return model, right / len(data.test_x)
+    return to_onnx(data.name, trained.weights, task.space, candidate, stats), right / len(data.test_x)

@@ -104,23 +104,28 @@ def rate_at(recipe: Recipe, step: int, steps: int) -> float:
 
 
 def fit(start: Mapping[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor, recipe: Recipe, seed: int, loss: Loss,
-        checkpoint: Path, progress: Progress, name: str) -> Trained:
+        checkpoint: Path, progress: Progress, name: str, state: Mapping[str, torch.Tensor] | None = None,
+        before_epoch: Callable[[int], None] | None = None) -> Trained:
     """Trains from start on images x uint8 [n, c, h, w] with labels y int64 [n].
 
     loss(weights, float images, labels, rng) runs forward and backward and returns the loss. checkpoint: file written
-    after every epoch and read when it exists; whoever calls makes sure that it belongs to these arguments.
+    after every epoch and read when it exists; whoever calls makes sure that it belongs to these arguments. state: what
+    the loss keeps besides the weights, changed in place and saved with them. before_epoch: told its number.
     """
     weights = {k: v.detach().clone().requires_grad_() for k, v in start.items()}
     optimizer = _optimizer(weights, recipe)
     per_epoch = max(1, len(x) // recipe.batch)
     steps = per_epoch * recipe.epochs
     losses: list[float] = []
+    kept = state or {}
     saved = load_arrays(checkpoint)
     if saved is not None:
-        losses = _restore(saved, weights, optimizer)
+        losses = _restore(saved, weights, optimizer, kept)
     for epoch in range(len(losses), recipe.epochs):
         rng = np.random.default_rng((seed, recipe.stage, epoch))
         order = torch.from_numpy(rng.permutation(len(x)))
+        if before_epoch is not None:
+            before_epoch(epoch)
         total = 0.0
         for index in range(per_epoch):
             step = epoch * per_epoch + index
@@ -132,7 +137,7 @@ def fit(start: Mapping[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor, rec
             optimizer.step()
             progress(name, step + 1, steps)
         losses.append(total / per_epoch)
-        save_arrays(checkpoint, _snapshot(weights, optimizer, losses))
+        save_arrays(checkpoint, _snapshot(weights, optimizer, losses, kept))
     return Trained({k: v.detach() for k, v in weights.items()}, tuple(losses))
 
 
@@ -145,18 +150,21 @@ def _optimizer(weights: dict[str, torch.Tensor], recipe: Recipe) -> torch.optim.
     return torch.optim.AdamW(groups, lr=recipe.rate, foreach=True)
 
 
-def _snapshot(weights: dict[str, torch.Tensor], optimizer: torch.optim.AdamW, losses: list[float]) -> Saved:
-    arrays: Saved = {"losses": np.array(losses, np.float64)}
+def _snapshot(weights: dict[str, torch.Tensor], optimizer: torch.optim.AdamW, losses: list[float],
+              state: Mapping[str, torch.Tensor]) -> Saved:
+    arrays: Saved = {"losses": np.array(losses, np.float64)} | {f"s/{k}": _numpy(v).copy() for k, v in state.items()}
     for name, value in weights.items():
-        state = optimizer.state[value]
-        arrays |= {f"w/{name}": _numpy(value), f"t/{name}": _numpy(state["step"]),
-                   f"m/{name}": _numpy(state["exp_avg"]), f"v/{name}": _numpy(state["exp_avg_sq"])}
+        own = optimizer.state[value]
+        arrays |= {f"w/{name}": _numpy(value), f"t/{name}": _numpy(own["step"]),
+                   f"m/{name}": _numpy(own["exp_avg"]), f"v/{name}": _numpy(own["exp_avg_sq"])}
     return arrays
 
 
 def _restore(arrays: Mapping[str, npt.NDArray[Any]], weights: dict[str, torch.Tensor],
-             optimizer: torch.optim.AdamW) -> list[float]:
+             optimizer: torch.optim.AdamW, state: Mapping[str, torch.Tensor]) -> list[float]:
     with torch.no_grad():
+        for name, value in state.items():
+            value.copy_(torch.from_numpy(arrays[f"s/{name}"]))
         for name, value in weights.items():
             value.copy_(torch.from_numpy(arrays[f"w/{name}"]))
             optimizer.state[value] = {

@@ -6,7 +6,7 @@ counts is its rank among all values that either operand can take: two tables of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,18 +15,9 @@ from mcuc.kernels._base import Call, Table
 from mcuc.ops._base import Operator, no_cost
 from mcuc.ops._binary import binary_call, infer, scalar_constant, viewable
 from mcuc.ops._unary import table_call
-from mcuc.ops.compare.attrs import CompareAttrs
+from mcuc.ops.compare.attrs import FUNCTIONS, CompareAttrs
 from mcuc.ops.compare.onnx import KINDS, from_onnx
-from mcuc.ops.compare.tflite import TFLITE, from_tflite, to_tflite
-
-_FUNCTIONS: dict[str, Callable[[Array, Array], Array]] = {
-    "equal": np.equal,
-    "not_equal": np.not_equal,
-    "less": np.less,
-    "less_equal": np.less_equal,
-    "greater": np.greater,
-    "greater_equal": np.greater_equal,
-}
+from mcuc.ops.compare.tflite import TFLITE, as_tflite, from_tflite, to_tflite
 
 
 def _ranks(table: bytes, x: Array) -> Array:
@@ -37,7 +28,7 @@ def reference(attrs: CompareAttrs, arrays: Sequence[Array | None]) -> tuple[Arra
     """Integer reference: a and b int8 (of any integer type without tables), broadcast against each other."""
     a, b = arrays[0], arrays[1]
     assert a is not None and b is not None
-    return (np.asarray(_FUNCTIONS[attrs.kind](_ranks(attrs.left, a), _ranks(attrs.right, b))),)
+    return (np.asarray(FUNCTIONS[attrs.kind](_ranks(attrs.left, a), _ranks(attrs.right, b))),)
 
 
 def bytes_to_bool(node: Node, graph: Graph) -> str | None:
@@ -74,6 +65,7 @@ OPERATOR = Operator(
     tflite=tuple(TFLITE),
     from_tflite=from_tflite,
     to_tflite=to_tflite,
+    as_tflite=as_tflite,
     onnx=KINDS,
     from_onnx=from_onnx,
     in_place=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,14 @@ import numpy as np
 from mcuc.ir import Array
 
 Kind = Literal["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"]
+FUNCTIONS: dict[Kind, Callable[[Array, Array], Array]] = {
+    "equal": np.equal,
+    "not_equal": np.not_equal,
+    "less": np.less,
+    "less_equal": np.less_equal,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.numerics import multiply_by_quantized_multiplier, quantize_multiplier
 from mcuc.ops._base import Built, Exported, Imported, scale_of, zero_point_of
 from mcuc.ops._tflite import checked_activation
-from mcuc.ops.compare.attrs import CompareAttrs, Kind, ranked
+from mcuc.ops.compare.attrs import FUNCTIONS, CompareAttrs, Kind, ranked
 
 TFLITE: dict[str, Kind] = {
     "EQUAL": "equal",
@@ -58,6 +58,30 @@ def from_tflite(node: Imported) -> Built:
             try_this="convert the model again with int8 activations",
         )
     return Built("compare", (a.name, b.name), _attrs(TFLITE[node.kind], a, b, node.where))
+
+
+def as_tflite(node: Node, graph: Graph) -> Exported:
+    """Of a node of profile onnx: where it compares with a constant float, that becomes a step of the other operand,
+    the first with the same answers. Raises McucError where none has."""
+    constant = next((i for i, n in enumerate(node.inputs) if graph.tensors[n].data is not None), None)
+    if constant is None or graph.tensors[node.inputs[constant]].quant is not None or not node.attrs.left:
+        return to_tflite(node, graph)
+    x, number = graph.tensors[node.inputs[1 - constant]], graph.tensors[node.inputs[constant]]
+    kind = next(k for k, v in TFLITE.items() if v == node.attrs.kind)
+    steps, worth = np.arange(-128, 128), _worth(x, node.name)
+    ranks = [np.roll(np.frombuffer(t, "<i2"), 128) for t in (node.attrs.left, node.attrs.right)]
+    wanted = FUNCTIONS[node.attrs.kind](*(r if i != constant else r[128] for i, r in enumerate(ranks)))
+    for step, own in zip(steps, worth, strict=True):
+        if np.array_equal(FUNCTIONS[node.attrs.kind](*((own, worth) if constant == 0 else (worth, own))), wanted):
+            known = Tensor(f"{number.name}/step", (1,), DType.INT8, x.quant, np.array([step], np.int8))
+            names = tuple(known.name if i == constant else n for i, n in enumerate(node.inputs))
+            return Exported(kind, _OPTIONS[kind], {}, names, (known,))
+    raise McucError(
+        "not-exportable",
+        f"{node.attrs.kind} with a number that no step of tensor {x.name!r} stands for has no TFLite form",
+        where=node.name,
+        try_this="compare with a number inside the values' range, or export to ONNX",
+    )
 
 
 def to_tflite(node: Node, graph: Graph) -> Exported:
