@@ -8,9 +8,10 @@ from onnx import numpy_helper
 
 torch = pytest.importorskip("torch")
 
-from float_networks import answers, residual, samples  # noqa: E402
+from float_networks import Net, answers, residual, samples  # noqa: E402
 
 import mcuc.quantize  # noqa: E402
+from mcuc.errors import McucError  # noqa: E402
 from mcuc.ir import text  # noqa: E402
 from mcuc.quantize import qdq  # noqa: E402
 from mcuc.quantize.build import integers  # noqa: E402
@@ -114,3 +115,26 @@ def test_a_pytorch_module_is_prepared_from_an_example() -> None:
     found = net.eval()(tensor(X)).detach().numpy()
     assert made.tflite is not None and text(made.graph)
     assert ((found - wanted) ** 2).sum() < 0.01 * (wanted**2).sum()
+
+
+def test_masked_attention_trains_one_sample_at_a_time() -> None:
+    """Its dense layers see the rows of all samples as one matrix."""
+    net_ = Net((1, 6, 8), seed=2)
+    flat = net_.node("Gemm", net_.node("Reshape", "x", net_.ints(6, 8)), net_.const(net_.rng.normal(0, 0.4, (8, 8))))
+    rows = net_.node("Reshape", flat, net_.ints(1, 6, 8))
+    scores = net_.node("MatMul", rows, net_.node("Transpose", rows, perm=[0, 2, 1]))
+    mask = net_.const(np.where(np.triu(np.ones((6, 6), bool), 1), -np.inf, 0)[None])
+    proto = net_.done(net_.node("MatMul", net_.node("Softmax", net_.node("Add", scores, mask), axis=-1), rows))
+    x = samples(12, (6, 8))
+    net = mcuc.quantize.prepare(proto, x, options=PLAIN)
+    net(tensor(x[:1])).square().sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
+    assert mcuc.quantize.convert(net).quantized.snr > 25
+    with pytest.raises(McucError, match="one sample at a time"):
+        net(tensor(x[:3]))
+
+
+def test_an_operator_that_cannot_be_trained_is_refused_by_name() -> None:
+    net = Net((1, 6, 8))
+    with pytest.raises(McucError, match="CumSum cannot be trained"):
+        mcuc.quantize.prepare(net.done(net.node("CumSum", "x", net.ints(1))), samples(4, (6, 8)), options=PLAIN)

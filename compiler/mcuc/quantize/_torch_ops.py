@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -70,6 +71,8 @@ def _clip(node: FloatNode, a: Arguments) -> torch.Tensor:
 def _reshape(node: FloatNode, a: Arguments, shapes: Shapes) -> Sequence[torch.Tensor]:
     """To the static shape, its batch of one being the batch at hand."""
     shape = shapes[0]
+    if a[0].numel() == prod(shape):
+        return (a[0].reshape(shape),)
     batch = a[0].shape[0] if shape and shape[0] == 1 else shape[0] if shape else 1
     return (a[0].reshape(batch, *shape[1:]),)
 
@@ -143,4 +146,5 @@ RUN: dict[str, Run] = {
     "Tanh": _one(lambda n, a: torch.tanh(a[0])),
     "Transpose": _one(lambda n, a: a[0].permute(list(n.attrs["perm"]))),
     "Unsqueeze": _reshape,
+    "Where": _one(lambda n, a: torch.where(a[0], a[1], a[2])),
 }

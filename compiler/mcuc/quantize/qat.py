@@ -20,10 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from mcuc.errors import McucError
 from mcuc.ir import Array, Quant
 from mcuc.quantize._torch_ops import RUN
 from mcuc.quantize.choices import least_for
 from mcuc.quantize.layers import layer_noise
+from mcuc.quantize.masks import bounded_masks
 from mcuc.quantize.model import FloatModel, from_proto, with_constants, with_shapes
 from mcuc.quantize.network import Converted, finished, read_float
 from mcuc.quantize.params import Scheme, activation_quant, nearest, weight_scale
@@ -90,7 +92,17 @@ class Trained(torch.nn.Module):
                     arguments.append(self._weights(name, layer.axis))
                 else:
                     arguments.append(self.constant(name))
-            outputs = RUN[node.kind](node, arguments, [self.model.shapes.get(o, ()) for o in node.outputs])
+            try:
+                outputs = RUN[node.kind](node, arguments, [self.model.shapes.get(o, ()) for o in node.outputs])
+            except RuntimeError as error:
+                if all(len(x) == 1 for x in columns):
+                    raise
+                raise McucError(
+                    "one-sample",
+                    f"the network joins the batch with another axis, so that it takes one sample at a time ({error})",
+                    where=node.name,
+                    try_this="train on batches of one sample and let their gradients add up before each step",
+                ) from error
             for name, out in zip(node.outputs, outputs, strict=False):
                 values[name] = self._rounded(name, out)
         return values
@@ -141,6 +153,15 @@ def prepare(
     with Runtime(where) as runtime:
         model = recognised(from_proto(with_shapes(proto, columns, where), "model", where, runtime))
         runtime.set_samples(columns)
+        model = bounded_masks(model, runtime)
+        unknown = next((node for node in model.nodes if node.kind not in RUN), None)
+        if unknown is not None:
+            raise McucError(
+                "unsupported-operator",
+                f"operator {unknown.kind} cannot be trained here",
+                where=unknown.name,
+                try_this="quantize after training: mcuc build MODEL --data SAMPLES; what trains: " + ", ".join(RUN),
+            )
         found = quantize(model, runtime, options)
     return Trained(found, model, columns, options)
 
