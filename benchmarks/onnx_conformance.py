@@ -1,13 +1,15 @@
 """ONNX's own node cases through mcuc: quantized where they are float, compiled, run, compared with outside answers.
 
-    python benchmarks/onnx_conformance.py [--only TEXT] [--c] [--docs]
+    python benchmarks/onnx_conformance.py [--only TEXT] [--c] [--docs] [--log FILE]
 
 The cases are those of the Python package onnx. A float case is quantized with its own input as calibration: its QDQ
 file in ONNX Runtime is the oracle (at most one step on at most 0.5 % of the elements, one element where there are few),
 and the float model's answer to the rounded input, ONNX Runtime's too, must be met within 4 steps or with 10 dB. A case
 that is int8 or uint8 already, or of bool and integer tensors, is compared with its expected output. Inputs that are
-parameters (weights, axes, shapes) become constants where mcuc needs them so. --c: the C on the host as well as the
-NumPy reference.
+parameters (weights, axes, shapes) become constants where mcuc needs them so; where further outputs (a mask, a mean,
+indices) are refused, the first one alone is compared, and first_output_alone names the case. --c: the C on the host
+as well as the NumPy reference. --log: every outcome is a line of FILE; a run that was cut off goes on behind its last
+line.
 Writes benchmarks/results/onnx_conformance.json; --docs: the table of docs/onnx-conformance.md too.
 """
 
@@ -22,7 +24,7 @@ import tempfile
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,7 @@ FAST = Options(methods=("minmax",), equalize=(False,), compensate=False)
 SECONDS = 60
 FEWEST_DB = 10.0  # of the answer against the case's float output: what a wrong operator does not reach
 FEW_STEPS = 4.0
+FIRST = "the first output alone"
 MOST_DIFFERING = 0.005
 
 
@@ -108,6 +111,18 @@ def frozen(model: Any, inputs: Sequence[Any], keep: Sequence[int]) -> Any:
     return made
 
 
+def first_output(model: Any) -> Any:
+    """The model without its other outputs."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    del made.graph.output[1:]
+    wanted = {n for node in made.graph.node for n in node.input} | {made.graph.output[0].name}
+    for node in made.graph.node:
+        while len(node.output) > 1 and node.output[-1] not in wanted:
+            del node.output[-1]
+    return made
+
+
 def run_case(case: Any, runtime: Runtime, compiled: bool) -> Outcome:
     """One case."""
     types = types_of(case)
@@ -126,17 +141,22 @@ def run_case(case: Any, runtime: Runtime, compiled: bool) -> Outcome:
     else:
         ways = [floats, floats[:1]] if floats else [list(range(len(inputs))), [0]]
     last = Outcome("refused", "no way")
-    for keep in ways if ways[0] != ways[1] else ways[:1]:
+    tries = [(case, keep) for keep in (ways if ways[0] != ways[1] else ways[:1])]
+    shorter = replace(case, model=first_output(case.model))
+    if len(case.model.graph.output) > 1:
+        tries += [(shorter, keep) for _, keep in tries]
+    whole = case
+    for case, keep in tries:
         try:
             quantizes = {"QuantizeLinear", "DequantizeLinear"} & {n.op_type for n in case.model.graph.node}
             if floats and not qlinear and not quantizes:
                 quantized_case(case, inputs, outputs, keep, runtime, compiled)
             else:
                 integer_case(case, inputs, outputs, keep, compiled)
-            return Outcome("passed")
+            return Outcome("passed", "" if case is whole else FIRST)
         except McucError as error:
             reason = re.sub(r"'[^']*'|\d+", "…", error.found)[:90]
-            last = Outcome("refused", f"{error.code}: {reason}")
+            last = Outcome("refused", f"{error.code}: {reason}") if case is whole else last
         except Failed as error:
             return Outcome("failed", str(error))
     return last
@@ -155,7 +175,7 @@ def quantized_case(
     graph = passes.check_supported(passes.optimize(graph))
     sample = [importer.from_file(port, g) for port, g in zip(ends.inputs, _in_order(model, ends, given), strict=True)]
     wanted = oracle.onnxruntime(made.onnx, [given])[0]
-    found = answers(graph, sample, compiled)
+    (found,) = answers(graph, [sample], compiled)
     rounded = [np.asarray(importer.to_file(port, s), np.float32) for port, s in zip(ends.inputs, sample, strict=True)]
     expected_here = oracle.onnxruntime(model.SerializeToString(), [_every(model, ends, given, rounded)])[0]
     for port, out, theirs, expected, shape in zip(ends.outputs, found, wanted, expected_here, outputs, strict=False):
@@ -184,7 +204,7 @@ def integer_case(case: Any, inputs: Sequence[Any], outputs: Sequence[Any], keep:
     graph = passes.check_supported(passes.optimize(graph))
     given = _in_order(model, ends, [np.asarray(inputs[i]) for i in keep])
     sample = [importer.from_file(port, g) for port, g in zip(ends.inputs, given, strict=True)]
-    found = answers(graph, sample, compiled)
+    (found,) = answers(graph, [sample], compiled)
     for port, out, expected in zip(ends.outputs, found, outputs, strict=False):
         real = importer.to_file(port, out)
         if np.asarray(expected).dtype.kind == "f":
@@ -193,10 +213,10 @@ def integer_case(case: Any, inputs: Sequence[Any], outputs: Sequence[Any], keep:
             compare_steps(real.astype(np.int64), np.asarray(expected).astype(np.int64))
 
 
-def answers(graph: Graph, sample: Sequence[Array], compiled: bool) -> list[Array]:
-    """The reference's outputs; with --c the C's, which must be the same bytes."""
-    values = reference.run(graph, dict(zip(graph.inputs, sample, strict=True)))
-    found = [values[n] for n in graph.outputs]
+def answers(graph: Graph, samples: Sequence[Sequence[Array]], compiled: bool) -> list[list[Array]]:
+    """The reference's outputs, [sample][output], the samples as one sequence where the graph has states; compiled: the
+    C's as well, which must be the same bytes."""
+    found = [[values[n] for n in graph.outputs] for values in reference.sequence(graph, samples)]
     if compiled:
         from mcuc.emit.model import emit
         from mcuc.emulate import host
@@ -208,10 +228,11 @@ def answers(graph: Graph, sample: Sequence[Array], compiled: bool) -> list[Array
         placed = plan(graph, schedule)
         with tempfile.TemporaryDirectory() as folder:
             emitted = emit(graph, schedule, placed, "case", "case", 16, 1024)
-            outs = host.run(host.build(emitted, graph, Path(folder)), [list(sample)]).outputs
-        for a, b in zip(found, outs, strict=True):
-            if not np.array_equal(a.reshape(-1), b.reshape(-1)):
-                raise Failed("the C differs from the reference")
+            outs = host.run(host.build(emitted, graph, Path(folder)), samples).outputs
+        for i, sample in enumerate(found):
+            for a, b in zip(sample, outs, strict=True):
+                if not np.array_equal(a.reshape(-1), b[i].reshape(-1)):
+                    raise Failed("the C differs from the reference")
     return found
 
 
@@ -252,6 +273,28 @@ def guarded(case: Any, runtime: Runtime, compiled: bool) -> Outcome:
         signal.alarm(0)
 
 
+class Log:
+    """Outcomes by case, a line each; the first line says what they are outcomes of, and must be the same to go on."""
+
+    def __init__(self, path: Path | None, of: dict[str, Any]) -> None:
+        self.path = path
+        self.outcomes: dict[str, Outcome] = {}
+        if path is None:
+            return
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        if not lines:
+            path.write_text(json.dumps(of) + "\n", encoding="utf-8")
+        elif json.loads(lines[0]) != of:
+            raise SystemExit(f"{path} holds outcomes of {lines[0]}, not of {json.dumps(of)}: name another file")
+        self.outcomes = {name: Outcome(verdict, reason) for name, verdict, reason in map(json.loads, lines[1:])}
+
+    def add(self, name: str, outcome: Outcome) -> None:
+        self.outcomes[name] = outcome
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps([name, outcome.verdict, outcome.reason]) + "\n")
+
+
 def page(table: dict[str, Any]) -> str:
     """docs/onnx-conformance.md."""
     lines = [
@@ -259,7 +302,8 @@ def page(table: dict[str, Any]) -> str:
         "",
         f"Written by `benchmarks/onnx_conformance.py --docs` with {table['package']}: "
         f"{table['passed']} passed, {table['failed']} failed, {table['refused']} refused of {table['cases']} cases.",
-        "Float cases are quantized to int8 with their own input; see the script for what is compared.",
+        f"Float cases are quantized to int8 with their own input; see the script for what is compared. Of "
+        f"{len(table['first_output_alone'])} cases with several outputs the first one alone is compared.",
         "",
         "| operator | passed | failed | refused | why refused |",
         "| --- | ---: | ---: | ---: | --- |",
@@ -275,18 +319,27 @@ def main() -> int:
     parser.add_argument("--only", default="", help="cases whose name contains this; nothing is written")
     parser.add_argument("--c", action="store_true", dest="compiled", help="the C on the host as well")
     parser.add_argument("--docs", action="store_true", help="write docs/onnx-conformance.md too")
+    parser.add_argument("--log", type=Path, help="a file that keeps the outcomes, so that a run can be continued")
     args = parser.parse_args()
+    package = f"onnx {metadata.version('onnx')}, {oracle.version('onnxruntime')}"
+    log = Log(args.log, {"commit": commit(), "package": package, "c_on_the_host": args.compiled})
     counts: Counter[str] = Counter()
     operators: dict[str, dict[str, Any]] = defaultdict(
         lambda: {"passed": 0, "failed": 0, "refused": 0, "why": Counter()}
     )
     failures: dict[str, str] = {}
+    alone: list[str] = []
     reasons: Counter[str] = Counter()
     runtime = Runtime("conformance")
     chosen = [c for c in cases() if args.only in c.name]
     for i, case in enumerate(chosen):
-        outcome = guarded(case, runtime, args.compiled)
-        if outcome.reason.startswith(("runtime-crashed", "runtime-timeout")) or outcome.verdict == "failed":
+        done = log.outcomes.get(case.name)
+        outcome = done or guarded(case, runtime, args.compiled)
+        if done is None:
+            log.add(case.name, outcome)
+        if done is None and (
+            outcome.verdict == "failed" or outcome.reason.startswith(("runtime-crashed", "runtime-timeout"))
+        ):
             runtime.__exit__(None, None, None)
             runtime = Runtime("conformance")
         counts[outcome.verdict] += 1
@@ -295,6 +348,8 @@ def main() -> int:
         if outcome.verdict == "refused":
             row["why"][outcome.reason] += 1
             reasons[outcome.reason] += 1
+        if outcome.reason == FIRST:
+            alone.append(case.name)
         if outcome.verdict == "failed":
             failures[case.name] = outcome.reason
         if args.only or outcome.verdict == "failed":
@@ -303,13 +358,14 @@ def main() -> int:
             print(f"{i + 1} of {len(chosen)}: {dict(counts)}", flush=True)
     table = {
         "about": "outside oracle: ONNX Runtime on the QDQ file and on the float model with rounded inputs",
-        "package": f"onnx {metadata.version('onnx')}, {oracle.version('onnxruntime')}",
+        "package": package,
         "commit": commit(),
         "c_on_the_host": args.compiled,
         "cases": len(chosen),
         **{k: counts[k] for k in ("passed", "failed", "refused")},
         "operators_passed": sum(1 for n, r in operators.items() if r["passed"] and "expanded" not in n),
         "failures": failures,
+        "first_output_alone": alone,
         "operators": {
             n: {
                 **{k: r[k] for k in ("passed", "failed", "refused")},

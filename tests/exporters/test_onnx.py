@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ import test_onnx_resize as resizes  # noqa: E402
 from onnx_models import Model, load, samples  # noqa: E402
 
 from mcuc import passes  # noqa: E402
+from mcuc.errors import McucError  # noqa: E402
 from mcuc.exporters import onnx as exporter  # noqa: E402
+from mcuc.exporters._names import renamed  # noqa: E402
 from mcuc.importers import onnx as importer  # noqa: E402
 from mcuc.importers import tflite  # noqa: E402
 
@@ -56,6 +59,12 @@ CASES: dict[str, bytes] = {
     **{name: cases.conv_then(tail) for name, (tail, _) in cases.MOVES.items()},
     **{f"pick: {name}": picks.behind(doubled(tail)) for name, tail in picks.TAILS.items()},
     **{f"rank: {name}": picks.behind(doubled(tail), shape) for name, (shape, tail) in picks.RANKS.items()},
+    "gemm alpha": cases.gemm(alpha=0.5, bias=False),
+    "times a number": picks.behind(lambda m, v: m.node("Mul", [v, m.const(1.7, np.float32)]), other=True),
+    "a number minus": picks.behind(lambda m, v: m.node("Sub", [m.const(0.9, np.float32), v]), dtype="uint8"),
+    "to a power, relu": picks.behind(
+        lambda m, v: m.node("Relu", [m.node("Pow", [v, m.const(3, np.float32)])]), (1, 5), other=True
+    ),
     "linear resize": resizes.resized((7, 13), "linear", coordinate_transformation_mode="align_corners"),
 }
 
@@ -84,6 +93,30 @@ def test_exported_network_is_read_back(case: str, style: Any) -> None:
         b = reference.run(again, dict(zip(again.inputs, sample, strict=True)))
         for x, y in zip(graph.outputs, again.outputs, strict=True):
             assert np.array_equal(a[x].reshape(-1), b[y].reshape(-1))
+
+
+def test_a_file_that_is_read_back_in_another_order_is_compared_in_the_graphs() -> None:
+    tail = doubled(lambda m, v: m.node("ReverseSequence", [v, picks.i64(m, [1, 0, 1])], time_axis=0, batch_axis=1))
+    graph, _ = load(picks.behind(tail, (1, 3, 2, 2)))
+    assert exporter.compare(graph, exporter.export(graph), samples(graph)).differing == 0
+
+
+def test_what_opset_17_cannot_say_is_refused() -> None:
+    m = Model(3, opset=19)
+    v = m.node("AveragePool", [m.qdq(m.input([1, 2, 9, 9]))], kernel_shape=[2, 2], dilations=[2, 2])
+    with pytest.raises(McucError, match="dilated"):
+        exporter.export(load(m.build(m.qdq(v)))[0])
+    graph, _ = load(CASES["times a number"])
+    (node,) = (n for n in graph.nodes if n.op == "quantize")
+    other = replace(node, attrs=replace(node.attrs, origin=None))
+    with pytest.raises(McucError, match="another function"):
+        exporter.export(replace(graph, nodes=tuple(other if n is node else n for n in graph.nodes)))
+
+
+def test_a_name_like_the_writers_own_is_kept_apart() -> None:
+    graph, _ = load(cases.gemm())
+    taken = {graph.outputs[0]: f"{graph.inputs[0]}/inner/scale/1"}
+    assert exporter.compare(graph, exporter.export(renamed(graph, taken)), samples(graph)).differing == 0
 
 
 @pytest.mark.shared

@@ -162,6 +162,13 @@ def test_norms_of_opset_18() -> None:
     check_onnx(reduction("ReduceL2", [1], 0, "uint8", 0.17, 0, opset=18), steps=1, share=0.005, count=20)
 
 
+@pytest.mark.parametrize("kind", ["ReduceL1", "ReduceSumSquare", "ReduceSum"])
+def test_by_no_axes_each_element_is_a_sum_of_its_own(kind: str) -> None:
+    m = Model(7, opset=18)
+    y = m.node(kind, [m.qdq(m.input([1, 4, 5, 6]), "int8", 0.05, 3)], noop_with_empty_axes=1, keepdims=0)
+    check_onnx(m.build(m.qdq(y, "int8", 0.0613, -20)), steps=1, share=0.005)
+
+
 def test_logarithm_of_a_sum() -> None:
     check_onnx(reduction("ReduceLogSum", [1], 1, "int8", 0.03, -10, source=(0.05, -128)), steps=1, share=0.005,
                count=20)

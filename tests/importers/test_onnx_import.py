@@ -149,6 +149,11 @@ def test_gemm_alpha() -> None:
     check_onnx(gemm(alpha=0.5, bias=False))
 
 
+@pytest.mark.parametrize("attrs", [{"alpha": 2.0}, {"alpha": 0.5, "beta": 3.0}, {"beta": 0.5}], ids=str)
+def test_a_bias_is_not_scaled_by_alpha(attrs: dict[str, float]) -> None:
+    check_onnx(gemm(axis=0, **attrs), steps=1, share=0.005)
+
+
 def test_matmul() -> None:
     m = Model(8)
     v = m.qdq(m.input([1, 6, 16]))
@@ -293,6 +298,9 @@ def test_global_average_pool(dtype: str) -> None:
 
 def test_global_max_pool() -> None:
     check_onnx(pool("GlobalMaxPool"))
+    for shape in ([1, 5, 8], [1, 3, 2, 4, 5]):
+        m = Model(11)
+        check_onnx(m.build(m.qdq(m.node("GlobalMaxPool", [m.qdq(m.input(shape))]))))
 
 
 def test_qlinear_pools() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx_models import Model, check_onnx, importer, load, oracle, reference
+from onnx.reference import ReferenceEvaluator
+from onnx_models import Model, check_onnx, importer, load, onnx, oracle, reference
 
 from mcuc.errors import McucError
 from mcuc.ir import Graph
@@ -85,6 +86,7 @@ TAILS: dict[str, Tail] = {
     "cut and reflect": padded([0, 0, -1, 2, 0, 0, 0, -1], "reflect"),
     "scatter nd": scatter("ScatterND", [[0, 3], [0, 1]], (2, 4, 6)),
     "scatter nd elements": scatter("ScatterND", [[0, 3, 1, 2], [0, -1, 0, 0]], (2,)),
+    "scatter one element": scatter("ScatterND", [0, 3, 1, 2], ()),
     "scatter elements": scatter("ScatterElements", ROWS[:, :, :1], (1, 8, 1, 6), axis=2),
     "slice steps": lambda m, v: m.node(
         "Slice", [v, i64(m, [-1, 0]), i64(m, [-(2**31), 2**31 - 1]), i64(m, [3, 1]), i64(m, [-2, 3])]
@@ -159,6 +161,21 @@ def test_a_value_that_is_two_outputs_is_copied() -> None:
     assert len(set(graph.outputs)) == 2
 
 
+@pytest.mark.parametrize("kind, more", [("Trilu", []), ("CenterCropPad", [np.array([1, 8, 6, 9])])])
+def test_integers_are_filled_up_with_the_integer_0(kind: str, more: list[np.ndarray]) -> None:  # type: ignore[type-arg]
+    """ONNX Runtime has neither for all integers: the oracle is ONNX's own evaluator."""
+    m = Model(31, opset=19)
+    p = m.params("int8", 0.1, 5)
+    integers = m.node(kind, [m.node("QuantizeLinear", [m.input(list(SHAPE)), *p]), *(i64(m, a) for a in more)])
+    blob = m.build(m.node("DequantizeLinear", [integers, *p]))
+    graph, ports = load(blob)
+    x = np.random.default_rng(3).integers(-128, 128, graph.tensors[graph.inputs[0]].shape).astype(np.int8)
+    given = importer.to_file(ports.inputs[0], x)
+    (wanted,) = ReferenceEvaluator(onnx.load_from_string(blob)).run(None, {ports.inputs[0].file_name: given})
+    found = importer.to_file(ports.outputs[0], reference.run(graph, {graph.inputs[0]: x})[graph.outputs[0]])
+    assert found.shape == wanted.shape and np.allclose(found, wanted, atol=1e-6)
+
+
 def test_wrapped_padding_is_what_onnx_says() -> None:
     """The runtime knows the mode from opset 19 on."""
     m = Model(31, opset=19)
@@ -216,6 +233,9 @@ def test_tokens_of_run_time(blob: bytes, low: int) -> None:
         (scatter("ScatterElements", ROWS + 9, (1, 8, 3, 6), axis=2), "do not fit"),
         (lambda m, v: m.node("ReverseSequence", [v, i64(m, [5] * 8)], time_axis=2, batch_axis=1), "lengths"),
         (lambda m, v: m.node("CenterCropPad", [v, i64(m, [0, 9])], axes=[2, 3]), "to"),
+        (lambda m, v: m.node("Unsqueeze", [v, i64(m, [0, -6])]), "one axis twice"),
+        (lambda m, v: m.node("Squeeze", [v, i64(m, [])]), "empty list of axes"),
+        (lambda m, v: m.node("GlobalMaxPool", [m.node("Reshape", [v, i64(m, [2, 4, 4, 6])])]), "2 images"),
     ],
 )
 def test_what_does_not_fit_is_refused(tail: Tail, found: str) -> None:
@@ -235,6 +255,11 @@ CONSTANTS: dict[str, tuple[list[int], Callable[[Model], str]]] = {
     "tile": ([4, 2], lambda m: m.node("Tile", [f32(m, [[1, 2]]), i64(m, [4, 1])])),
     "trilu": ([3, 3], lambda m: m.node("Trilu", [f32(m, np.arange(9.0).reshape(3, 3))], upper=0)),
     "scatter": ([4], lambda m: m.node("ScatterND", [f32(m, [0, 1, 2, 3]), i64(m, [[2]]), f32(m, [9])])),
+    "sum by no axes": ([1, 1], lambda m: m.node("ReduceSum", [f32(m, [[1, 2]]), i64(m, [])])),
+    "sum of each": ([1, 2], lambda m: m.node("ReduceSum", [f32(m, [[1, 2]]), i64(m, [])], noop_with_empty_axes=1)),
+    "integers towards zero": (
+        [4], lambda m: m.node("Cast", [m.node("Div", [i64(m, [-7, 7, -8, 1]), i64(m, [2, -2, 2, 3])])], to=1)
+    ),
     "gather elements": (
         [1, 2], lambda m: m.node("GatherElements", [f32(m, [[0, 1, 2]]), i64(m, [[2, -1]])], axis=1)
     ),

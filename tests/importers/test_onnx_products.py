@@ -12,6 +12,7 @@ from onnx_models import Model, check_onnx, load
 
 from mcuc.errors import McucError
 from mcuc.ir import Graph
+from mcuc.quantize.retarget import retarget
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "ops"))
 
@@ -151,6 +152,14 @@ def test_gemm_of_two_inputs(case: str) -> None:
     blob = m.build(m.qdq(m.node("Gemm", [x, y, bias], **attrs), scale=0.3))
     turns = bool(attrs.get("transA")) + (not attrs.get("transB"))
     check_onnx(blob, transposes=turns, **FLOAT)
+
+
+def test_a_scaled_product_of_two_inputs_is_refused_under_tflites_rounding() -> None:
+    m = Model(10)
+    x, y = m.qdq(m.input((5, 8))), m.qdq(m.input((6, 8)))
+    graph, _ = load(m.build(m.qdq(m.node("Gemm", [x, y], alpha=0.5, transB=1), scale=0.3)))
+    with pytest.raises(McucError, match="alpha"):
+        retarget(graph)
 
 
 EINSUM = {

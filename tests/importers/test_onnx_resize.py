@@ -107,6 +107,7 @@ def test_axes_name_height_and_width() -> None:
         {"mode": "cubic", "coordinate_transformation_mode": "tf_crop_and_resize"},
         {"mode": "linear", "coordinate_transformation_mode": "tf_crop_and_resize"},
         {"mode": "linear", "antialias": 1},
+        {"mode": "cubic", "cubic_coeff_a": float("inf")},
         {"mode": "linear", "keep_aspect_ratio_policy": "as_you_like"},
     ],
 )

@@ -39,7 +39,8 @@ _OPTIONS = {"AVERAGE_POOL_2D": "Pool2D", "MAX_POOL_2D": "Pool2D", "MEAN": "Reduc
             "RELU_N1_TO_1": "", "BATCH_MATMUL": "BatchMatMul", "L2_NORMALIZATION": "L2Norm", "SVDF": "SVDF",
             "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTM",
             "MAXIMUM": "MaximumMinimum", "MINIMUM": "MaximumMinimum",
-            **dict.fromkeys(("SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_ANY", "REDUCE_ALL"), "Reducer")}
+            **dict.fromkeys(("SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_ANY", "REDUCE_ALL", "REDUCE_PROD"),
+                            "Reducer")}
 
 
 def activation(name: str, shape: Sequence[int], scale: float = 0.05, zero_point: int = 0) -> Tensor:

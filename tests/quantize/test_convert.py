@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from float_networks import Net, answers, residual, samples
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto, helper
+from onnx.defs import onnx_opset_version
 
 from mcuc.errors import McucError
 from mcuc.importers import onnx as onnx_importer
@@ -117,6 +118,25 @@ def test_the_best_way_is_taken(made: Converted) -> None:
 def test_the_same_samples_give_the_same_bytes() -> None:
     first, second = (convert(residual(), "net", "net", [X], Options(methods=("mse",))) for _ in range(2))
     assert first.onnx == second.onnx and first.tflite == second.tflite
+
+
+def test_a_file_of_the_newest_opset_with_a_function_of_onnx_is_quantized() -> None:
+    """ONNX Runtime quantizes no newer opset than 25, and spells the group norm out."""
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [1, 8, 4, 4]), ("y", None))]
+    nodes = [
+        helper.make_node("GroupNormalization", ["x", "one", "none"], ["g"], num_groups=2),
+        helper.make_node("DepthToSpace", ["g"], ["y"], blocksize=2),
+    ]
+    fixed = [helper.make_tensor(n, TensorProto.FLOAT, [8], [v] * 8) for n, v in (("one", 1.0), ("none", 0.0))]
+    graph = helper.make_graph(nodes, "net", ends[:1], ends[1:], fixed)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", onnx_opset_version())])
+    x, fast = samples(4, (1, 8, 4, 4)), Options(methods=("minmax",), equalize=(False,), compensate=False)
+    made = convert(model, "net", "net", [x], fast, profile="onnx")
+    found, wanted = (
+        np.stack([o for (o,) in oracle.onnxruntime(m, [[s] for s in x])])
+        for m in (made.onnx, model.SerializeToString())
+    )
+    assert found.shape == wanted.shape and np.abs(found - wanted).max() < 0.1
 
 
 def test_sensitivity_names_the_layer_that_costs_most() -> None:

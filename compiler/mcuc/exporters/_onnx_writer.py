@@ -17,10 +17,12 @@ TO_NCHW, TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 
 @dataclass
 class Writer:
-    """What has been written so far. real: DequantizeLinear results by integer name; order: "own" for NHWC copies."""
+    """What has been written so far. ends: names of the file's inputs and outputs; real: DequantizeLinear results by
+    integer name; own: NHWC copies by name."""
 
     graph: Graph
     style: Style
+    ends: frozenset[str] = frozenset()
     nodes: list[Any] = field(default_factory=list)
     constants: dict[str, Array] = field(default_factory=dict)
     real: dict[str, str] = field(default_factory=dict)
@@ -28,8 +30,11 @@ class Writer:
     counter: int = 0
 
     def name(self, base: str) -> str:
+        """A name that no tensor of the graph has, and no input or output of the file."""
         self.counter += 1
-        return f"{base}/{self.counter}"
+        while (name := f"{base}/{self.counter}") in self.graph.tensors or name in self.ends:
+            self.counter += 1
+        return name
 
     def constant(self, base: str, data: Array) -> str:
         name = self.name(base)

@@ -7,7 +7,7 @@ QuantizeLinear and DequantizeLinear, so that every computing operator stands dir
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from mcuc.errors import McucError
 from mcuc.exporters._names import free, renamed
 from mcuc.exporters._onnx_writer import (
     TO_NCHW,
+    TO_NHWC,
     Style,
     Writer,
     clamp_integers,
@@ -27,6 +28,8 @@ from mcuc.exporters._onnx_writer import (
     params_of,
     written,
 )
+from mcuc.importers._onnx_ports import Port
+from mcuc.importers._onnx_values import Layout, plain
 from mcuc.ir import Array, DType, Graph, Node, Tensor
 from mcuc.ops._onnx import FULL, OnnxNode
 from mcuc.passes.spell_out import spell_out
@@ -34,7 +37,7 @@ from mcuc.passes.spell_out import spell_out
 OPSET = 17
 _OWN = ("Expand", "Gather", "Places", "Reshape", "Tile", "Transpose")  # written in the graph's own order
 _MOVES = ("DepthToSpace", "MaxPool", "Pad", "Resize", "Slice", "SpaceToDepth", *_OWN)
-_ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Sigmoid", "Identity")
+_ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "Sigmoid", "Identity")
 _MICROSOFT = {
     "Gemm": "QGemm",
     "Add": "QLinearAdd",
@@ -67,7 +70,7 @@ def export(graph: Graph, style: Style = "qdq", float_ends: bool = True, name: st
     real = {n for n in (*graph.inputs, *graph.outputs) if float_ends and graph.tensors[n].quant is not None}
     inner = {n: free(graph, n) for n in real}
     graph, shown = renamed(graph, inner), (graph.inputs, graph.outputs)
-    w = Writer(graph, style)
+    w = Writer(graph, style, frozenset((*shown[0], *shown[1])))
     inputs, outputs = [], []
     for end in shown[0]:
         tensor = graph.tensors[inner.get(end, end)]
@@ -105,12 +108,13 @@ def compare(graph: Graph, blob: bytes, samples: Sequence[Sequence[Array]]) -> Di
     from mcuc.importers import onnx as importer
     from mcuc.verify import oracle, reference
 
-    _, ports = importer.parse_with_interface(blob, "exported.onnx", graph.name)
-    fed = [[importer.to_file(p, a) for p, a in zip(ports.inputs, s, strict=True)] for s in samples]
+    _, ends = importer.parse_with_interface(blob, "exported.onnx", graph.name)
+    inputs, outputs = ([_as_written(p) for p in side] for side in (ends.inputs, ends.outputs))
+    fed = [[importer.to_file(p, a) for p, a in zip(inputs, s, strict=True)] for s in samples]
     elements = differing = largest = 0
     for sample, answer in zip(samples, oracle.onnxruntime(blob, fed), strict=True):
         values = reference.run(graph, dict(zip(graph.inputs, sample, strict=True)))
-        for port, name, array in zip(ports.outputs, graph.outputs, answer, strict=True):
+        for port, name, array in zip(outputs, graph.outputs, answer, strict=True):
             gap = np.abs(_steps(importer.from_file(port, array)) - _steps(values[name]))
             elements, differing, largest = (
                 elements + gap.size,
@@ -118,6 +122,12 @@ def compare(graph: Graph, blob: bytes, samples: Sequence[Sequence[Array]]) -> Di
                 max(largest, int(gap.max(initial=0))),
             )
     return Difference(elements, differing, largest)
+
+
+def _as_written(port: Port) -> Port:
+    """The port in the order of the graph that was exported, which reading the file back need not choose."""
+    shape = port.file_shape
+    return replace(port, layout=Layout(shape, TO_NHWC) if len(shape) == 4 else plain(shape))
 
 
 def _steps(array: Array) -> Array:
@@ -275,7 +285,8 @@ def _emit(
     target: str,
 ) -> None:
     """The computing operator between DequantizeLinear and QuantizeLinear, or as a QLinear operator."""
-    if w.style == "qoperator" and (form.kind in _MICROSOFT or form.kind in ("Conv", "Concat")):
+    integers_only = all(t is None or t.dtype is not DType.FLOAT32 for _, t in operands)
+    if w.style == "qoperator" and integers_only and (form.kind in _MICROSOFT or form.kind in ("Conv", "Concat")):
         _qlinear(w, form, operands, attrs, out, target)
         return
     reals = []

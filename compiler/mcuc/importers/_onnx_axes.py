@@ -56,10 +56,23 @@ def on_pool(state: State, node: FileNode) -> Result:
     return [_average_pool(state, node, x, goal_of(state, node))]
 
 
+def _one_image(state: State, x: Value, node: FileNode) -> Tensor:
+    """An image as NHWC; pools take one at a time."""
+    tensor = spatial(state, x, node)
+    if x.shape[0] != 1:
+        raise refuse(
+            "unsupported-operator",
+            f"{node.kind} of {x.shape[0]} images at once is not supported",
+            node.where,
+            "export the model with batch 1",
+        )
+    return tensor
+
+
 def _max_pool(state: State, node: FileNode, x: Value) -> Value:
     rank = len(x.shape)
     node, x = in_two(node, x)
-    tensor = spatial(state, x, node)
+    tensor = _one_image(state, x, node)
     size = (x.shape[2], x.shape[3])
     options = window(node, size, tuple(node.attrs.get("kernel_shape", ())))
     shape = (*x.shape[:2], *windowed_size(size, options))
@@ -80,7 +93,7 @@ def _max_pool(state: State, node: FileNode, x: Value) -> Value:
 def _average_pool(state: State, node: FileNode, x: Value, goal: Goal) -> Value:
     rank = len(x.shape)
     node, x = in_two(node, x)
-    tensor = spatial(state, x, node)
+    tensor = _one_image(state, x, node)
     size = (x.shape[2], x.shape[3])
     options = {
         **window(node, size, tuple(node.attrs.get("kernel_shape", ()))),
@@ -103,11 +116,15 @@ def on_qlinear_average_pool(state: State, node: FileNode) -> Result:
 
 def on_global_pool(state: State, node: FileNode) -> Result:
     x = runtime(state, node)
-    if node.kind == "GlobalMaxPool":
-        attrs = {"kernel_shape": x.shape[2:]}
-        return [_max_pool(state, replace(node, attrs=attrs), x)]
-    if not x.real:
+    if node.kind == "GlobalMaxPool" and len(x.shape) in (3, 4):
+        return [_max_pool(state, replace(node, attrs={"kernel_shape": x.shape[2:]}), x)]
+    if not x.real or x.params is None:
         raise not_quantized(node.inputs[0], node.where)
+    if len(x.shape) < 3:
+        raise broken(node, f"a value of shape {x.shape}")
+    if node.kind == "GlobalMaxPool":
+        largest = _mean(state, node, x, tuple(range(2, len(x.shape))), True, Goal(x.params), "ReduceMax")
+        return [settled(state, node, largest, goal_of(state, node))]
     return [_mean(state, node, x, tuple(range(2, len(x.shape))), True, goal_of(state, node))]
 
 
@@ -123,14 +140,16 @@ def on_reduce(state: State, node: FileNode) -> Result:
     x = runtime(state, node)
     if not x.real or x.params is None:
         raise not_quantized(node.inputs[0], node.where)
-    rank, goal = len(x.shape), goal_of(state, node)
+    rank, goal, params = len(x.shape), goal_of(state, node), x.params
     raw = axes_of(node, constants_of(state, node))
-    if not raw and int(node.attrs.get("noop_with_empty_axes", 0)):
-        return [settled(state, node, x, goal)]
     axes = tuple(range(rank)) if not raw else tuple(sorted({normal_axis(a, rank, node) for a in raw}))
     keep = bool(node.attrs.get("keepdims", 1))
+    if not raw and int(node.attrs.get("noop_with_empty_axes", 0)):
+        if node.kind in ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"):
+            return [settled(state, node, x, goal)]
+        x, axes, keep = replace(x, shape=(*x.shape, 1)), (rank,), False  # each element is a sum of its own
     if node.kind in ("ReduceMax", "ReduceMin"):
-        chosen = _mean(state, node, x, axes, keep, Goal(x.params), node.kind)
+        chosen = _mean(state, node, x, axes, keep, Goal(params), node.kind)
         return [settled(state, node, chosen, goal)]
     return [_mean(state, node, x, axes, keep, goal, node.kind)]
 

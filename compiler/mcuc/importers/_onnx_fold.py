@@ -103,7 +103,12 @@ def _one_hot(node: FileNode, indices: Array, depth: Array, values: Array) -> Arr
 
 
 def _integer_division(a: Array, b: Array) -> Array:
-    return np.trunc(a / b).astype(a.dtype) if np.issubdtype(a.dtype, np.integer) else a / b
+    """Of integers towards zero, exactly. Raises ValueError for an integer divisor of 0."""
+    if not np.issubdtype(a.dtype, np.integer):
+        return np.asarray(a / b)
+    if not np.all(b):
+        raise ValueError("division by 0")
+    return np.asarray(a // b + ((a % b != 0) & ((a < 0) != (b < 0))), a.dtype)
 
 
 def _constant(node: FileNode) -> Array:
@@ -129,9 +134,10 @@ def _plain_scatter(node: FileNode, a: Sequence[Any]) -> Array:
 
 def _reduce(function: Callable[..., Any]) -> Callable[[FileNode, Sequence[Any]], Array]:
     def run(node: FileNode, a: Sequence[Any]) -> Array:
-        return np.asarray(
-            function(a[0], axis=axes_of(node, a), keepdims=bool(node.attrs.get("keepdims", 1))), a[0].dtype
-        )
+        axes, keep = axes_of(node, a) or None, bool(node.attrs.get("keepdims", 1))  # an empty list means all, too
+        if axes is None and int(node.attrs.get("noop_with_empty_axes", 0)):
+            return np.asarray(a[0])
+        return np.asarray(function(a[0], axis=axes, keepdims=keep), a[0].dtype)
 
     return run
 

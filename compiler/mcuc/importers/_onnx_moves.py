@@ -109,6 +109,13 @@ def on_reshape(state: State, node: FileNode) -> Result:
         shape = (prod(x.shape[:axis]), prod(x.shape[axis:]))
     elif node.kind == "Squeeze":
         axes = axes_of(node, arrays)
+        if axes == () and 1 in x.shape:
+            raise refuse(
+                "unsupported-operator",
+                "Squeeze by an empty list of axes: ONNX keeps the shape, ONNX Runtime drops every axis of 1",
+                node.where,
+                "name the axes, or leave the input out",
+            )
         dropped = (
             {i for i, d in enumerate(x.shape) if d == 1} if axes is None else {normal_axis(a, rank, node) for a in axes}
         )
@@ -119,6 +126,8 @@ def on_reshape(state: State, node: FileNode) -> Result:
         axes = axes_of(node, arrays) or ()
         total = rank + len(axes)
         added = {normal_axis(a, total, node) for a in axes}
+        if len(added) != len(axes):
+            raise broken(node, f"axes {axes[:8]} name one axis twice")
         left = iter(x.shape)
         shape = tuple(1 if i in added else next(left) for i in range(total))
     if x.array is not None:

@@ -246,11 +246,11 @@ def on_trilu(state: State, node: FileNode) -> Result:
 
 
 def _with_zero(state: State, node: FileNode, x: Value, flat: Tensor) -> Tensor:
-    """The flat value and one element more, the integer of 0."""
+    """The flat value and one element more: what the file sees as 0, which among integers is the integer 0."""
     if x.params is None:
         raise not_quantized(node.inputs[0], node.where)
     flat = replace(flat, quant=quant_of(x.params))
-    zero = np.array([x.params.zero_point[0]], x.params.dtype)
+    zero = np.array([x.params.zero_point[0] if x.real else 0], x.params.dtype)
     one = constant(state, f"{node.outputs[0]}/zero", apply(zero, plain((1,))), x.params)
     out = replace(output_tensor(state, f"{node.outputs[0]}/joined", x.params), shape=(x.elements + 1,))
     return build(state, "Concat", (flat, one), {"axis": 0}, out, node.where)
@@ -272,5 +272,6 @@ def on_center_crop_pad(state: State, node: FileNode) -> Result:
     perm = stored_order(value)
     tensor = need(state, value, perm, node.where)
     shape = tuple(n + a + b for n, (a, b) in zip(value.shape, pads, strict=True))
-    options = {"pads": tuple(pads[p] for p in perm), "value": x.params.zero_point[0] - x.params.shift}
+    zero = (x.params.zero_point[0] if x.real else 0) - x.params.shift
+    options = {"pads": tuple(pads[p] for p in perm), "value": zero}
     return [moved(state, node, value, "Pad", (tensor,), options, shape, Layout(shape, perm))]

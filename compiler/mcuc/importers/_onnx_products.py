@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from mcuc.importers._onnx_nodes import (
     transposed_value,
 )
 from mcuc.importers._onnx_proto import FileNode
-from mcuc.importers._onnx_quant import Goal
+from mcuc.importers._onnx_quant import Goal, dequantize
 from mcuc.importers._onnx_state import State, need, not_quantized, optional, refuse, runtime
 from mcuc.importers._onnx_values import Value, plain
 from mcuc.ir import Tensor
@@ -109,20 +110,17 @@ def on_gemm(state: State, node: FileNode) -> Result:
     alpha, beta = float(node.attrs.get("alpha", 1.0)), float(node.attrs.get("beta", 1.0))
     if int(node.attrs.get("transA", 0)):
         x = transposed_value(x, (1, 0)) if len(x.shape) == 2 else x
-    if b is not None and beta != 1.0:
-        if b.array is None or b.array.dtype != np.float32:
-            if b.array is None or beta != int(beta):
-                raise refuse(
-                    "unsupported-operator",
-                    f"Gemm with beta {beta} and a quantized bias",
-                    node.where,
-                    "fold beta into the bias",
-                )
-            b = replace(b, array=(b.array.astype(np.int64) * int(beta)).astype(np.int32))
-        else:
-            b = replace(b, array=(b.array * np.float32(beta)).astype(np.float32))
-    if b is not None and b.array is not None and b.array.dtype == np.float32 and alpha != 1.0:
-        b = replace(b, array=(b.array / np.float32(alpha)).astype(np.float32))
+    if not alpha > 0:
+        raise refuse("unsupported-operator", f"Gemm with alpha {alpha}", node.where, "fold alpha into the weights")
+    if b is not None and prod(b.shape[:-1]) != 1:
+        raise refuse(
+            "unsupported-operator", f"Gemm with a bias of shape {b.shape}", node.where, "use one bias for each column"
+        )
+    if b is not None and b.array is not None and (alpha, beta) != (1.0, 1.0):  # the bias of sums that alpha scales
+        real = b.array
+        if b.params is not None:
+            real = dequantize(real, replace(b.params, axis=real.ndim - 1 if len(b.params.scale) > 1 else None))
+        b = Value(b.shape, (real * np.float32(beta) / np.float32(alpha)).astype(np.float32))
     return [_gemm(state, node, x, optional(state, node, 1), b, goal_of(state, node), alpha)]
 
 

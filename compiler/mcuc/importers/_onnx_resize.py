@@ -9,6 +9,7 @@ import numpy as np
 from mcuc.importers._onnx_moves import IDENTITY, constants_of
 from mcuc.importers._onnx_nodes import (
     Result,
+    broken,
     dtype_of,
     finish,
     goal_of,
@@ -47,6 +48,8 @@ def on_resize(state: State, node: FileNode) -> Result:
         if not x.real or x.params is None:
             raise not_quantized(node.inputs[0], node.where)
         options["cubic_coeff_a"] = float(node.attrs.get("cubic_coeff_a", -0.75))
+        if not abs(options["cubic_coeff_a"]) < 1e30:
+            raise broken(node, f"cubic_coeff_a is {options['cubic_coeff_a']}")
         goal = goal_of(state, node, x.params)
         out = finish(state, node, _IN_FLOAT[mode], (tensor,), options, target, layout, goal, types, clamps=True)
         return [of_rank(out, rank)]

@@ -125,8 +125,8 @@ def float_table(node: Imported, x: Tensor, function: Callable[[Array], Array]) -
     out = node.outputs[0]
     low, high = clamp_of(node)
     steps = np.arange(-128, 128) - zero_point_of(x, node.where)
-    real = steps.astype(np.float32) * np.float32(scale_of(x, node.where))
     with np.errstate(all="ignore"):
+        real = steps.astype(np.float32) * np.float32(scale_of(x, node.where))
         results = np.asarray(function(real), np.float32)
         scaled = np.rint(results / np.float32(scale_of(out, node.where))).astype(np.float64)
     # the runtime's quantization makes the lowest integer of what is no number

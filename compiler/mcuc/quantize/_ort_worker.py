@@ -7,6 +7,7 @@ as UTF-8 bytes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ _TYPES = {  # of inputs that are no real numbers; samples come as float32
     "tensor(int8)": np.int8,
     "tensor(uint8)": np.uint8,
 }
+NEWEST = 25  # the last opset whose QuantizeLinear ONNX Runtime 1.32 has
 COLUMNS = 1024  # columns of a convolution's patches that are looked at in one sample, at most
 
 
@@ -80,22 +82,27 @@ def _without_attention(model: Any) -> Any:
 
 
 def simplify(options: Any, arrays: Arrays) -> Arrays:
-    """The model in a newer opset, constants folded, batch norms folded, with the shapes of every value."""
+    """The model in an opset that the runtime quantizes, constants folded, batch norms folded, with the shapes of every
+    value."""
     import onnx
-    from onnx import shape_inference
+    from onnx import shape_inference, version_converter
 
     model = onnx.load_from_string(arrays["model"].tobytes())
     have = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     if have < options["opset"]:
         model = _converted(model, options["opset"])
+    elif have > NEWEST:
+        with contextlib.suppress(RuntimeError):  # what is newer than that: the runtime says what it lacks
+            model = version_converter.convert_version(model, NEWEST)
     if any(n.op_type == "Attention" and not n.domain for n in model.graph.node):
         model = _without_attention(model)
     path = Path(options["folder"]) / "simplified.onnx"
-    _session(model.SerializeToString(), False, str(path))
-    model = onnx.load(str(path))
-    if any(n.op_type in ("Cast", "Shape") for n in model.graph.node):  # bodies of functions fold once they are inlined
+    for _ in range(2):  # what the first pass spells out of functions, the second folds
         _session(model.SerializeToString(), False, str(path))
         model = onnx.load(str(path))
+        spelled = any("_inlfunc_" in n for node in model.graph.node for n in node.output)
+        if not spelled and not any(n.op_type in ("Cast", "Shape") for n in model.graph.node):
+            break
     model = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     return {"model": np.frombuffer(model.SerializeToString(), np.uint8)}
 
@@ -133,7 +140,8 @@ def _runs(options: Any, number: int, names: list[str]) -> Any:
     types = [_TYPES.get(i.type, np.float32) for i in session.get_inputs()]
     for n in range(options["begin"], options["end"]):
         given = zip(inputs, types, STATE["samples"], strict=True)
-        yield session.run(names, {k: column[n].astype(t, copy=False) for k, t, column in given})
+        # a sample of shape () would be a NumPy number, which the runtime does not take
+        yield session.run(names, {k: np.asarray(column[n]).astype(t, copy=False) for k, t, column in given})
 
 
 def outputs(options: Any, arrays: Arrays) -> Arrays:

@@ -65,7 +65,9 @@ def onnxruntime(model: bytes, inputs: list[Any], options: dict[str, Any]) -> lis
     config.log_severity_level = 3
     session = ort.InferenceSession(model, config, providers=["CPUExecutionProvider"])
     names = [i.name for i in session.get_inputs()]
-    return [session.run(None, dict(zip(names, sample, strict=True))) for sample in zip(*inputs, strict=True)]
+    # a sample of shape () would be a NumPy number, which the runtime does not take
+    samples = [[np.asarray(a) for a in sample] for sample in zip(*inputs, strict=True)]
+    return [session.run(None, dict(zip(names, sample, strict=True))) for sample in samples]
 
 
 RUNTIMES = {"tflite_micro": tflite_micro, "litert_reference": litert_reference, "onnxruntime": onnxruntime}

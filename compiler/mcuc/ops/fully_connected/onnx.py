@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from mcuc.errors import McucError
 from mcuc.ir import DType, Graph, Node
 from mcuc.ops._base import Built, Imported, zero_point_of
@@ -55,7 +57,10 @@ def from_onnx(node: Imported) -> Built:
     more = () if bias is None else (bias,)
     if weights.data is None:
         return Built("fully_connected", (x.name, weights.name, *(t.name for t in more)), attrs, more)
-    constants = (weights_constant(f"{node.outputs[0].name}/weights", weights, weights.data), *more)
+    alpha = np.float32(node.options.get("alpha", 1.0))  # a part of the weights from here on
+    scaled = replace(weights.quant, scale=tuple(float(alpha * np.float32(s)) for s in weights.quant.scale))
+    own = replace(weights, quant=scaled)
+    constants = (weights_constant(f"{node.outputs[0].name}/weights", own, weights.data), *more)
     return Built("fully_connected", (x.name, *(t.name for t in constants)), attrs, constants)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from mcuc.ir import Graph, Node
 from mcuc.ops._base import Built, Imported, scale_of, zero_point_of
-from mcuc.ops._onnx import OnnxNode, activation, clamp_of, window_of
+from mcuc.ops._onnx import activation, clamp_of, window_of
 from mcuc.ops._qlinear import offset, types_of, zero_in_file
-from mcuc.ops.max_pool_2d.onnx import pool_options
+from mcuc.ops.average_pool_2d.onnx import to_onnx as to_onnx
 from mcuc.ops.qlinear_average_pool.attrs import QLinearPoolAttrs
 
 KINDS = ("AveragePool",)
@@ -27,9 +26,3 @@ def from_onnx(node: Imported) -> Built:
         bool(node.options["count_include_pad"]),
     )
     return Built("qlinear_average_pool", (x.name,), attrs)
-
-
-def to_onnx(node: Node, graph: Graph) -> OnnxNode:
-    """As AveragePool."""
-    options = {**pool_options(node), "count_include_pad": int(node.attrs.count_include_pad)}
-    return OnnxNode("AveragePool", node.inputs, options, after=node.attrs.clamp)

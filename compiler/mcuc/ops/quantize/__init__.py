@@ -6,7 +6,7 @@ Float inputs occur only at the boundary of a model; the pass normalize_boundary 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,10 +21,23 @@ FLIP = bytes((v ^ 0x80) for v in range(256))  # index: the input byte; uint8 <->
 
 
 @dataclass(frozen=True)
+class Arithmetic:
+    """ "Add", "Sub", "Mul", "Div" or "Pow" with one number, which stands first where constant_first says so."""
+
+    operation: str
+    value: float
+    constant_first: bool
+
+
+@dataclass(frozen=True)
 class QuantizeAttrs:
-    """table: the output byte for each input byte (as unsigned index); b"" for a float boundary node."""
+    """table: the output byte for each input byte (as unsigned index); b"" for a float boundary node.
+
+    origin: what the table was made of where that is more than a requantization; exporters write it. The table counts.
+    """
 
     table: bytes
+    origin: Arithmetic | None = field(default=None, repr=False, compare=False)
 
 
 def shift_uint8() -> QuantizeAttrs:
