@@ -209,6 +209,21 @@ def test_columns_of_one_row_wait_for_the_padding_before_them(left: int, right: i
     runs_right(graph, tmp_path)
 
 
+def test_every_row_under_the_only_window_from_top_to_bottom_waits_for_its_columns(tmp_path: Path) -> None:
+    """One output row of 16 columns from three input rows, all of which it reads from left to right."""
+    x, y = activation("x", (1, 3, 16, 4), 0.05, 3), activation("y", (1, 1, 16, 12), 0.05, 3)
+    rng = RNG(2)
+    w = weights(rng, (12, 3, 1, 4))
+    graph = fold_zero_points(tflite_graph("CONV_2D", [x, w, bias(rng, x, w, 12)], y, strideH=1, strideW=1, padding=1,
+                                          dilationHFactor=1, dilationWFactor=1))
+    lives, schedule, placed = found(graph)
+    assert {(start, end): upper for _, upper, start, end in spans(lives, "x")} == {
+        (row * 64 + 16 * k, row * 64 + 16 * k + 16): k + 1 for row in range(3) for k in range(4)}
+    for outside in (False, True):
+        execute(graph, schedule, placed, outside)
+    runs_right(graph, tmp_path)
+
+
 def test_a_chain_of_reshapes_is_one_buffer() -> None:
     steps = [("CONV_2D", "x", "a"), ("RESHAPE 2", "a", "b"), ("RESHAPE 3", "b", "c"), ("RESHAPE 4", "c", "d"),
              ("CONV_2D", "d", "y")]

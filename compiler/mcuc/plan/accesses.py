@@ -55,7 +55,13 @@ def _layer(layer: Layer, graph: Graph) -> Accesses:
             if count == 1 or rows.columns is None:
                 pieces: Pieces = ((0, total, begin + count - 1),)
             elif call.height == 1:  # one long row, cut by columns
-                pieces = merged((*p, begin + k) for k, p in enumerate(_columns(call.width, count, rows.columns, total)))
+                need, width = reads_of((rows,), 1), rows.row_bytes if rows.count > 1 else total
+                cuts = _columns(call.width, count, rows.columns, width)
+                pieces = merged(
+                    (y * rows.row_bytes + low, y * rows.row_bytes + high, begin + k)
+                    for y in range(need.first[0], need.last[0] + 1)
+                    for k, (low, high) in enumerate(cuts)
+                )
             else:
                 ticks = [begin + y * count // call.height for y in range(call.height)]
                 pieces = _by_rows(reads_of((rows,), call.height), ticks, rows.height, rows.row_bytes)
@@ -76,7 +82,7 @@ def _ticks(call: Call, kernel: Kernel, tiling: Tiling) -> int:
 
 
 def _columns(width: int, count: int, columns: Columns, total: int) -> list[tuple[int, int]]:
-    """The input bytes that each of `count` shares of one long row of `width` output columns reads."""
+    """The bytes of an input row of `total` that each of `count` shares of a row of `width` output columns reads."""
     at = [k * width // count * columns.pixel_bytes for k in range(count + 1)]
     cuts = [min(max(0, b - columns.pad * columns.pixel_bytes), total) for b in at]
     return list(pairwise(cuts))
