@@ -53,7 +53,7 @@ def tune(graph: Graph, board: Board, request: Request, progress: Progress = lamb
     Raises McucError where a measuring firmware cannot be built or run.
     """
     mode, optimize, flash = request.tune, request.optimize, request.flash
-    graph = forms(graph, optimize)[0]
+    graph = forms(graph, optimize)[0].graph
     if mode == "off":
         return Tuned()
     layers = layers_of(graph, board.chip, Tiling(), alike=optimize == "flash" and alike_is_smaller(graph, board.chip))

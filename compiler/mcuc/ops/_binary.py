@@ -88,7 +88,7 @@ def binary_call(kind: str, node: Node, graph: Graph, params: Mapping[str, Any], 
             operands.append({"source": f"rows[{len(rows)}]", "x_stride": x_stride, "c_stride": c_stride})
             columns = Columns(x_stride) if on[1] else None
             tall = Rows(runtime, row_bytes, h, columns=columns)
-            rows.append(tall if on[0] else Rows(runtime, row_bytes, 1, stride=0))
+            rows.append(tall if on[0] or h == 1 else Rows(runtime, row_bytes, 1, stride=0))
         else:
             values = _spell(tensor.data, out_shape, (h * w, c), (on[1], on[2]))
             name = f"operand{len(constants) or ''}"

@@ -22,6 +22,8 @@ from mcuc.passes.remove_dead import remove_dead
 from mcuc.passes.remove_dead_channels import remove_dead_channels
 from mcuc.passes.remove_identities import remove_identities
 from mcuc.passes.spell_out import spell_out as spell_out
+from mcuc.passes.split_heads import split_heads
+from mcuc.passes.tokens_as_images import tokens_as_images
 
 PASSES = (
     normalize_boundary,
@@ -42,6 +44,10 @@ PASSES = (
     fold_zero_points,
     remove_dead,
     remove_dead_channels,
+    split_heads,
+    remove_dead,
+    tokens_as_images,
+    remove_identities,
     fuse_add,
 )
 

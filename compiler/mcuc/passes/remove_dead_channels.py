@@ -17,10 +17,11 @@ from dataclasses import replace
 import numpy as np
 
 from mcuc import ops
-from mcuc.ir import Array, DType, Graph, Node, Quant, Requant, Tensor, rebuild
+from mcuc.ir import Array, DType, Graph, Node, Tensor, rebuild
 from mcuc.numerics import wrap32
 from mcuc.passes._channel_ties import Ties, ties, without
 from mcuc.passes._intervals import Interval, channels_of, intervals, weighted_layers
+from mcuc.passes._picked import picked, picked_quant, picked_requant
 from mcuc.passes._weighted import CHANNEL_AXIS, KINDS, Weighted
 
 _ABSORBING = ("conv_2d", "fully_connected")  # lose input and output channels independently of each other
@@ -189,12 +190,12 @@ def _thin(node: Node, graph: Graph, layer: Weighted, known: Mapping[str, Interva
         data = np.compress(~lost, data, data.ndim - 1)
     bias = wrap32(layer.bias + _contribution(layer, known[source], lost))[keep].astype(np.int32)
     kept = np.flatnonzero(keep)
-    w = Tensor(f"{out}/live_weights", data.shape, old.dtype, _picked_quant(old.quant, axis, kept), data, old.int4)
+    w = Tensor(f"{out}/live_weights", data.shape, old.dtype, picked_quant(old.quant, axis, kept), data, old.int4)
     b = Tensor(f"{out}/live_bias", bias.shape, DType.INT32, None, bias)
     attrs = replace(
         node.attrs,
-        requant=_picked_requant(node.attrs.requant, kept),
-        weight_zero_point=_picked(node.attrs.weight_zero_point, kept),
+        requant=picked_requant(node.attrs.requant, kept),
+        weight_zero_point=picked(node.attrs.weight_zero_point, kept),
     )
     return replace(node, inputs=(source, w.name, b.name), attrs=attrs), [w, b]
 
@@ -206,19 +207,3 @@ def _contribution(layer: Weighted, x: Interval, lost: Array) -> Array:
     inside = layer.inside[0][:, None]
     read = np.where(inside, values, layer.pad_value) - layer.zero_point
     return np.asarray((layer.weights[:, :, lost] * read).sum(axis=(1, 2)))
-
-
-def _picked(values: tuple[int, ...], kept: Array) -> tuple[int, ...]:
-    """One entry per channel: those of the kept ones. A single entry is for all."""
-    return values if len(values) <= 1 else tuple(values[i] for i in kept)
-
-
-def _picked_requant(rule: Requant, kept: Array) -> Requant:
-    scale = rule.scale if len(rule.scale) <= 1 else tuple(rule.scale[i] for i in kept)
-    return replace(rule, multiplier=_picked(rule.multiplier, kept), shift=_picked(rule.shift, kept), scale=scale)
-
-
-def _picked_quant(quant: Quant | None, axis: int, kept: Array) -> Quant | None:
-    if quant is None or quant.axis != axis or len(quant.scale) <= 1:
-        return quant
-    return replace(quant, scale=tuple(quant.scale[i] for i in kept), zero_point=_picked(quant.zero_point, kept))

@@ -10,6 +10,7 @@ from mcuc import ops
 from mcuc.errors import McucError
 from mcuc.ir import Graph
 from mcuc.passes.fuse_add import FUSED, split_add
+from mcuc.passes.repeat_norms import repeat_norms, repeated_cost
 from mcuc.schedule import Layer, Schedule, Segment, Tiling
 from mcuc.schedule.order import Ordered, order
 from mcuc.schedule.partition import Partition, schedule_of
@@ -66,12 +67,33 @@ class Explored:
     tuned: Choice | None = None
 
 
-def forms(graph: Graph, goal: str) -> tuple[Graph, ...]:
-    """The graphs whose schedules compete, the fastest first: with additions in the convolutions before them, and with
-    all of them layers of their own, which sometimes takes less memory. For little code only the latter: inner loops
-    that add as well come on top of those that do not."""
+@dataclass(frozen=True, eq=False)
+class Form:
+    """A graph that computes the same numbers. cost: instructions beyond the fastest form, estimated. least: only the
+    kernels that take the least memory are of interest. as_is: in the order of its nodes, which streams want."""
+
+    graph: Graph
+    cost: float = 0.0
+    least: bool = False
+    as_is: bool = False
+
+
+def forms(graph: Graph, goal: str) -> tuple[Form, ...]:
+    """The forms whose schedules compete, the fastest first: with additions in the convolutions before them; with all
+    of them layers of their own, which sometimes takes less memory; attention head by head, with norms computed again
+    for each reader too. For little code only the second: inner loops that add as well come on top of those that do
+    not."""
     plain = split_add(graph)
-    return (plain,) if plain is graph or goal == "flash" else (graph, plain)
+    if goal == "flash" or plain is graph:
+        found = [Form(plain)]
+    else:
+        found = [Form(graph), Form(plain, _saved(graph), least=True)]
+    if goal != "flash" and any(node.op == "batch_matmul" for node in plain.nodes):  # heads: see passes/split_heads.py
+        cost, repeated = found[-1].cost, repeat_norms(plain)
+        found.append(Form(plain, cost, as_is=True))
+        if repeated is not plain:
+            found.append(Form(repeated, cost + repeated_cost(plain, repeated), as_is=True))
+    return tuple(found)
 
 
 def explore(
@@ -90,16 +112,20 @@ def explore(
     select.
     Raises McucError("rows-in") when the layers that read it cannot run row by row.
     """
-    competing = [order(form) for form in forms(graph, goal)]
-    found = [_of_form(form.graph, chip, goal, pushed, tuned, k > 0, wide) for k, form in enumerate(competing)]
-    layers, candidates = found[0]
+    competing = forms(graph, goal)
+    orders = [None if form.as_is else order(form.graph) for form in competing]
+    ordered = [o for o in orders if o is not None][-1]  # every addition a layer of its own, every norm once
+    found: list[tuple[Graph, float, tuple[Layer, ...], tuple[Candidate, ...]]] = []
+    for form, reordered in zip(competing, orders, strict=True):
+        own = form.graph if reordered is None else reordered.graph
+        if all(own is not other for other, *_ in found):
+            found.append((own, form.cost, *_of_form(own, chip, goal, pushed, tuned, form.least, wide)))
+    layers, candidates = found[0][2:]
     if len(found) > 1:
-        apart = [_dearer(c, _saved(competing[0].graph)) for c in found[1][1]]
-        candidates = _falling([*candidates, *apart])
-    ordered = competing[-1]
+        candidates = _falling([_dearer(c, cost) for _, cost, _, those in found for c in those])
     if not candidates:
         assert pushed is not None
-        raise _not_by_rows(ordered.graph, found[-1][0], pushed)
+        raise _not_by_rows(ordered.graph, layers, pushed)
     if goal == "sram":
         candidates = candidates[::-1]
     elif goal == "balanced":

@@ -64,8 +64,10 @@ def streams_over(
     arriving = None if pushed is None else (pushed, grid(graph, pushed).height)
     played = replay(members, arriving)
     touched: Accesses | None = None
+    # a reader that waits for a whole row keeps back all that runs beside it, which the estimate does not see
+    waits = any(r.columns is None for m in members for r in m.inside.values())
     for block in BLOCKS:
-        stream = make_stream(members, graph, block, pushed, played, exact=False)
+        stream = make_stream(members, graph, block, pushed, played, exact=waits)
         touched = touched or stream_accesses(stream, members, graph)
         yield stream_unit(begin, end, block, members, stream, touched, graph, lives)
 
