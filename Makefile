@@ -20,7 +20,7 @@ demo: $(VENV)/search.stamp
 	@echo "The report: $(CURDIR)/demo_out/report.html"
 
 test: $(VENV)/dev.stamp lint
-	$(BIN)/python -m pytest -n $(JOBS) -rfEs $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -rfEs $(PYTEST_FLAGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/python -m ruff check .

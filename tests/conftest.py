@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+MADE_ONCE = {"built", "done", "searched"}  # fixtures: a compiled model, a finished build, a finished search
 
 
 def shared_folder() -> Path:
@@ -24,10 +25,15 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that uses the fixture carries the marker, so that `-m "not shared"` leaves it out."""
+    """A test that uses the fixture carries the marker, so that `-m "not shared"` leaves it out. Tests that share what
+    takes long to make stay on one worker, which makes it once."""
     for item in items:
-        if "shared_data" in getattr(item, "fixturenames", ()):
+        names = getattr(item, "fixturenames", ())
+        if "shared_data" in names:
             item.add_marker(pytest.mark.shared)
+        for name in MADE_ONCE & set(names):
+            of = getattr(item, "callspec", None)
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.name} {of.params.get(name, '') if of else ''}"))
 
 
 @pytest.fixture(scope="session")

@@ -212,7 +212,7 @@ M4 = "mps2-an386"
 # Kernels of which ranks, the layers taking them in turns, in which tiling. A pixel at a time and blocks of channels
 # are both in pixel-and-channel as well, so half of the layers with either kernel is enough there.
 WAYS: tuple[tuple[tuple[int | None, ...], str], ...] = (
-    ((None,), "1-row"), ((0,), "1-row"), ((1,), "1-row"), ((0,), "pixel-and-channel"), ((None, 1), "pixel-and-channel"),
+    ((0,), "1-row"), ((1,), "1-row"), ((0,), "pixel-and-channel"), ((None,), "pixel-and-channel"),
     ((0, None), "1-pixel"), ((None, 0), "channel-block"))
 EMULATED = (((0,), "1-row"), ((0,), "pixel-and-channel"), ((1,), "1-row"))
 OWN_KERNELS = {"mps2-an500": "dual", "nucleo-g0b1re": "halves"}  # boards whose cores have kernels of their own

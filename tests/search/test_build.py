@@ -33,7 +33,7 @@ from mcuc.search.evolution import Plan
 from mcuc.verify import oracle
 
 TINY = replace(
-    EFFORTS["quick"], width=0.25, supernet_work=1e9, final_work=1.2e9, tuning_work=4e8, plan=Plan(3, 2, 2)
+    EFFORTS["quick"], width=0.25, supernet_work=4e8, final_work=8e8, tuning_work=2e8, plan=Plan(3, 2, 1)
 )
 KILLED_AT = 3  # the final training's checkpoint that a killed build does not finish writing
 BUILD_IT = """
