@@ -79,7 +79,8 @@ class Exported:
     """A node as the TFLite exporter writes it.
 
     kind: builtin operator name; options: name of the options table without its T ("" for none); fields: its values;
-    inputs: tensor names in file order where they differ from the node's.
+    inputs: tensor names in file order where they differ from the node's. intermediates: tensors that are neither read
+    nor written, whose scales the operator looks up.
     """
 
     kind: str
@@ -87,6 +88,7 @@ class Exported:
     fields: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[str, ...] | None = None
     constants: tuple[Tensor, ...] = ()
+    intermediates: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
