@@ -207,8 +207,8 @@ def export(
     the model's file.
 
     data: samples for a float model (see build_float, also for example, activations, weights and snr_db), None for a
-    file that is int8 already. style: of an .onnx file. float_io: float32 inputs and outputs. Raises McucError, for what the
-    format cannot express among others.
+    file that is int8 already. style: of an .onnx file. float_io: float32 inputs and outputs. Raises McucError, for what
+    the format cannot express among others.
     """
     from mcuc.exporters.file import check_target, ends_of, export_graph, named_ends
 

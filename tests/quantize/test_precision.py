@@ -15,6 +15,7 @@ from mcuc import passes
 from mcuc.emit.model import emit
 from mcuc.emulate import host
 from mcuc.errors import McucError
+from mcuc.exporters import tflite as tflite_exporter
 from mcuc.importers import tflite as importer
 from mcuc.ir import DType
 from mcuc.plan import plan
@@ -99,6 +100,22 @@ def test_int16_everywhere_is_what_tflite_micro_computes_and_nearer_to_float(name
         real = answers(simplified(proto, X, runtime), X).reshape(len(X), -1)
     errors = [float(((outputs(m) - real) ** 2).mean()) for m in (int8, wide)]
     assert errors[1] < 0.7 * errors[0]
+
+
+@pytest.mark.parametrize("chosen", [("AveragePool",), ("MaxPool",), ("MaxPool", "LeakyRelu"), ("LeakyRelu",)])
+def test_a_pool_in_int16_among_int8_values_keeps_their_scale(chosen: tuple[str, ...]) -> None:
+    """What the ranges of int8 cut off is seen by int16: input and output had two scales, which no pool changes."""
+    int8 = made(curves(), QUICK)
+    quant = int8.graph.tensors
+    values = {n.outputs[0] for n in int8.graph.nodes if n.name.partition(":")[2] in chosen}
+    assert len(values) == len(chosen)
+    wide = widen(int8.graph, values, {quant[v].quant: 1.4 * 128 * quant[v].quant.scale[0] for v in values})
+    given = [[x] for x in integers(int8.ports[0], X[:6])]
+    found = [[v[o] for o in wide.outputs] for v in reference.sequence(wide, given)]
+    for a, b in zip(oracle.tflite_micro(tflite_exporter.export(wide), given), found, strict=True):
+        assert np.array_equal(a[0].reshape(-1), b[0].reshape(-1))
+    before, after = outputs(int8), outputs(replace(int8, graph=wide))
+    assert np.abs(before - after).max() < 0.1 * np.abs(before).max()
 
 
 def test_mixed_activations_reach_what_is_asked_for_with_fewer_int16_values() -> None:

@@ -82,9 +82,9 @@ def quantize_model(given: Any, request: FloatRequest, progress: Progress = quiet
 
 
 def build_float(given: Any, request: FloatRequest, out: Path | None = None, progress: Progress = quiet) -> BuiltFloat:
-    """A float .onnx or .tflite file, or a PyTorch module, to verified firmware in a folder, with the exported int8 files
-    in it and its accuracy, float against int8, where the data has right answers. Raises McucError where anything does
-    not hold."""
+    """A float .onnx or .tflite file, or a PyTorch module, to verified firmware in a folder, with the exported int8
+    files in it and its accuracy, float against int8, where the data has right answers. Raises McucError where anything
+    does not hold."""
     if out is not None:
         check_ours(out)
     source = source_of(given)
