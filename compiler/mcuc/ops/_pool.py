@@ -72,10 +72,15 @@ def tflite_export(kind: str, node: Node, graph: Graph) -> Exported:
     """As a TFLite pool. Raises McucError for what TFLite cannot express: dilation, counted or odd padding."""
     attrs: PoolAttrs = node.attrs
     x, out = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
-    if attrs.window.dilation != (1, 1) or attrs.count_include_pad or attrs.rounding != "half_away":
+    lacks = {
+        "a dilated window": attrs.window.dilation != (1, 1),
+        "padding that is counted": attrs.count_include_pad,
+        "the rounding of uint8 models (half up), which the exported int8 file would need": attrs.rounding != "half_away",
+    }
+    if any(lacks.values()):
         raise McucError(
             "not-exportable",
-            f"TFLite's {kind} has no dilation, counts no padding, rounds half away from zero",
+            f"TFLite's {kind} has not {next(what for what, found in lacks.items() if found)}",
             where=node.name,
             try_this="export to ONNX instead",
         )
