@@ -75,12 +75,12 @@ def tflite_export(kind: str, node: Node, graph: Graph) -> Exported:
     lacks = {
         "a dilated window": attrs.window.dilation != (1, 1),
         "padding that is counted": attrs.count_include_pad,
-        "the rounding of uint8 models (half up), which the exported int8 file would need": attrs.rounding != "half_away",
+        "the rounding of uint8 models (half up) for int8 values": attrs.rounding != "half_away",
     }
     if any(lacks.values()):
         raise McucError(
             "not-exportable",
-            f"TFLite's {kind} has not {next(what for what, found in lacks.items() if found)}",
+            f"TFLite's {kind} lacks {next(what for what, found in lacks.items() if found)}",
             where=node.name,
             try_this="export to ONNX instead",
         )
