@@ -1,6 +1,7 @@
 """mcuc: a deployment compiler for microcontrollers.
 
-mcuc.compile(...) and mcuc.build(...) return the typed objects that the command line prints; both load when first used.
+mcuc.compile(...), mcuc.build(...), mcuc.build_float(...) and mcuc.export(...) return the typed objects that the command
+line prints; they load when first used.
 """
 
 from __future__ import annotations
@@ -10,20 +11,22 @@ from typing import TYPE_CHECKING
 from mcuc.errors import McucError
 
 if TYPE_CHECKING:
-    from mcuc.api import build, compile
+    from mcuc.api import build, build_float, compile, export
     from mcuc.pipeline import Compiled
     from mcuc.report.types import Report
     from mcuc.request import Request
 
 __version__ = "0.1.0"
-__all__ = ["Compiled", "McucError", "Report", "Request", "__version__", "build", "compile"]
+__all__ = ["Compiled", "McucError", "Report", "Request", "__version__", "build", "build_float", "compile", "export"]
 
 _HOMES = {
     "Compiled": "mcuc.pipeline",
     "Report": "mcuc.report.types",
     "Request": "mcuc.request",
     "build": "mcuc.api",
+    "build_float": "mcuc.api",
     "compile": "mcuc.api",
+    "export": "mcuc.api",
 }
 
 

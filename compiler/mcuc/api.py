@@ -130,9 +130,10 @@ def build(
 
 
 def build_float(
-    model: str | Path,
+    model: object,
     data: str | Path,
     *,
+    example: Sequence[object] = (),
     board: str = DEFAULT_BOARD,
     budget: Size | None = None,
     flash: Size | None = None,
@@ -153,8 +154,10 @@ def build_float(
     out: str | Path | None = None,
     progress: BuildProgress = no_bar,
 ) -> BuiltFloat:
-    """A float .onnx or .tflite file quantized to int8 with samples, exported, compiled and verified.
+    """A float network quantized to int8 with samples, exported, compiled and verified.
 
+    model: the path of a float .onnx or .tflite file, a torch.nn.Module with an example of its inputs (tensors with
+    batch 1), or a torch.export program, which needs none.
     data: an .npz with x (or x0, x1 ...) and optionally labels or targets y, a folder of class folders of images, or a
     bundled name; mean, std: what is taken off and divided by, one number or one a channel; calibration: samples that
     calibrate at most, the others judge the result; sensitivity: also measure what each layer costs alone; activations:
@@ -180,15 +183,16 @@ def build_float(
     )
     options = Options(sensitivity=sensitivity, activations=activations, weights=weights, snr_db=snr_db)
     count = _whole("calibration", calibration, 1)
-    wanted = FloatRequest(request, str(data), _scaling(mean, std), count, options, metric)
-    return built(Path(model), wanted, None if out is None else Path(out), progress)
+    wanted = FloatRequest(request, str(data), _scaling(mean, std), count, options, metric, tuple(example))
+    return built(model, wanted, None if out is None else Path(out), progress)
 
 
 def export(
-    model: str | Path,
+    model: object,
     out: str | Path,
     *,
     data: str | Path | None = None,
+    example: Sequence[object] = (),
     mean: Sequence[float] = (0.0,),
     std: Sequence[float] = (1.0,),
     calibration: int = 200,
@@ -202,9 +206,9 @@ def export(
     """Writes a model as an int8 .tflite or .onnx file, by the ending of out; its inputs and outputs have the names of
     the model's file.
 
-    data: samples for a float model (see build_float, also for activations, weights and snr_db), None for a model that
-    is int8 already. style: of an .onnx file. float_io: float32 inputs and outputs. Raises McucError, for what the
-    format cannot express among others.
+    data: samples for a float model (see build_float, also for example, activations, weights and snr_db), None for a
+    file that is int8 already. style: of an .onnx file. float_io: float32 inputs and outputs. Raises McucError, for what
+    the format cannot express among others.
     """
     from mcuc.exporters.file import check_target, ends_of, export_graph, named_ends
 
@@ -212,18 +216,23 @@ def export(
     check_target(target)
     ready = b""
     if data is None:
+        if not isinstance(model, str | Path):
+            raise McucError("bad-argument", f"a {type(model).__name__} without samples", "argument data",
+                            "data=SAMPLES, with which it is quantized")
         with os_errors(Path(model), "read"):
             graph, ports = load_with_ports(Path(model))
     else:
         from mcuc.quantize._integer_ends import with_integer_ends
-        from mcuc.quantize.build import FloatRequest, quantize_file
+        from mcuc.quantize.build import FloatRequest, quantize_model
         from mcuc.quantize.quantizer import Options
 
         count = _whole("calibration", calibration, 1)
         options = Options(activations=activations, weights=weights, snr_db=snr_db)
         profile = "tflite" if target.suffix.lower() == ".tflite" else None
-        request = FloatRequest(Request(profile=profile), str(data), _scaling(mean, std), count, options)
-        made = quantize_file(Path(model), request, progress)[0]
+        request = FloatRequest(
+            Request(profile=profile), str(data), _scaling(mean, std), count, options, example=tuple(example)
+        )
+        made = quantize_model(model, request, progress)[0]
         graph, ports = made.graph, (*made.ports, *made.outputs)
         if style == "qdq" and target.suffix.lower() == ".onnx":
             ready = made.onnx if float_io else with_integer_ends(made.onnx)  # as build writes it

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mcuc import passes
 from mcuc.errors import McucError
 from mcuc.importers.survey import Survey, survey
 from mcuc.ir import Graph
+from mcuc.ops._tflite import FULL_INTEGER
 from mcuc.schedule import Tiling
 from mcuc.schedule.select import select
 from mcuc.targets import Board, load_board
@@ -61,7 +62,10 @@ def check_file(path: Path, board_name: str) -> Checked:
         except McucError as error:
             problems = () if found.refused else (str(error),)
             nodes = [CheckedNode(n.name, n.op, n.outputs[0], why="not judged") for n in found.graph.nodes]
-    return Checked(path.name, board.name, board.chip.core, _merged(nodes, found), problems, notes)
+    merged = _merged(nodes, found)
+    if any(n.try_this == FULL_INTEGER for n in merged):  # a dynamic-range model: no node of it can be quantized here
+        merged = tuple(replace(n, try_this=n.try_this and FULL_INTEGER) for n in merged)
+    return Checked(path.name, board.name, board.chip.core, merged, problems, notes)
 
 
 def _judged(graph: Graph, board: Board) -> list[CheckedNode]:

@@ -169,6 +169,9 @@ def test_check_of_a_float_model_refuses_every_computing_node(run: Run, models: P
     assert (
         done.code == 1 and all(node["problem"] for node in found["nodes"]) and "INT8" in found["nodes"][0]["try_this"]
     )
+    here = ["mcuc build" in node["try_this"] for node in found["nodes"]]
+    assert all(here) if name == "float" else not any(here)  # mcuc build refuses a dynamic-range model
+    assert ("this is a float model" in done.out) == (name == "float")
 
 
 def test_check_of_an_onnx_model_lists_every_unknown_operator(run: Run) -> None:

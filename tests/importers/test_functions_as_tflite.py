@@ -95,10 +95,22 @@ def test_steps_in_float_are_integer_operators_in_tflite(kind: str, tflite: str) 
     assert max(np.abs(a.astype(int) - b.astype(int)).max() for a, b in zip(found, wanted, strict=True)) <= 1
 
 
+def test_a_factor_of_a_dense_layer_is_one_of_its_weights_scale() -> None:
+    scales = []
+    for alpha in (1.0, 0.5):
+        m = Model(3)
+        x, w = m.qdq(m.input([4, 16]), scale=0.05, zero=4), m.weights([10, 16], axis=None)
+        graph = retarget(load(m.build(m.qdq(m.node("Gemm", [x, w], transB=1, alpha=alpha), scale=0.2, zero=0)))[0])
+        quant = graph.tensors[graph.nodes[0].inputs[1]].quant
+        assert quant is not None
+        scales.append(quant.scale[0])
+    assert scales[1] == scales[0] / 2
+
+
 def test_a_factor_that_tflite_has_no_place_for_is_refused() -> None:
     m = Model(3)
-    x, w = m.qdq(m.input([4, 16]), scale=0.05, zero=4), m.weights([10, 16], axis=None)
-    graph, _ = load(m.build(m.qdq(m.node("Gemm", [x, w], transB=1, alpha=0.5), scale=0.2, zero=0)))
+    x, y = m.qdq(m.input([4, 16]), scale=0.05, zero=4), m.qdq(m.input([10, 16]), scale=0.04, zero=1)
+    graph, _ = load(m.build(m.qdq(m.node("Gemm", [x, y], transB=1, alpha=0.5), scale=0.2, zero=0)))
     with pytest.raises(McucError, match="factor"):
         retarget(graph)
 

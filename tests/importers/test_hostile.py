@@ -258,6 +258,7 @@ def test_edited_files(name: str) -> None:
     assert error.code in {
         "corrupt-model",
         "broken-model",
+        "unsupported-scales",
         "broken-graph",
         "unsupported",
         "unsupported-operator",

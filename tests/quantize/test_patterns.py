@@ -3,6 +3,7 @@ the spellings.)"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -118,3 +119,14 @@ def test_batch_norms_that_nothing_took_in_are_layers() -> None:
     kinds = [n.kind for n in after.nodes]
     assert "BatchNormalization" not in kinds and kinds[-1] == "Gemm" and kinds.count("Gemm") == 1
     assert np.abs(answers(before, x) - answers(after, x)).max() < 1e-4
+
+
+def test_a_long_chain_that_computes_nothing_known_is_soon_given_up() -> None:
+    """Runs are no longer than spellings are: four hundred nodes took a quarter of an hour when every run was tried."""
+    net, x = Net((1, 4, 4, 4), seed=1), "x"
+    for _ in range(100):
+        x = net.node("Mul", net.node("Exp", net.node("Neg", net.node("Mul", x, x))), net.const(0.7))
+    start = time.monotonic()
+    with Runtime("chain") as runtime:
+        model = simplified(net.done(x), samples(2, (1, 4, 4, 4)), runtime)
+    assert len(model.nodes) == 400 and time.monotonic() - start < 30

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from onnx import numpy_helper
@@ -90,19 +92,38 @@ def test_ranges_follow_the_activations_until_they_are_frozen() -> None:
     assert torch.equal(moved, net.ends)
 
 
+class Small(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = torch.nn.Conv2d(3, 6, 3, stride=2, bias=False), torch.nn.BatchNorm2d(6)
+        self.head = torch.nn.Linear(6, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.head(torch.relu(self.norm(self.conv(x))).mean((2, 3)))
+        return y
+
+
+def test_a_pytorch_module_is_built_and_exported_as_a_file_is(tmp_path: Path) -> None:
+    """The same network as a module and as a torch.export program: the same int8 bytes."""
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(1)
+    module, example = Small(), (torch.zeros(1, 3, 12, 12),)
+    np.savez(tmp_path / "x.npz", x=X)
+    built = mcuc.build_float(module, tmp_path / "x.npz", example=example, out=tmp_path / "out", board="mps2-an386")
+    assert built.compiled.report.verify.bit_exact and module.training
+    assert built.compiled.report.options["float_model"] == "Small" and (tmp_path / "out" / "small.tflite").exists()
+    made = (tmp_path / "out" / "small.tflite").read_bytes()
+    mcuc.export(torch.export.export(module.eval(), example), tmp_path / "again.tflite", data=tmp_path / "x.npz")
+    assert (tmp_path / "again.tflite").read_bytes().replace(b"model", b"small") == made
+    for wrong, found in (((module,), "example"), ((3,), "int is no torch.nn.Module")):
+        with pytest.raises(McucError, match=found):
+            mcuc.export(*wrong, tmp_path / "again.tflite", data=tmp_path / "x.npz")
+    with pytest.raises(McucError, match="without samples"):
+        mcuc.export(module, tmp_path / "again.tflite", example=example)
+
+
 def test_a_pytorch_module_is_prepared_from_an_example() -> None:
     pytest.importorskip("onnxscript")
-
-    class Small(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.norm = torch.nn.Conv2d(3, 6, 3, stride=2, bias=False), torch.nn.BatchNorm2d(6)
-            self.head = torch.nn.Linear(6, 4)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            y: torch.Tensor = self.head(torch.relu(self.norm(self.conv(x))).mean((2, 3)))
-            return y
-
     torch.manual_seed(1)
     module = Small()
     net = mcuc.quantize.prepare(module, X, example=(torch.zeros(1, 3, 12, 12),), options=PLAIN)

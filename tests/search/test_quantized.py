@@ -195,6 +195,16 @@ def test_chance_does_not_choose(won: int, lost: int, wanted: bool) -> None:
     assert clearly_better(right, than) is wanted
 
 
+def test_two_images_a_class_are_enough(tmp_path: Path) -> None:
+    """One of them is held out, which judges the candidates and the quantization."""
+    whole = stripes()
+    few = replace(whole, train_x=whole.train_x[:4], train_y=whole.train_y[:4])
+    limits, cost, least = Constraints(), Cost(1, 1, 1.0), replace(TINY, final_work=1e6, tuning_work=1e6)
+    found = run_search(few, limits, least, 0, lambda layers: cost, tmp_path, lambda *_: None, threads=1)
+    made = quantized(found, few, least, 0, False, lambda *_: None)
+    assert len(found.validation) == 2 and all(0 <= share <= 1 for _, share in made.validated)
+
+
 def test_validation_images_are_in_no_training(searched: SearchResult) -> None:
     assert not set(searched.validation) & set(searched.training)
     assert len(searched.validation) + len(searched.training) == len(stripes().train_y)

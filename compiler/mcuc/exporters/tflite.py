@@ -120,6 +120,7 @@ def write(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], entrie
         entry.opcodeIndex = codes[form.kind]
         entry.inputs = [-1 if t is None else tensor_index(t) for t in written.inputs]
         entry.outputs = [tensor_index(t) for t in written.outputs]
+        entry.intermediates = [tensor_index(t) for t in form.intermediates] or None
         if form.options:
             entry.builtinOptionsType = getattr(schema.BuiltinOptions, form.options)
             entry.builtinOptions = options(form)

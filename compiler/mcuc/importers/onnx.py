@@ -22,6 +22,7 @@ from mcuc.importers import _onnx_indices as indices
 from mcuc.importers import _onnx_macs as macs
 from mcuc.importers import _onnx_moves as moves
 from mcuc.importers import _onnx_norms as norms
+from mcuc.importers import _onnx_pads as pads
 from mcuc.importers import _onnx_picks as picks
 from mcuc.importers import _onnx_products as products
 from mcuc.importers import _onnx_proto as proto
@@ -106,7 +107,7 @@ HANDLERS: dict[str, Handler] = {
     "Or": choice.on_logical,
     "OneHot": indices.on_one_hot,
     "PRelu": elementwise.on_prelu,
-    "Pad": moves.on_pad,
+    "Pad": pads.on_pad,
     "Pow": elementwise.on_binary,
     "QLinearConv": macs.on_qlinear_conv,
     "QLinearMatMul": products.on_qlinear_matmul,

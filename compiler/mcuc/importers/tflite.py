@@ -23,7 +23,7 @@ MAX_ELEMENTS = 1 << 28
 # TensorType of the schema -> our types; others are refused where a node touches them.
 _DTYPES = {0: DType.FLOAT32, 2: DType.INT32, 3: DType.UINT8, 4: DType.INT64, 6: DType.BOOL, 7: DType.INT16,
            9: DType.INT8}
-_INT8, _INT4 = 9, 17
+_FLOAT32, _INT8, _INT4 = 0, 9, 17
 _TYPE_NAMES = {1: "float16", 5: "string", 8: "complex64", 10: "float64", 11: "complex128", 12: "uint64", 13: "resource",
                14: "variant", 15: "uint32", 16: "uint16", 17: "int4", 18: "bfloat16"}
 _CONTROL = {"WHILE", "IF", "CALL"}
@@ -48,6 +48,20 @@ class _Reading:
     notes: list[str] = field(default_factory=list)
     states: state.States = field(default_factory=state.States)
     constant_bytes: int = 0
+    hybrid: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hybrid = _is_hybrid(self.file)
+
+
+def _is_hybrid(file: ModelFile) -> bool:
+    """Whether a layer reads float values and constant int8 weights: a dynamic-range model."""
+    count = len(file.tensors)
+    for entry in file.operators:
+        read = [file.tensors[i] for i in entry.inputs if 0 <= i < count]
+        if len(read) > 1 and read[0].type == _FLOAT32 and any(t.type == _INT8 and len(t.scale) for t in read[1:]):
+            return True
+    return False
 
 
 def load(path: Path) -> Graph:
@@ -133,7 +147,9 @@ def _node(reading: _Reading, position: int, entry: OperatorEntry) -> None:
     assert operator.from_tflite is not None
     unsigned = any(i in reading.unsigned for i in (*entry.inputs, *entry.outputs))
     try:
-        built = operator.from_tflite(Imported(entry.kind, entry.options, inputs, outputs, place, unsigned))
+        built = operator.from_tflite(
+            Imported(entry.kind, entry.options, inputs, outputs, place, unsigned, hybrid=reading.hybrid)
+        )
     except FactorTooLarge as error:
         raise replace(error, where=place) from error
     reading.constants.update((t.name, t) for t in built.constants)

@@ -18,7 +18,8 @@ class Imported:
     """One node of a model file, as an operator's from_tflite / from_onnx sees it.
 
     kind: the file format's name. options: TFLite's options object or ONNX's attribute mapping. Tensors are the
-    project's own, already int8 where the file had uint8 (unsigned says so); absent optional inputs are None.
+    project's own, already int8 where the file had uint8 (unsigned says so); absent optional inputs are None. hybrid:
+    the file is of a dynamic-range model, float but for its weights.
     """
 
     kind: str
@@ -28,6 +29,7 @@ class Imported:
     where: str
     unsigned: bool = False
     opset: int = 0
+    hybrid: bool = False
 
     def input(self, index: int) -> Tensor:
         """The index-th input. Raises McucError when it is absent."""
@@ -79,7 +81,8 @@ class Exported:
     """A node as the TFLite exporter writes it.
 
     kind: builtin operator name; options: name of the options table without its T ("" for none); fields: its values;
-    inputs: tensor names in file order where they differ from the node's.
+    inputs: tensor names in file order where they differ from the node's. intermediates: tensors that are neither read
+    nor written, whose scales the operator looks up.
     """
 
     kind: str
@@ -87,6 +90,7 @@ class Exported:
     fields: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[str, ...] | None = None
     constants: tuple[Tensor, ...] = ()
+    intermediates: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)

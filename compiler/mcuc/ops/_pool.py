@@ -16,6 +16,7 @@ from mcuc.ops._spatial import Window, tflite_window, window_rows
 from mcuc.ops._tflite import activation_range, checked_activation, fused_activation, padding_fields
 
 Rounding = Literal["half_away", "half_up_uint8"]
+SCALES_DIFFER = 1e-6  # by more than this, as TFLite's runtimes see it
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,30 @@ class PoolAttrs:
 
 
 def tflite_attrs(node: Imported) -> PoolAttrs:
-    """The attributes of AVERAGE_POOL_2D or MAX_POOL_2D; TFLite ignores that the scales may differ."""
+    """The attributes of AVERAGE_POOL_2D or MAX_POOL_2D."""
     return window_attrs(node, checked_activation(node, 0))
 
 
 def window_attrs(node: Imported, x: Tensor) -> PoolAttrs:
-    """The attributes of a pool over x of any type. Raises McucError for a rank other than 4."""
+    """The attributes of a pool over x of any type. Raises McucError for a rank other than 4, and for an output of
+    another scale or zero point: no pool of TFLite's rescales, its runtimes refuse the file (pooling_common.cc)."""
     if len(x.shape) != 4:
         raise McucError(
             "broken-model",
             f"{node.kind} reads a tensor of shape {x.shape}, rank 4 is needed",
             where=node.where,
             try_this="check that the model file is complete",
+        )
+    out = node.outputs[0].quant
+    if x.quant is not None and out is not None and (
+        abs(x.quant.scale[0] - out.scale[0]) > SCALES_DIFFER or x.quant.zero_point != out.zero_point
+    ):
+        raise McucError(
+            "unsupported-scales",
+            f"{node.kind} reads values of scale {x.quant.scale[0]:g}, zero point {x.quant.zero_point[0]}, and writes "
+            f"{out.scale[0]:g}, {out.zero_point[0]}; a pool does not rescale",
+            where=node.where,
+            try_this="give its input and output one quantization, as TFLite's converter does",
         )
     kernel = (int(node.options.filterHeight), int(node.options.filterWidth))
     return PoolAttrs(
@@ -59,10 +72,15 @@ def tflite_export(kind: str, node: Node, graph: Graph) -> Exported:
     """As a TFLite pool. Raises McucError for what TFLite cannot express: dilation, counted or odd padding."""
     attrs: PoolAttrs = node.attrs
     x, out = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
-    if attrs.window.dilation != (1, 1) or attrs.count_include_pad or attrs.rounding != "half_away":
+    lacks = {
+        "a dilated window": attrs.window.dilation != (1, 1),
+        "padding that is counted": attrs.count_include_pad,
+        "the rounding of uint8 models (half up) for int8 values": attrs.rounding != "half_away",
+    }
+    if any(lacks.values()):
         raise McucError(
             "not-exportable",
-            f"TFLite's {kind} has no dilation, counts no padding, rounds half away from zero",
+            f"TFLite's {kind} lacks {next(what for what, found in lacks.items() if found)}",
             where=node.name,
             try_this="export to ONNX instead",
         )

@@ -122,21 +122,24 @@ def int8_weights(node: Imported, index: int, rank: int) -> Tensor:
     return weights
 
 
+FULL_INTEGER = (
+    "convert the float model with full integer quantization: converter.optimizations = [tf.lite.Optimize.DEFAULT], a "
+    "representative_dataset, and supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]"
+)
+
+
 def checked_activation(node: Imported, index: int) -> Tensor:
     """A quantized int8 input. Raises McucError naming a float tensor otherwise (float and hybrid models)."""
     tensor = node.input(index)
     if tensor.dtype.value != "int8" or tensor.quant is None:
-        hybrid = any(t is not None and t.data is not None and t.dtype.value == "int8" for t in node.inputs)
-        kind = "dynamic-range" if hybrid else "float"
-        first = "" if hybrid else "quantize it with samples: mcuc build MODEL --data SAMPLES; or "
+        kind = "dynamic-range" if node.hybrid else "float"
+        first = "" if node.hybrid else "quantize it with samples: mcuc build MODEL --data SAMPLES; or "
         raise McucError(
             "not-quantized",
             f"{node.kind} reads tensor {tensor.name!r} of type {tensor.dtype.value}; "
             f"int8 activations are needed (this is a {kind} model)",
             where=node.where,
-            try_this=f"{first}convert the float model with full integer quantization: converter.optimizations = "
-            "[tf.lite.Optimize.DEFAULT], a representative_dataset, and supported_ops = "
-            "[tf.lite.OpsSet.TFLITE_BUILTINS_INT8]",
+            try_this=first + FULL_INTEGER,
         )
     return tensor
 

@@ -36,7 +36,7 @@ def built(
 
 
 def pool_from_tflite(op: str, node: Imported) -> Built:
-    """TFLite ignores that the scales may differ. Raises McucError for other types."""
+    """Raises McucError for other types, and as window_attrs."""
     x = wide_activation(node, 0)
     wide_tensor(node, node.outputs[0])
     return Built(op, (x.name,), window_attrs(node, x))

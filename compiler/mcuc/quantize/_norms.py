@@ -7,6 +7,7 @@ offset for each element, which are measured: gamma and beta, wherever the spelli
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
@@ -26,7 +27,7 @@ from mcuc.quantize._regions import (
 from mcuc.quantize.model import FloatModel, FloatNode
 
 CLOSE = 2e-5  # constants in files are float32
-MOST_NODES = 24  # of a spelling
+MOST_ELEMENTS = 1 << 22  # of a value that random rows stand for: 32 MB in float64
 DRAWS = 5
 SMALLEST_ROW = 3  # a normalised row of two says nothing but which is larger
 ROOTS, POWERS = {"Sqrt", "Pow", "ReduceL2", "InstanceNormalization"}, {"Exp", "ReduceLogSumExp"}
@@ -45,7 +46,7 @@ def row_functions(model: FloatModel) -> FloatModel:
         for last in reversed(model.nodes):
             if last.kind not in (*EVALUATE, "Reshape", "Transpose") or last.outputs[0] not in model.real:
                 continue
-            candidates = regions(model, last, producers, consumers, order, allowed, MOST_NODES)
+            candidates = regions(model, last, producers, consumers, order, allowed)
             matches = [f for r in candidates if (f := _row_function(r, model)) is not None]
             # The longest: a layer norm is a root-mean-square norm of differences, too.
             found = next((f for f in reversed(matches) if not f.perm), matches[-1] if matches else None)
@@ -72,6 +73,8 @@ def _row_function(region: Region, model: FloatModel) -> RowFunction | None:
     rows = [n for n in region.nodes if n.kind in (*REDUCE, "InstanceNormalization") and n.inputs[0] in model.shapes]
     if not rows or region.source not in model.real or len(shape) < 2 or len(shape) != len(to):
         return None
+    if any(math.prod(model.shapes.get(v, ())) > MOST_ELEMENTS for v in (region.source, *_values(region))):
+        return None
     turns = {tuple(n.attrs["perm"]) for n in region.nodes if n.kind == "Transpose" and "perm" in n.attrs}
     perms = {p for p in turns if len(p) == len(shape)}
     perms |= {tuple(int(i) for i in np.argsort(p)) for p in perms}
@@ -82,6 +85,10 @@ def _row_function(region: Region, model: FloatModel) -> RowFunction | None:
             if found is not None:
                 return replace(found, perm=perm)
     return None
+
+
+def _values(region: Region) -> list[str]:
+    return [node.outputs[0] for node in region.nodes]
 
 
 @dataclass(frozen=True, eq=False)

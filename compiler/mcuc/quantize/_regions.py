@@ -85,6 +85,7 @@ REDUCE: dict[str, Reduction] = {
     "ReduceSum": lambda x, axes: x.sum(axes),
     "ReduceSumSquare": lambda x, axes: (x * x).sum(axes),
 }
+MOST_NODES = 24  # of a spelling
 RESHAPE = frozenset(("Cast", "Expand", "Flatten", "Reshape", "Squeeze", "Unsqueeze"))  # to the shape that is known
 
 
@@ -103,7 +104,7 @@ def regions(
     consumers: Mapping[str, list[tuple[FloatNode, int]]],
     order: Mapping[str, int],
     allowed: Allowed,
-    most: int = 1 << 10,
+    most: int = MOST_NODES,
 ) -> Iterator[Region]:
     """Every run of allowed nodes that ends in `last`, growing; of `most` nodes at most."""
     inside = {last.name: last}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,14 @@ from mcuc.report.quantization import ValueRow, to_html
 from mcuc.request import Request
 from mcuc.verify.oracle import version
 
+_NAMELESS = ("ExportedProgram", "GraphModule", "Sequential")  # kinds that say nothing about the network
+
 
 @dataclass(frozen=True)
 class FloatRequest:
     """compile: board, budget and so on. data: samples (see load_samples); count: of them for calibration at most.
-    metric: by which the result is judged, None for the one that the data calls for."""
+    metric: by which the result is judged, None for the one that the data calls for. example: a tensor for each input of
+    a PyTorch module."""
 
     compile: Request
     data: str
@@ -37,6 +41,28 @@ class FloatRequest:
     count: int = CALIBRATION
     options: Options = STANDARD
     metric: Metric | None = None
+    example: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A float network as it was given. name: what C files are called after; file: as reports name it; where: as errors
+    do; given: the path of a .onnx or .tflite file, a torch.nn.Module or a torch.export program."""
+
+    name: str
+    file: str
+    where: str
+    given: Any
+
+
+def source_of(given: Any) -> Source:
+    """A path, or an object of PyTorch's (what is neither is refused when it is read)."""
+    if isinstance(given, str | Path):
+        path = Path(given)
+        return Source(path.stem, path.name, str(path), path)
+    kind = type(given).__name__
+    name = "model" if kind in _NAMELESS else re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
+    return Source(name, kind, kind, given)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,22 +74,25 @@ class BuiltFloat:
     compiled: Compiled
 
 
-def quantize_file(model: Path, request: FloatRequest, progress: Progress = quiet) -> tuple[Converted, Samples]:
-    """The int8 network of a float file and the samples that were used. Raises McucError."""
-    proto, samples = _read(model, request, progress)
-    return _converted(proto, samples, model, request, progress), samples
+def quantize_model(given: Any, request: FloatRequest, progress: Progress = quiet) -> tuple[Converted, Samples]:
+    """The int8 network of a float file or PyTorch module and the samples that were used. Raises McucError."""
+    source = source_of(given)
+    proto, samples = _read(source, request, progress)
+    return _converted(proto, samples, source, request, progress), samples
 
 
-def build_float(model: Path, request: FloatRequest, out: Path | None = None, progress: Progress = quiet) -> BuiltFloat:
-    """A float .onnx or .tflite file to verified firmware in a folder, with the exported int8 files in it and its
-    accuracy, float against int8, where the data has right answers. Raises McucError where anything does not hold."""
+def build_float(given: Any, request: FloatRequest, out: Path | None = None, progress: Progress = quiet) -> BuiltFloat:
+    """A float .onnx or .tflite file, or a PyTorch module, to verified firmware in a folder, with the exported int8
+    files in it and its accuracy, float against int8, where the data has right answers. Raises McucError where anything
+    does not hold."""
     if out is not None:
         check_ours(out)
-    proto, samples = _read(model, request, progress)
+    source = source_of(given)
+    proto, samples = _read(source, request, progress)
     shape = output_shape(proto)
     if shape is not None:  # what the data cannot say is said before the long work
         truth_of(samples.known, shape, samples.test, request.metric)
-    made = _converted(proto, samples, model, request, progress)
+    made = _converted(proto, samples, source, request, progress)
     name = request.compile.name or made.graph.name
     exported = [(f"{name}.onnx", made.onnx)] + ([(f"{name}.tflite", made.tflite)] if made.tflite is not None else [])
     pages = [("quantization.json", summary(made, samples)), ("quantization.html", page(name, made, samples))]
@@ -71,24 +100,29 @@ def build_float(model: Path, request: FloatRequest, out: Path | None = None, pro
     trial = trial_of(made, samples, request.metric, tuple(exported))
     progress("running the float network", 1, 1)
     extra = Extra(
-        trial=trial, files=(*exported, *pages), notes=(_note(made, samples),), options=_options(model, request)
+        trial=trial, files=(*exported, *pages), notes=(_note(made, samples),), options=_options(source, request)
     )
-    compiled = compile_graph(made.graph, request.compile, model.name, out, lambda stage: progress(stage, 0, 1), extra)
+    compiled = compile_graph(made.graph, request.compile, source.file, out, lambda stage: progress(stage, 0, 1), extra)
     return BuiltFloat(made, samples, compiled)
 
 
-def _read(model: Path, request: FloatRequest, progress: Progress) -> tuple[Any, Samples]:
+def _read(source: Source, request: FloatRequest, progress: Progress) -> tuple[Any, Samples]:
     progress("reading the model", 0, 1)
-    with os_errors(model, "read"):
-        proto = read_float(model)
+    with os_errors(Path(source.where), "read"):
+        if isinstance(source.given, Path):
+            proto = read_float(source.given)
+        else:
+            from mcuc.importers.torch import to_onnx
+
+            proto = to_onnx(source.given, request.example)
         samples = load_samples(request.data, input_shapes(proto), request.scaling, request.count)
     progress("reading the model", 1, 1)
     return proto, samples
 
 
-def _converted(proto: Any, samples: Samples, model: Path, request: FloatRequest, progress: Progress) -> Converted:
+def _converted(proto: Any, samples: Samples, source: Source, request: FloatRequest, progress: Progress) -> Converted:
     return convert(
-        proto, model.stem, str(model), samples.calibration, request.options, request.compile.profile, progress
+        proto, source.name, source.where, samples.calibration, request.options, request.compile.profile, progress
     )
 
 
@@ -106,11 +140,11 @@ def trial_of(
     return Trial(truth, x, lambda i: [c[i] for c in given], real, version("onnxruntime"), exported, made.outputs[0])
 
 
-def _options(model: Path, request: FloatRequest) -> tuple[tuple[str, str], ...]:
+def _options(source: Source, request: FloatRequest) -> tuple[tuple[str, str], ...]:
     """What was asked for besides the request to the compiler."""
     scaling, options = request.scaling, request.options
     words = {
-        "float_model": model.name,
+        "float_model": source.file,
         "mean": ",".join(f"{v:g}" for v in scaling.mean),
         "std": ",".join(f"{v:g}" for v in scaling.std),
         "calibration": str(request.count),

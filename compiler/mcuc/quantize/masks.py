@@ -104,8 +104,13 @@ def _source(name: str, producers: Mapping[str, FloatNode]) -> FloatNode | None:
 
 
 def _softmax_only(value: str, consumers: Mapping[str, list[tuple[FloatNode, int]]]) -> bool:
-    readers = [node for node, _ in consumers.get(value, [])]
-    return bool(readers) and all(
-        n.kind in ("Softmax", "LogSoftmax") or (n.kind in _MOVES and _softmax_only(n.outputs[0], consumers))
-        for n in readers
-    )
+    """Whether a softmax is all that reads a value, behind what only moves its elements."""
+    seen, waiting = {value}, [value]
+    while waiting:
+        readers = [node for node, _ in consumers.get(waiting.pop(), [])]
+        moved = {n.outputs[0] for n in readers if n.kind in _MOVES}
+        if not readers or any(n.kind not in ("Softmax", "LogSoftmax", *_MOVES) for n in readers):
+            return False
+        waiting += moved - seen
+        seen |= moved
+    return True

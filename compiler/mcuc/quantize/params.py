@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -91,10 +91,12 @@ def integer_bias(real: Array, x: Quant, weights: Weights) -> tuple[Array, Array]
 @dataclass(frozen=True, eq=False)
 class Scheme:
     """How a network is quantized. activations: value -> quantization; weights: by the layer's output; biases: real,
-    by the layer's output; operands: other constants -> quantization; wide: values that are int16."""
+    by the layer's output; operands: other constants -> quantization; wide: values that are int16, narrow: their
+    quantization in int8, for what reads them there."""
 
     activations: Mapping[str, Quant]
     weights: Mapping[str, Weights]
     biases: Mapping[str, Array]
     operands: Mapping[str, Quant]
     wide: frozenset[str] = frozenset()
+    narrow: Mapping[str, Quant] = field(default_factory=dict)

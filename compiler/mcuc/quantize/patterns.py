@@ -62,6 +62,9 @@ KNOWN = (
     Known(SILU, {}, lambda x: x * sigmoid(x)),
 )
 
+ANSWERS = np.stack([known.function(GRID) for known in KNOWN])
+FEW = slice(None, None, 199)  # points looked at first: most runs fail there
+
 
 def recognised(model: FloatModel) -> FloatModel:
     """The network with composites as single nodes, batch norms as layers, constants divided by as factors, Gemm's
@@ -103,12 +106,13 @@ def _known(region: Region, model: FloatModel) -> Known | None:
     got = evaluated(region, model, GRID)
     if got.shape != GRID.shape:
         return None
+    for i in np.flatnonzero(np.isclose(got[FEW], ANSWERS[:, FEW], CLOSE, CLOSE).all(1)):
+        if np.allclose(got, ANSWERS[i], CLOSE, CLOSE):
+            plain = KNOWN[i].kind == SILU and [n.kind for n in region.nodes] == ["Sigmoid", "Mul"]
+            return None if plain else KNOWN[i]
     slope = float(-got[GRID == -1][0])
-    leaky = Known("LeakyRelu", {"alpha": slope}, lambda x: np.where(x >= 0, x, slope * x))
-    for known in (*KNOWN, leaky) if 1e-6 < slope < 1 - 1e-6 else KNOWN:
-        if np.allclose(got, known.function(GRID), CLOSE, CLOSE):
-            plain = known.kind == SILU and [n.kind for n in region.nodes] == ["Sigmoid", "Mul"]
-            return None if plain else known
+    if 1e-6 < slope < 1 - 1e-6 and np.allclose(got, np.where(GRID >= 0, GRID, slope * GRID), CLOSE, CLOSE):
+        return Known("LeakyRelu", {"alpha": slope}, lambda x: np.where(x >= 0, x, slope * x))
     return None
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mcuc.ir import Graph, Quant
+from mcuc.ir import DType, Graph, Quant
 from mcuc.quantize import qdq
 from mcuc.quantize.choices import most, other, swapped
-from mcuc.quantize.model import FloatModel, to_proto
+from mcuc.quantize.model import FloatNode, to_proto
 from mcuc.quantize.params import Scheme, wide_quant
 from mcuc.quantize.quantizer import (
     WANTED,
@@ -28,9 +28,9 @@ from mcuc.quantize.quantizer import (
     rounded_name,
     score,
 )
-from mcuc.quantize.roles import SAME, Roles
+from mcuc.quantize.roles import SAME, quantized_as
 from mcuc.quantize.runtime import Opened, Runtime
-from mcuc.quantize.widen import widenable
+from mcuc.quantize.widen import widen, widenable
 
 SAMPLES = 48  # by which values and layers are put in order
 INT4_PEAK = 7
@@ -55,19 +55,6 @@ class Precision:
 ALL_INT8 = Precision()
 
 
-def value_of(tensor: str, model: FloatModel, found: Roles) -> str | None:
-    """The quantized value of the float network that a tensor of the imported graph holds: a layer's output stands for
-    the activation that was fused into it."""
-    name = tensor.removesuffix(qdq.REAL)
-    readers = model.consumers()
-    while name not in found.groups:
-        following = readers.get(name, [])
-        if len(following) != 1:
-            return None
-        name = following[0][0].outputs[0]
-    return name
-
-
 def peaks(found: Quantized) -> dict[Quant, float]:
     """The largest magnitude known of the values of each int8 quantization."""
     largest: dict[Quant, float] = {}
@@ -81,16 +68,24 @@ def peaks(found: Quantized) -> dict[Quant, float]:
 
 
 def with_wide(found: Quantized, graph: Graph, tensors: Sequence[str]) -> Scheme:
-    """The scheme with what these tensors of the graph hold in int16, and what only hands it on."""
-    values = {v for t in tensors if (v := value_of(t, found.model, found.roles)) is not None}
-    own = {v for n in graph.nodes if (v := value_of(n.outputs[0], found.model, found.roles)) is not None}
+    """The scheme with what these tensors of the graph hold in int16, and what only hands it on: what is int16 in the
+    graph that `widen` makes. A node in int8 reads an int16 value in int8, as there."""
+    reach, readers = peaks(found), found.model.consumers()
+    own = {n.outputs[0]: _value_of(n.outputs[0], found, readers) for n in graph.nodes}
+    made = widen(graph, frozenset(tensors), reach) if tensors else graph
+    values = {v for t, v in own.items() if v is not None and made.tensors[t].dtype is DType.INT16}
     for node in found.model.nodes:
         if node.kind in SAME and node.inputs[0] in values:
-            values |= {o for o in node.outputs if o in found.roles.groups and o not in own}
-    reach, activations = peaks(found), dict(found.scheme.activations)
+            values |= {o for o in node.outputs if o in found.roles.groups} - {*own.values()}
+    activations, narrow = dict(found.scheme.activations), {v: found.scheme.activations[v] for v in values}
     for value in values:
         activations[value] = wide_quant(activations[value], reach)
-    return replace(found.scheme, activations=activations, wide=frozenset(values))
+    return replace(found.scheme, activations=activations, wide=frozenset(values), narrow=narrow)
+
+
+def _value_of(tensor: str, found: Quantized, readers: Mapping[str, Sequence[tuple[FloatNode, int]]]) -> str | None:
+    """The quantized value of the float network that a tensor of the imported graph holds."""
+    return quantized_as(tensor.removesuffix(qdq.REAL), found.roles, readers)
 
 
 def choose_wide(
@@ -100,11 +95,11 @@ def choose_wide(
     candidates = widenable(graph)
     if options.activations == "int16" or not candidates:
         return candidates, {}
-    reference = runtime.open(to_proto(found.model, judged(found.model)))
+    reference, readers = runtime.open(to_proto(found.model, judged(found.model))), found.model.consumers()
     alone: dict[str, float] = {}
     for i, tensor in enumerate(candidates):
         progress("measuring int8 activations", i, len(candidates))
-        value = value_of(tensor, found.model, found.roles)
+        value = _value_of(tensor, found, readers)
         if value is not None:
             alone[tensor] = round(_alone(found, value, runtime, reference), 2)
     order = sorted(alone, key=lambda t: alone[t])

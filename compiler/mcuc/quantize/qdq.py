@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from mcuc.ir import Array, Quant
 from mcuc.quantize.model import FloatModel, input_infos
 from mcuc.quantize.params import Scheme, integer_bias
-from mcuc.quantize.roles import OPERANDS, Roles, Weighted
+from mcuc.quantize.roles import OPERANDS, Roles, Weighted, quantized_as
 
 REAL, DEQUANTIZED = "/real", "/dequantized"
 MICROSOFT = "com.microsoft"
@@ -64,6 +64,7 @@ def write(model: FloatModel, found: Roles, scheme: Scheme, only: Set[str] | None
     w = _Writer(model)
     quantized = {v for v in found.groups if v in scheme.activations and (only is None or v in only)}
     current: dict[str, str] = {}
+    readers = model.consumers()
     for name in model.inputs:
         if name in quantized:
             w.rounded(name, scheme.activations[name], f"{name}{DEQUANTIZED}", name in scheme.wide)
@@ -71,8 +72,14 @@ def write(model: FloatModel, found: Roles, scheme: Scheme, only: Set[str] | None
     for node in model.nodes:
         layer = found.weighted.get(node.outputs[0])
         inputs = [current.get(n, n) for n in node.inputs]
+        narrow: dict[str, Quant] = {}
+        if scheme.wide and quantized_as(node.outputs[0], found, readers) not in scheme.wide:
+            narrow = {n: scheme.narrow[n] for n in node.inputs if n in scheme.wide and n in current}
+            inputs = [_narrowed(w, n, i, narrow) for n, i in zip(node.inputs, inputs, strict=True)]
         if layer is not None and layer.name in scheme.weights and (only is None or _reaches(model, layer.name, only)):
-            inputs = _layer(w, layer, inputs, scheme, node.inputs[0] in quantized)
+            x = node.inputs[0]
+            own = None if x not in quantized or x in scheme.wide else scheme.activations[x]
+            inputs = _layer(w, layer, inputs, scheme, narrow.get(x, own))
         else:
             if node.kind in OPERANDS:
                 inputs = [
@@ -113,6 +120,16 @@ def write(model: FloatModel, found: Roles, scheme: Scheme, only: Set[str] | None
     return bytes(proto.SerializeToString())
 
 
+def _narrowed(w: _Writer, value: str, current: str, narrow: Mapping[str, Quant]) -> str:
+    """An int16 value as a node in int8 reads it."""
+    if value not in narrow:
+        return current
+    to = f"{value}/int8{DEQUANTIZED}"
+    if f"{to}/scale" not in w.constants:
+        w.rounded(current, narrow[value], to)
+    return to
+
+
 def _reaches(model: FloatModel, value: str, only: Set[str]) -> bool:
     """Whether a layer is among the chosen: by its output, or by that of the activation behind it."""
     if value in only:
@@ -121,7 +138,8 @@ def _reaches(model: FloatModel, value: str, only: Set[str]) -> bool:
     return len(readers) == 1 and bool(set(readers[0][0].outputs) & only)
 
 
-def _layer(w: _Writer, layer: Weighted, inputs: list[str], scheme: Scheme, integer_input: bool) -> list[str]:
+def _layer(w: _Writer, layer: Weighted, inputs: list[str], scheme: Scheme, x: Quant | None) -> list[str]:
+    """The inputs of a layer in integers. x: of its input in int8, None where that is none."""
     weights = scheme.weights[layer.name]
     zero = np.zeros_like(weights.scale, np.int8)
     if weights.axis is None:
@@ -131,8 +149,8 @@ def _layer(w: _Writer, layer: Weighted, inputs: list[str], scheme: Scheme, integ
     found = [inputs[0], weight]
     real = scheme.biases.get(layer.name)
     if real is not None:
-        if integer_input and layer.node.inputs[0] in scheme.activations and layer.node.inputs[0] not in scheme.wide:
-            bias, scale = integer_bias(real, scheme.activations[layer.node.inputs[0]], weights)
+        if x is not None:
+            bias, scale = integer_bias(real, x, weights)
             own = None if weights.axis is None else 0
             scale = scale if own is not None else scale.reshape(())
             found.append(w.dequantized(f"{layer.name}/bias", bias, scale, np.zeros_like(scale, np.int32), own))

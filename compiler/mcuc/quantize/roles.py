@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mcuc.quantize.model import FloatModel, FloatNode
@@ -121,6 +121,18 @@ def roles(model: FloatModel, given: Mapping[str, tuple[float, int]] | None = Non
         if n in model.constants and n not in taken and model.constants[n].dtype == "float32"
     )
     return Roles({v: find(v) for v in values}, {find(v): p for v, p in fixed.items()}, weighted, operands)
+
+
+def quantized_as(
+    value: str, found: Roles, consumers: Mapping[str, Sequence[tuple[FloatNode, int]]]
+) -> str | None:
+    """The quantized value that a value of the network is: itself, or that of the activation fused into its node."""
+    while value not in found.groups:
+        readers = consumers.get(value, [])
+        if len(readers) != 1:
+            return None
+        value = readers[0][0].outputs[0]
+    return value
 
 
 def _is_hidden(

@@ -26,7 +26,7 @@ _LAYERS = {  # where their input, weights and bias stand
     "FULLY_CONNECTED": (0, 1, 2),
     "TRANSPOSE_CONV": (2, 1, 3),
 }
-_CHOICES = ("MAXIMUM", "MINIMUM")  # of elements as they are, like what moves them
+_ONE_SCALE = ("MAXIMUM", "MINIMUM", "MAX_POOL_2D", "AVERAGE_POOL_2D")  # TFLite's do not rescale
 _NONE, _RELU, _RELU6 = 0, 1, 3  # TFLite's fused activations
 
 
@@ -102,7 +102,7 @@ def _wide_node(node: Node, work: _Work) -> Node:
         before = work.graph.tensors[name]
         assert before.quant is not None
         work.table[name] = replace(before, dtype=DType.INT16, quant=wide_quant(before.quant, work.peaks))
-    one_scale = exported.kind in _CHOICES or (follows(node) and node.op != "quantize")
+    one_scale = exported.kind in _ONE_SCALE or (follows(node) and node.op != "quantize")
     x, weights, bias = _LAYERS.get(exported.kind, (0, -1, -1))
     for i, name in enumerate(names):
         quantized = name and work.table[name].dtype in (DType.INT8, DType.INT16) and i not in (weights, bias)

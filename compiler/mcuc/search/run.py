@@ -86,7 +86,8 @@ def run_search(dataset: Dataset, constraints: Constraints, effort: str | Effort,
     with reproducible(threads):
         kept, held = stratified_split(dataset.train_y, VALIDATION_FRACTION, seed)
         supernet, pool, winner = _search(task, constraints, evaluate_cost, kept, held)
-        validation = held[stratified_split(dataset.train_y[held], UNSEEN_FRACTION, seed)[1]]
+        unseen = stratified_split(dataset.train_y[held], UNSEEN_FRACTION, seed)[1]
+        validation = held[unseen] if len(unseen) else held  # one image a class is held out: nothing to divide
         training = np.setdiff1d(np.arange(len(dataset.train_y)), validation)
         trained = _train_winner(task, winner.candidate, supernet, training)
         proto, right = _finish(task, winner.candidate, trained, training)

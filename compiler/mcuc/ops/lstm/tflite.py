@@ -113,11 +113,18 @@ def _attrs(node: Imported, x: Tensor, gates: list[Tensor], hidden: Tensor, cell:
 
 
 def to_tflite(node: Node, graph: Graph) -> Exported:
-    """As UNIDIRECTIONAL_SEQUENCE_LSTM; the states are variable tensors."""
+    """As UNIDIRECTIONAL_SEQUENCE_LSTM; the states are variable tensors. LiteRT refuses the layer without the five
+    intermediates, of which it reads the last one's scale, the hidden state's (unidirectional_sequence_lstm.cc,
+    PopulateQuantizedLstmParams8x8_16)."""
     x, *gates, hidden, cell = node.inputs
     blank = ("",) * 3
     inputs = (x, *gates[:8], *blank, *gates[8:], "", "", hidden, cell, *blank, "")
     scale = scale_of(graph.tensors[cell], node.name)
     fields = {"fusedActivationFunction": TANH, "cellClip": float(node.attrs.clip * scale), "projClip": 0.0,
               "timeMajor": node.attrs.time_major}
-    return Exported("UNIDIRECTIONAL_SEQUENCE_LSTM", "UnidirectionalSequenceLSTMOptions", fields, inputs=inputs)
+    state = graph.tensors[hidden]
+    quants = (None,) * 4 + (state.quant,)
+    unused = tuple(Tensor(f"{node.outputs[0]}/intermediate{i}", (0,), state.dtype, q) for i, q in enumerate(quants))
+    return Exported(
+        "UNIDIRECTIONAL_SEQUENCE_LSTM", "UnidirectionalSequenceLSTMOptions", fields, inputs=inputs, intermediates=unused
+    )
