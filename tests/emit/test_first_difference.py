@@ -101,16 +101,16 @@ def test_right_code_has_no_first_difference(model: Made, tmp_path: Path) -> None
 
 def test_a_layer_in_place_is_named_too(tmp_path: Path) -> None:
     """The hash is taken when the layer ends, before the next one writes over its output."""
-    x = activation("x", (1, 40), 0.05, 3)
+    x, z = activation("x", (1, 40), 0.05, 3), activation("z", (1, 40), 0.05, -3)
     tensors, nodes = {}, []
     before = x
     for n, name in enumerate("abcy"):
         out = activation(name, (1, 40), 0.04 + 0.01 * n, n)
-        one = tflite_graph("ADD", [before, x], out)
+        one = tflite_graph("ADD", [before, z], out)
         tensors.update(one.tensors)
         nodes.append(replace(one.nodes[0], name=name))
         before = out
-    chain = made(check(Graph("net", "tflite", tensors, tuple(nodes), ("x",), ("y",))))
+    chain = made(check(Graph("net", "tflite", tensors, tuple(nodes), ("x", "z"), ("y",))))
     assert chain.plan.tensors["a"] == chain.plan.tensors["b"] == chain.plan.tensors["c"]
     source = chain.emitted.files["net.c"]
     function = re.findall(r"_k1_binary\(.*?^}", source, re.S | re.M)[0]

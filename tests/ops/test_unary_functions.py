@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import RNG, activation, as_uint8, assert_equal, check_c, check_tflite, run_reference, tflite_graph
+from harness import RNG, activation, as_uint8, assert_equal, check_c, check_tflite, run_reference, samples, tflite_graph
 
 from mcuc.errors import McucError
 from mcuc.exporters import tflite as exporter
@@ -97,12 +97,12 @@ def test_kinds_that_tflite_has_no_uint8_kernel_for_are_refused() -> None:
             importer.parse(as_uint8(exporter.export(_case(kind, 0))), "case.tflite", "case")
 
 
-def test_a_table_that_tflite_does_not_compute_is_not_exported() -> None:
+def test_a_table_that_no_operator_of_tflite_computes_is_exported_as_a_look_up() -> None:
     graph = _case("TANH", 0)
     node = graph.nodes[0]
-    other = replace(node, attrs=replace(node.attrs, table=node.attrs.table[::-1]))
-    with pytest.raises(McucError, match="no int8 operator"):
-        exporter.export(replace(graph, nodes=(other,)))
+    other = replace(graph, nodes=(replace(node, attrs=replace(node.attrs, table=node.attrs.table[::-1])),))
+    blob, inputs = exporter.export(other), samples(graph)
+    assert_equal(oracle.litert_reference(blob, inputs), run_reference(other, inputs), "LiteRT")
 
 
 def test_c_in_all_tilings(tmp_path: Path) -> None:

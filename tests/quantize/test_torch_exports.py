@@ -37,7 +37,8 @@ class Zoo(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         tokens = x.flatten(2).transpose(1, 2)
-        functions = [F.gelu(x), F.gelu(x, approximate="tanh"), F.hardswish(x), F.hardsigmoid(x), F.mish(x), F.silu(x)]
+        functions = [F.gelu(x), F.gelu(x, approximate="tanh"), F.hardswish(x), F.mish(x), F.silu(x)]
+        functions.append(F.hardsigmoid(tokens))  # of x it would be computed once with the hard-swish's own
         root = tokens * torch.rsqrt(tokens.pow(2).mean(-1, keepdim=True) + 1e-6) * self.gain
         norms = [self.layer(tokens), root, self.group(x), self.instance(x), F.normalize(tokens, dim=-1)]
         gate = F.hardsigmoid(self.up(F.relu(self.down(F.adaptive_avg_pool2d(x, 1)))))

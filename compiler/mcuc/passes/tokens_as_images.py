@@ -24,8 +24,10 @@ Shape = tuple[int, ...]
 
 
 def tokens_as_images(graph: Graph) -> Graph:
-    """The graph with the tokens of every layer that treats them alike in one row of an image."""
-    if not any(_image(graph, node) for node in graph.nodes):
+    """The graph with the tokens of all layers that treat them alike in one row of an image, where several such layers
+    follow each other."""
+    alike = _followed(graph, [node for node in graph.nodes if _image(graph, node)])
+    if not alike:
         return graph
     as_image: dict[str, str] = {}  # tensor -> its elements as an image of one row
     tensors: dict[str, Tensor] = {}
@@ -46,7 +48,7 @@ def tokens_as_images(graph: Graph) -> Graph:
     for node in graph.nodes:
         if node.op == "reshape" and _same_tokens(graph, node) and node.inputs[0] in as_image:
             as_image[node.outputs[0]] = as_image[node.inputs[0]]
-        if not _image(graph, node):
+        if node.name not in alike:
             nodes.append(node)
             continue
         (out,) = node.outputs
@@ -57,6 +59,16 @@ def tokens_as_images(graph: Graph) -> Graph:
         nodes.append(replace(node, inputs=inputs, outputs=(row,), attrs=attrs))
         nodes.append(Node(f"{node.name}/tokens", "reshape", (row,), (out,), ReshapeAttrs(graph.tensors[out].shape)))
     return rebuild(graph, nodes, tensors.values())
+
+
+def _followed(graph: Graph, nodes: list[Node]) -> set[str]:
+    """Names of those that read what another one of them computes, perhaps reshaped, or are read by it."""
+    maker = {node.outputs[0]: node.name for node in nodes}
+    for node in graph.nodes:
+        if node.op == "reshape" and _same_tokens(graph, node) and node.inputs[0] in maker:
+            maker[node.outputs[0]] = maker[node.inputs[0]]
+    pairs = [(maker[n], node.name) for node in nodes for n in _activations(graph, node) if n in maker]
+    return {name for pair in pairs for name in pair}
 
 
 def _image(graph: Graph, node: Node) -> bool:

@@ -7,7 +7,7 @@
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if GATE_BUILD_ID != 0x761f3a72u || MCUC_RUNTIME_VERSION != 1
+#if GATE_BUILD_ID != 0x9891bfbcu || MCUC_RUNTIME_VERSION != 1
 #error "gate: header, source and runtime come from different runs of mcuc"
 #endif
 
@@ -65,9 +65,9 @@ static void gate_k1_binary(MCUC_KERNEL_ARGS)
         const int8_t *const b = rows[1] + x * 2;
         int8_t *const to = out + (x - x0) * out_stride;
         for (int32_t c = c0; c < c1; c++) {
-            const int32_t va = a[c], vb = b[c];
-            const int32_t acc = (va - 2) * (vb - -128);
-            to[c - c0] = mcuc_clamp(mcuc_requant(acc, 1342177330, -7) + 1, -128, 127);
+            const int32_t product = (a[c] - 2) * (b[c] - -128);
+            const int64_t sum = mcuc_smlal(product < 0 ? INT64_C(411109469138) : INT64_C(413524251692), product, 1342177330);
+            to[c - c0] = mcuc_clamp((int32_t)(sum >> 38), -128, 127);
         }
     }
 }

@@ -4,7 +4,7 @@
 
 #include "mcuc_port.h"
 
-#if GATE_BUILD_ID != 0x761f3a72u
+#if GATE_BUILD_ID != 0x9891bfbcu
 #error "gate: header and weights come from different runs of mcuc"
 #endif
 
