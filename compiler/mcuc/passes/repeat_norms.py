@@ -62,9 +62,8 @@ def repeated_cost(before: Graph, after: Graph) -> int:
 
 def _right_operand(node: Node, consumers: Mapping[str, list[Node]]) -> bool:
     """Its output, perhaps through functions of single elements, is a matrix whose rows all products need."""
-    readers = consumers[node.outputs[0]]
-    if len(readers) != 1:
-        return False
-    if readers[0].op in FUNCTIONS:
-        return _right_operand(readers[0], consumers)
-    return readers[0].op == "batch_matmul" and node.outputs[0] == readers[0].inputs[1]
+    name, readers = node.outputs[0], consumers[node.outputs[0]]
+    while len(readers) == 1 and readers[0].op in FUNCTIONS:
+        name = readers[0].outputs[0]
+        readers = consumers[name]
+    return len(readers) == 1 and readers[0].op == "batch_matmul" and name == readers[0].inputs[1]

@@ -30,6 +30,7 @@ MOVES = ("reshape", "transpose", "slice")
 SOFTMAX = ("softmax", "qlinear_softmax")
 FUNCTIONS = ("unary", "logistic", "clip")
 MOST_HEADS = 32
+MOST_ELEMENTS = 1 << 22  # of a tensor whose elements are numbered: no microcontroller holds more
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,13 +112,18 @@ def _operand(name: str, rows: int, turned: bool, graph: Graph, made: Mapping[str
     shape = graph.tensors[name].shape
     way: list[Node] = []
     while name in made and (made[name].op in MOVES or _is_elementwise(made[name], graph)):
+        sources = graph.runtime_inputs(made[name])
+        if len(sources) != 1:
+            return None
         way.append(made[name])
-        name = graph.runtime_inputs(made[name])[0]
+        (name,) = sources
     dense = made.get(name)
     if dense is None or dense.op != "fully_connected" or graph.tensors[dense.inputs[1]].data is None:
         return None
     out = graph.tensors[name]
-    if out.dtype is not DType.INT8 or any(len(graph.tensors[n].shape) == 0 for n in dense.inputs if n):
+    if out.dtype is not DType.INT8 or out.elements > MOST_ELEMENTS:
+        return None
+    if any(graph.tensors[n].shape[:1] != out.shape[-1:] for n in dense.inputs[1:] if n):
         return None
     numbers = np.arange(out.elements).reshape(out.shape)
     for node in reversed(way):
@@ -147,6 +153,8 @@ def _joined(
 ) -> Node | None:
     """The last of the moves behind the product, behind which the heads of a token lie one after the other."""
     heads, tokens, depth = size
+    if heads * tokens * depth > MOST_ELEMENTS:
+        return None
     numbers = np.arange(heads * tokens * depth).reshape(graph.tensors[product.outputs[0]].shape)
     wanted = np.arange(heads * tokens * depth).reshape(size).swapaxes(0, 1).reshape(-1)
     node: Node | None = product
