@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-MADE_ONCE = {"built", "done", "searched"}  # fixtures: a compiled model, a finished build, a finished search
+MADE_ONCE = {"built", "done", "golden", "made", "searched"}  # fixtures: compiled models, finished builds and searches
 
 
 def shared_folder() -> Path:

@@ -10,7 +10,7 @@ import pytest
 import test_conv_2d as conv
 import test_depthwise_conv_2d as depthwise
 import test_fully_connected as dense
-from harness import STRICT, TILINGS, assert_equal, check_tflite, check_uint8, merged, ranked, run_reference, samples
+from harness import STRICT, assert_equal, check_tflite, check_uint8, merged, ranked, run_reference, samples
 from test_int4_weights import of_four_bits
 
 from mcuc import passes
@@ -49,7 +49,7 @@ def test_c_wraps(rank: int | None, tmp_path: Path) -> None:
     whole = merged(cases())
     inputs = samples(whole, 4)
     lowered = passes.optimize(whole)
-    schedule = ranked(lowered, (rank,), TILINGS["1-row"])
+    schedule = ranked(lowered, ((rank, "1-row"),))
     emitted = emit(lowered, schedule, plan(lowered, schedule), "case", "test", 16, 1024)
     model = host.build(emitted, lowered, tmp_path, sanitize=True, emulate_dsp=rank is not None, extra_flags=STRICT)
     found = host.run(model, inputs).outputs

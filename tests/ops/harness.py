@@ -209,12 +209,15 @@ def check_uint8(graph: Graph, count: int = 6, seed: int = 0) -> Graph:
 TILINGS = {"1-pixel": Tiling(columns=1), "1-row": Tiling(), "channel-block": Tiling(channels=3),
            "pixel-and-channel": Tiling(columns=2, channels=5)}
 M4 = "mps2-an386"
-# Kernels of which ranks, the layers taking them in turns, in which tiling. A pixel at a time and blocks of channels
-# are both in pixel-and-channel as well, so half of the layers with either kernel is enough there.
-WAYS: tuple[tuple[tuple[int | None, ...], str], ...] = (
-    ((0,), "1-row"), ((1,), "1-row"), ((0,), "pixel-and-channel"), ((None,), "pixel-and-channel"),
-    ((0, None), "1-pixel"), ((None, 0), "channel-block"))
-EMULATED = (((0,), "1-row"), ((0,), "pixel-and-channel"), ((1,), "1-row"))
+# Kernels of a rank (None: the portable ones) in a tiling, which the layers take in turns. A pixel at a time and blocks
+# of channels are both in pixel-and-channel as well.
+Way = tuple[tuple[int | None, str], ...]
+EMULATED: tuple[Way, ...] = (((0, "1-row"),), ((1, "1-row"),), ((0, "pixel-and-channel"),))
+WAYS: tuple[Way, ...] = (
+    *EMULATED,
+    ((None, "pixel-and-channel"), (None, "1-row")),
+    ((0, "1-pixel"), (None, "channel-block"), (0, "channel-block"), (None, "1-pixel")),
+)
 OWN_KERNELS = {"mps2-an500": "dual", "nucleo-g0b1re": "halves"}  # boards whose cores have kernels of their own
 STRICT = ("-O0", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 
@@ -237,18 +240,19 @@ def merged(graphs: Sequence[Graph]) -> Graph:
                                     for i, g in enumerate(graphs) for s in g.states)))
 
 
-def ranked(graph: Graph, ranks: Sequence[int | None], tiling: Tiling, board: str = M4) -> Schedule:
+def ranked(graph: Graph, way: Way, board: str = M4) -> Schedule:
     """Every layer whole, each call with the rank-th of the kernels that apply on the board, or with the last one; the
-    portable one for None. The layers take the ranks in turns."""
-    chip = load_board(board).chip
-    portable, fast = (layer_by_layer(graph, c, tiling).layers for c in (None, chip))
+    portable one for None."""
+    chip, tilings = load_board(board).chip, dict.fromkeys(way)
+    portable = {t: layer_by_layer(graph, None, TILINGS[t]).layers for r, t in tilings if r is None}
+    fast = {t: layer_by_layer(graph, chip, TILINGS[t]).layers for r, t in tilings if r is not None}
     layers = []
-    for i, (plain, layer) in enumerate(zip(portable, fast, strict=True)):
-        rank = ranks[i % len(ranks)]
+    for i in range(len(graph.nodes)):
+        rank, tiling = way[i % len(way)]
         if rank is None:
-            layers.append(plain)
+            layers.append(portable[tiling][i])
             continue
-        calls = []
+        layer, calls = fast[tiling][i], []
         for call, _ in layer.calls:
             fit = [k for k in kernels.get(call.family).kernels if k.applies(call, chip) is None]
             calls.append((call, fit[min(rank, len(fit) - 1)]))
@@ -269,23 +273,24 @@ def check_c(graphs: Sequence[Graph], folder: Path, count: int = 4, seed: int = 0
     expected = run_reference(whole, inputs)
     lowered = passes.optimize(whole) if optimize else whole
     known: set[tuple[str, ...]] = set()
-    for ranks, who in WAYS:
-        schedule, label = ranked(lowered, ranks, TILINGS[who]), f"{'-'.join(map(str, ranks))}-{who}"
-        ids = (who, *(k.id for layer in schedule.layers for _, k in layer.calls))
+    for way in WAYS:
+        schedule, label = ranked(lowered, way), "-".join(f"{rank}-{who}" for rank, who in way)
+        whos = [who for _, who in way]
+        ids = (label if len(way) > 1 else whos[0], *(k.id for layer in schedule.layers for _, k in layer.calls))
         if ids in known:
             continue
         known.add(ids)
         placed = plan(lowered, schedule, fast=True)  # the lowest arena of cases side by side is nobody's wish
-        emitted = emit(lowered, schedule, placed, "case", "test", 16, 1024, small_code=who == "channel-block")
-        model = host.build(emitted, lowered, folder / label, sanitize=True, emulate_dsp=who == "1-row",
+        emitted = emit(lowered, schedule, placed, "case", "test", 16, 1024, small_code="channel-block" in whos)
+        model = host.build(emitted, lowered, folder / label, sanitize=True, emulate_dsp="1-row" in whos,
                            extra_flags=STRICT)
         found = host.run(model, inputs).outputs
         actual = [[out[n] for out in found] for n in range(len(inputs))]
         assert_equal(expected, actual, f"C, {label}")
-        if (ranks, who) in EMULATED:
+        if way in EMULATED:
             check_emulated(lowered, schedule, placed, inputs, expected, folder / f"{label}-m4", M4)
     for board, kind in OWN_KERNELS.items():
-        schedule = ranked(lowered, (0,), TILINGS["1-row"], board)
+        schedule = ranked(lowered, ((0, "1-row"),), board)
         if any(kind in k.id for layer in schedule.layers for _, k in layer.calls):
             placed = plan(lowered, schedule, fast=True)
             check_emulated(lowered, schedule, placed, inputs, expected, folder / board, board)

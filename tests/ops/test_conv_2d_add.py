@@ -173,7 +173,7 @@ def test_its_output_lies_over_the_dying_residual(case: Case, who: str, tmp_path:
     inputs = samples(graph)
     expected = run_reference(graph, inputs)
     for rank in (None, 0, 2):
-        schedule = ranked(graph, (rank,), TILINGS[who])
+        schedule = ranked(graph, ((rank, who),))
         layer = next(layer for layer in schedule.layers if layer.node.op == "conv_2d_add")
         assert in_place_inputs(layer, graph) == ("r",)
         placed = plan(graph, schedule)

@@ -11,7 +11,7 @@ import test_conv_2d as conv
 import test_conv_2d_add as residual
 import test_depthwise_conv_2d as depthwise
 import test_fully_connected as dense
-from harness import STRICT, TILINGS, assert_equal, check_c, check_tflite, ranked, run_reference, samples
+from harness import STRICT, assert_equal, check_c, check_tflite, ranked, run_reference, samples
 
 from mcuc import passes
 from mcuc.emit.model import emit
@@ -93,7 +93,7 @@ def test_a_convolution_that_adds_may_write_over_what_it_adds(who: str, tmp_path:
     graph = passes.optimize(rebuild(graph, graph.nodes, [packed]))
     inputs = samples(graph)
     for rank in (None, 0):
-        schedule = ranked(graph, (rank,), TILINGS[who])
+        schedule = ranked(graph, ((rank, who),))
         layer = next(layer for layer in schedule.layers if layer.node.op == "conv_2d_add")
         assert "nibbles" in layer.calls[0][1].id and in_place_inputs(layer, graph) == ("r",)
         placed = plan(graph, schedule)

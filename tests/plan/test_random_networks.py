@@ -58,7 +58,7 @@ def lowered(graph: Graph, seed: int) -> tuple[Graph, Schedule]:
     return optimized, Schedule(Segment("layers", cut))
 
 
-@settings(CHECKED, max_examples=300)
+@settings(CHECKED, max_examples=180)
 @given(networks(), st.integers(0, 1 << 16), st.booleans())
 def test_every_layer_reads_what_was_written(graph: Graph, seed: int, fast: bool) -> None:
     """In the arena and with the caller's buffers, outputs are whole and the caller's inputs intact in the end."""
@@ -71,7 +71,7 @@ def test_every_layer_reads_what_was_written(graph: Graph, seed: int, fast: bool)
         execute(optimized, schedule, placed, outside)
 
 
-@settings(CHECKED, max_examples=10, phases=[Phase.generate])
+@settings(CHECKED, max_examples=6, phases=[Phase.generate])
 @given(st.lists(networks(), min_size=TOGETHER, max_size=TOGETHER))
 def test_the_c_of_random_networks_equals_the_reference(graphs: list[Graph]) -> None:
     """In both buffer modes; the host program fails by itself where a run changes the caller's input."""

@@ -174,7 +174,7 @@ def replay(graph: Graph, schedule: Schedule, placed: Plan, outside: bool) -> int
     return moved
 
 
-@settings(CHECKED, max_examples=250)
+@settings(CHECKED, max_examples=150)
 @given(MIXED)
 def test_every_layer_finds_its_inputs_and_leaves_its_output_whole(graph: Graph) -> None:
     optimized = passes.optimize(graph)
@@ -249,7 +249,7 @@ def assert_same_in_c(graph: Graph, optimized: Graph, schedule: Schedule, trace: 
                     assert [fnv1a(values[n].tobytes()) for n in made] == hashes.tolist()
 
 
-@settings(CHECKED, max_examples=8, phases=[Phase.generate])
+@settings(CHECKED, max_examples=5, phases=[Phase.generate])
 @given(st.lists(MIXED, min_size=8, max_size=8), st.integers(0, 1 << 20))
 def test_the_c_of_random_blocks_equals_the_reference(graphs: list[Graph], seed: int) -> None:
     """Eight networks side by side in one, every layer cut at random, every layer's output traced."""

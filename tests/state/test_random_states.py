@@ -27,7 +27,7 @@ TOGETHER, RUNS = 12, 6
 CHECKED = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
 
-@settings(CHECKED, max_examples=60, phases=[Phase.generate])
+@settings(CHECKED, max_examples=40, phases=[Phase.generate])
 @given(stateful_networks())
 def test_an_exported_network_keeps_its_states_in_tflite_micro(graph: Graph) -> None:
     try:
@@ -49,7 +49,7 @@ def explored(graph: Graph, number: int) -> tuple[Graph, Schedule, Plan]:
     return found.graph, found.schedule, plan(found.graph, found.schedule)
 
 
-@settings(CHECKED, max_examples=12, phases=[Phase.generate])
+@settings(CHECKED, max_examples=7, phases=[Phase.generate])
 @given(st.lists(stateful_networks(), min_size=TOGETHER, max_size=TOGETHER))
 def test_the_c_of_random_networks_with_states_equals_the_reference(graphs: list[Graph]) -> None:
     """In both buffer modes, over a sequence; sanitized, in arenas and states of the exact size."""

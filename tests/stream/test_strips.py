@@ -121,7 +121,7 @@ def check_c(graph: Graph, lowered: Graph, schedule: Schedule, dsp: bool = False)
             assert [list(row) for row in ran.hashes] == hashes, f"inside={inside}\n{lowered}"
 
 
-@settings(CHECKED, max_examples=20, phases=[Phase.generate])
+@settings(CHECKED, max_examples=12, phases=[Phase.generate])
 @given(images(), st.integers(0, 1 << 20))
 def test_the_c_of_images_in_strips_equals_the_reference(graph: Graph, seed: int) -> None:
     lowered = passes.optimize(graph)
@@ -130,7 +130,7 @@ def test_the_c_of_images_in_strips_equals_the_reference(graph: Graph, seed: int)
     check_c(graph, lowered, schedule, dsp=seed % 2 == 1)
 
 
-@settings(CHECKED, max_examples=8, phases=[Phase.generate])
+@settings(CHECKED, max_examples=5, phases=[Phase.generate])
 @given(networks(), st.integers(0, 1 << 20))
 def test_the_c_of_random_networks_in_strips_equals_the_reference(graph: Graph, seed: int) -> None:
     lowered = passes.optimize(graph)
@@ -284,7 +284,7 @@ def test_columns_that_are_not_known_are_refused() -> None:
     assert strips_of(members, 2) is None
 
 
-@settings(CHECKED, max_examples=8, phases=[Phase.generate])
+@settings(CHECKED, max_examples=5, phases=[Phase.generate])
 @given(images())
 def test_the_lowest_partition_of_an_image_network_computes_the_same(graph: Graph) -> None:
     """Strips as the search chooses them."""
@@ -295,7 +295,7 @@ def test_the_lowest_partition_of_an_image_network_computes_the_same(graph: Graph
     check_c(graph, lowered, schedule_of(best, layers, lowered))
 
 
-@settings(CHECKED, max_examples=20, phases=[Phase.generate])
+@settings(CHECKED, max_examples=12, phases=[Phase.generate])
 @given(images())
 def test_units_in_strips_need_less_than_every_stream_over_the_same_layers(graph: Graph) -> None:
     lowered = passes.optimize(graph)

@@ -121,7 +121,7 @@ def _operand(name: str, rows: int, turned: bool, graph: Graph, made: Mapping[str
     if dense is None or dense.op != "fully_connected" or graph.tensors[dense.inputs[1]].data is None:
         return None
     out = graph.tensors[name]
-    if out.dtype is not DType.INT8 or out.elements > MOST_ELEMENTS:
+    if out.dtype is not DType.INT8 or not 0 < out.elements <= MOST_ELEMENTS:
         return None
     if any(graph.tensors[n].shape[:1] != out.shape[-1:] for n in dense.inputs[1:] if n):
         return None

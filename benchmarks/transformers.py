@@ -1,0 +1,144 @@
+"""SRAM and speed of vision transformers with random weights, compiled for several budgets: what attention head by head
+and streams of tokens save.
+
+    python benchmarks/transformers.py [--only NETWORK] [--folder FOLDER]
+
+Writes benchmarks/results/transformers.json, a cell as soon as it is done; a cell of this commit is not run again. SRAM
+is planned (stack: emulated and bounded), instructions are emulated, cycles estimated; every cell is compared byte for
+byte with the reference on the host and on the emulated core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import mcuc
+from models import commit
+
+RESULTS = Path(__file__).parent / "results" / "transformers.json"
+BOARD = "nucleo-h743zi"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A DeiT-like network: square images of so many pixels, square patches, blocks."""
+
+    image: int
+    patch: int
+    channels: int
+    blocks: int
+    heads: int
+    ratio: int
+    classes: int = 10
+
+
+NETWORKS = {
+    "deit-tiny 224, 2 of 12 blocks": Shape(224, 16, 192, 2, 3, 4),
+    "64 pixels, 4 blocks of 96 channels": Shape(64, 8, 96, 4, 3, 4),
+}
+CELLS: dict[str, dict[str, Any]] = {
+    "latency": {"optimize": "latency"},
+    "balanced": {},
+    "min": {"budget": "min"},
+    "min, rows in": {"budget": "min", "rows_in": True},
+}
+
+
+class Block(nn.Module):
+    def __init__(self, s: Shape) -> None:
+        super().__init__()
+        e = s.channels
+        self.heads, self.depth = s.heads, e // s.heads
+        self.first, self.second = nn.LayerNorm(e, eps=1e-6), nn.LayerNorm(e, eps=1e-6)
+        self.qkv, self.project = nn.Linear(e, 3 * e), nn.Linear(e, e)
+        self.mlp = nn.Sequential(nn.Linear(e, s.ratio * e), nn.GELU(), nn.Linear(s.ratio * e, e))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch, tokens, channels = x.shape
+        t = self.qkv(self.first(x)).reshape(batch, tokens, 3, self.heads, self.depth)
+        q, k, v = t.permute(2, 0, 3, 1, 4).unbind(0)
+        share = ((q * self.depth**-0.5) @ k.transpose(-2, -1)).softmax(-1)
+        x = x + self.project((share @ v).transpose(1, 2).reshape(batch, tokens, channels))
+        return x + self.mlp(self.second(x))
+
+
+class Transformer(nn.Module):
+    def __init__(self, s: Shape) -> None:
+        super().__init__()
+        tokens = (s.image // s.patch) ** 2 + 1
+        self.patches = nn.Conv2d(3, s.channels, s.patch, s.patch)
+        self.token = nn.Parameter(0.02 * torch.randn(1, 1, s.channels))
+        self.positions = nn.Parameter(0.02 * torch.randn(1, tokens, s.channels))
+        self.blocks = nn.Sequential(*(Block(s) for _ in range(s.blocks)))
+        self.norm, self.head = nn.LayerNorm(s.channels, eps=1e-6), nn.Linear(s.channels, s.classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.positions
+        return self.head(self.norm(self.blocks(x))[:, 0])
+
+
+def quantized(name: str, folder: Path) -> Path:
+    """The network in int8, made once."""
+    stem, shape = name.replace(",", "").replace(" ", "-"), NETWORKS[name]
+    out = folder / f"{stem}_int8.onnx"
+    if not out.exists():
+        torch.manual_seed(0)
+        size = (1, 3, shape.image, shape.image)
+        torch.onnx.export(Transformer(shape).eval(), (torch.zeros(size),), folder / f"{stem}.onnx", dynamo=True,
+                          opset_version=20, external_data=False)  # fmt: skip
+        samples = np.random.default_rng(0).normal(size=(4, *size[1:])).astype(np.float32)
+        np.savez(folder / "samples.npz", x=samples)
+        mcuc.export(folder / f"{stem}.onnx", out, data=folder / "samples.npz")
+    return out
+
+
+def measured(name: str, options: dict[str, Any], folder: Path) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as out:
+        made = mcuc.compile(quantized(name, folder), board=BOARD, out=Path(out) / "out", **options)
+    report = made.report
+    assert report.verify.bit_exact and report.verify.audit == 0
+    return {
+        "sram_total": report.sram.total,
+        "arena": report.sram.arena,
+        "stack": report.sram.stack,
+        "flash": report.flash.total,
+        "macs": report.macs,
+        "macs_again": made.schedule.recomputed,
+        "instructions": report.instructions,
+        "cycles": report.cycles,
+        "board": BOARD,
+        "notes": list(report.notes),
+        "commit": commit(),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=NETWORKS)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "mcuc-transformers")
+    args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
+    table = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    for name in [args.only] if args.only else NETWORKS:
+        for cell, options in CELLS.items():
+            if table.get(name, {}).get(cell, {}).get("commit") == commit():
+                continue
+            table.setdefault(name, {})[cell] = found = measured(name, options, args.folder)
+            RESULTS.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            print(f"{name}, {cell}: {found['sram_total']:,} bytes, {found['cycles']:,} cycles", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
