@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_FLAGS)
 DESCRIBED := pyproject.toml setup.py constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-slow lint clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/search.stamp
@@ -20,7 +20,11 @@ demo: $(VENV)/search.stamp
 	@echo "The report: $(CURDIR)/demo_out/report.html"
 
 test: $(VENV)/dev.stamp lint
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -rfEs $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow" -rfEs $(PYTEST_FLAGS)
+
+# The few tests that take longest: large models, more boards, every budget of a front.
+test-slow: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m slow -rfEs $(PYTEST_FLAGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/python -m ruff check .

@@ -97,6 +97,7 @@ def test_no_budget_is_proposed_that_the_board_lacks(run: Run, photo: Path) -> No
     assert "over" in said and "--budget" not in said and "--board" in said
 
 
+@pytest.mark.slow
 def test_rows_in_is_a_remedy_that_fits(run: Run, photo: Path) -> None:
     held = compiled(run, photo, "--budget", "min", "-o", "held").sram
     rows = compiled(run, photo, "--budget", "min", "--rows-in", "-o", "rows").sram
@@ -135,6 +136,7 @@ def test_a_front_says_what_is_computed_again(run: Run, photo: Path) -> None:
     assert "MACs again" in run("compile", photo, "--pareto").out
 
 
+@pytest.mark.slow
 def test_a_front_for_speed_holds_what_compile_makes_of_every_budget(run: Run, models: Path) -> None:
     """Weights and code are copied to RAM where that pays; at each point's total no budget gets more cycles than it, but
     for 0.5 % where the weights give way to the code after their schedule was chosen."""

@@ -30,9 +30,10 @@ from mcuc.verify.compare import emulated
 from mcuc.verify.samples import quantized, random_samples
 from zoo import ZOO, Entry, load_golden, score
 
-pytestmark = [pytest.mark.shared, pytest.mark.slow]
+pytestmark = pytest.mark.shared
 # On the host alone, layer by layer; on the M4 and the host alone.
 ON_THE_HOST = ("mbv2_100_224_u8", "tm_mbv1_025_128_int8", "te_persondet")
+SLOW = ("te_vww80",)
 ON_ONE_CORE = ("te_vww80", "vww96_int8", "mbv1_025_128_u8")
 ENTRIES = {e.name: e for e in sorted(ZOO, key=lambda e: e.name in ON_ONE_CORE) if e.name not in ON_THE_HOST}
 M4, M7 = "mps2-an386", "mps2-an500"
@@ -59,7 +60,9 @@ class Built:
     out: Path
 
 
-@pytest.fixture(scope="module", params=list(ENTRIES))
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in ENTRIES]
+)
 def built(request: pytest.FixtureRequest, shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     entry = ENTRIES[request.param]
     out = tmp_path_factory.mktemp(entry.name) / "out"
@@ -120,6 +123,7 @@ def test_host_c_equals_the_golden_outputs_and_the_outside_runtime_on_the_samples
     check_host(built.entry, made.graph, host.build(made.emitted, made.graph, built.out.parent / "host"), shared_data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ON_THE_HOST)
 def test_host_c_of_the_largest_models_layer_by_layer(name: str, shared_data: Path, tmp_path: Path) -> None:
     graph = passes.check_supported(passes.optimize(load(shared_data / "models" / f"{name}.tflite", None)))
@@ -182,7 +186,14 @@ def test_arena_and_flash_are_no_larger_than_tflite_micros(built: Built, shared_d
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("board", ["mps2-an505", "mps2-an385", "nucleo-u575zi-q", "nucleo-g0b1re", "nucleo-f103rb"])
+@pytest.mark.parametrize(
+    "board",
+    [
+        "mps2-an505",
+        "nucleo-g0b1re",
+        *(pytest.param(b, marks=pytest.mark.slow) for b in ("mps2-an385", "nucleo-u575zi-q", "nucleo-f103rb")),
+    ],
+)
 def test_small_models_run_on_every_core_where_they_fit(
     name: str, board: str, shared_data: Path, tmp_path: Path
 ) -> None:

@@ -115,6 +115,7 @@ def test_random_geometry(seed: int) -> None:
     check_tflite(graph_of(random_case(seed), seed), seed=seed)
 
 
+@pytest.mark.slow
 def test_c_random_geometry(tmp_path: Path) -> None:
     check_c([graph_of(random_case(seed), seed) for seed in range(100, 130)], tmp_path, optimize=True)
 

@@ -214,7 +214,6 @@ def test_mirrors_only_what_is_known_to_bear_it() -> None:
     assert mirrors(replace(own, flip=True)) and not mirrors(replace(bundled, flip=False))
 
 
-@pytest.mark.slow
 def test_a_killed_build_ends_with_the_same_model(done: Place, tmp_path: Path) -> None:
     """SIGKILL while the final training writes a checkpoint; the next run goes on, to the bytes of one never killed."""
     home = tmp_path / "cache"
