@@ -6,6 +6,7 @@ The structure follows from one random number: drawn choice by choice, few networ
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def depthwise(g: Growing, x: Tensor) -> Tensor:
 
 
 def pool(g: Growing, x: Tensor) -> Tensor:
-    out = image(g, x.shape)
+    out = replace(image(g, x.shape), quant=x.quant)
     add_step(g, "MAX_POOL_2D", (x,), out, **WINDOW, filterHeight=3, filterWidth=3)
     return out
 

@@ -60,7 +60,7 @@ def test_the_c_of_chains_equals_the_reference(drawn: list[tuple[Graph, int]]) ->
 def test_random_schedules_are_of_every_kind() -> None:
     """So that the tests above mean something."""
     seen: dict[str, int] = {}
-    for seed in range(120):
+    for seed in range(200):
         graph = passes.optimize(rolled(seed))
         for unit in random_schedule(graph, seed).segments:
             if isinstance(unit, Segment):
