@@ -58,6 +58,7 @@ def main() -> int:
         "cycles": report["cycles"],
         "cycles_band": report["cycles_band"],
         "verified": report["verify"]["bit_exact"],
+        "quantization": next(note for note in report["notes"] if note.startswith("right of")),
         "commit": measured,
     }
     RESULTS.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", encoding="utf-8")

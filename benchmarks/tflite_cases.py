@@ -16,7 +16,7 @@ import numpy as np
 
 sys.path.extend(str(Path(__file__).resolve().parent.parent / "tests" / name) for name in ("ops", "state"))
 
-from harness import RNG, activation, bias, constant, options, tflite_file, weights
+from harness import RNG, activation, bias, constant, options, tflite_file, tflite_graph, weights
 from state_models import counting
 
 from mcuc.exporters.tflite import Entry, export, write
@@ -143,7 +143,7 @@ def svdf() -> Case:
     t = constant("t", rng.integers(-127, 128, (units * rank, memory)).astype(np.int16), [0.004])
     b = constant("b", rng.integers(-900, 900, units).astype(np.int32), [0.05 * 0.004])
     kept = Tensor("m", (1, units * rank * memory), DType.INT16, Quant((float(np.float32(0.05)),), (0,)))
-    return Case(export(_graph("SVDF", [x((1, 5)), f, t, b, kept], y((1, units)), rank=rank,
+    return Case(export(tflite_graph("SVDF", [x((1, 5)), f, t, b, kept], y((1, units)), rank=rank,
                               fusedActivationFunction=RELU)))
 
 
@@ -158,14 +158,8 @@ def lstm() -> Case:
     cell = Tensor("c", (1, units), DType.INT16, Quant((2.0**-12,), (0,)))
     inputs = [x((1, 6, features), 0.02), *kernels, None, None, None, *biases, None, None,
               activation("h", (1, units), *hidden), cell, None, None, None, None]
-    return Case(export(_graph("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, y((1, 6, units), *hidden),
+    return Case(export(tflite_graph("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, y((1, 6, units), *hidden),
                               fusedActivationFunction=TANH)))
-
-
-def _graph(*args: Any, **fields: Any) -> Any:
-    from harness import tflite_graph
-
-    return tflite_graph(*args, **fields)
 
 
 def indices(*values: Any) -> tuple[Array, ...]:

@@ -118,6 +118,7 @@ def measured(name: str, options: dict[str, Any], folder: Path) -> dict[str, Any]
         "instructions": report.instructions,
         "cycles": report.cycles,
         "board": BOARD,
+        "evidence": dict(report.evidence),
         "notes": list(report.notes),
         "commit": commit(),
     }

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from float_files import operator_of
 
 from mcuc.errors import McucError
 from mcuc.importers.float_tflite import to_onnx
@@ -42,17 +43,9 @@ def file(
             tensor.buffer = len(model.buffers)
             model.buffers.append(buffer)
         graph.tensors.append(tensor)
-    operator, code = schema.OperatorT(), schema.OperatorCodeT()
-    code.builtinCode = getattr(schema.BuiltinOperator, kind)
-    code.deprecatedBuiltinCode, code.version = min(code.builtinCode, 127), 1
+    code, operator = operator_of(kind, options, fields)
     operator.opcodeIndex, operator.inputs = 0, list(range(len(inputs)))
     operator.outputs = [len(inputs) + i for i in range(len(outputs))]
-    if options:
-        table = getattr(schema, f"{options}T")()
-        for key, value in fields.items():
-            assert hasattr(table, key), f"{options} has no {key}"
-            setattr(table, key, value)
-        operator.builtinOptionsType, operator.builtinOptions = getattr(schema.BuiltinOptions, options), table
     graph.inputs = [i for i, e in enumerate(inputs) if not isinstance(e, np.ndarray)]
     graph.outputs, graph.operators = operator.outputs, [operator]
     model.operatorCodes, model.subgraphs = [code], [graph]

@@ -8,6 +8,7 @@ from typing import Any
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from float_files import operator_of
 
 _TYPES = {"float32": 0, "int32": 2}
 
@@ -38,17 +39,9 @@ class TfliteNet:
         return self.const(values, np.int32)
 
     def op(self, kind: str, inputs: Sequence[int], shape: Sequence[int], options: str = "", **fields: Any) -> int:
-        code, operator = schema.OperatorCodeT(), schema.OperatorT()
-        code.builtinCode = getattr(schema.BuiltinOperator, kind)
-        code.deprecatedBuiltinCode, code.version = min(code.builtinCode, 127), 1
+        code, operator = operator_of(kind, options, fields)
         out = self._tensor(f"v{len(self.graph.tensors)}", shape, np.dtype(np.float32), 0)
         operator.opcodeIndex, operator.inputs, operator.outputs = len(self.model.operatorCodes), list(inputs), [out]
-        if options:
-            table = getattr(schema, f"{options}T")()
-            for key, value in fields.items():
-                assert hasattr(table, key), f"{options} has no {key}"
-                setattr(table, key, value)
-            operator.builtinOptionsType, operator.builtinOptions = getattr(schema.BuiltinOptions, options), table
         self.model.operatorCodes.append(code)
         self.graph.operators.append(operator)
         return out

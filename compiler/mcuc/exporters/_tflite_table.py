@@ -11,9 +11,9 @@ import numpy as np
 from mcuc.ir import DType, Graph, Node, Tensor
 from mcuc.ops._base import Exported
 from mcuc.passes._tables import table_of
+from mcuc.passes.join_lookup import OFFSET
 
 Written = tuple[Exported, tuple[Tensor, ...], tuple[Tensor, ...]]
-OFFSET = 128  # of the lowest int8 value's place in the table
 
 
 def as_lookup(node: Node, graph: Graph) -> tuple[Written, ...]:

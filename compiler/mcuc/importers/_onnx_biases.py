@@ -5,12 +5,13 @@ PyTorch's exporters write linear layers over more than two axes so; quantizers l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from mcuc.importers._onnx_proto import FileGraph, FileNode
 from mcuc.ir import Array
 
+MOST_STEPS = 5  # from a constant to where it is used
 _KEEP = ("DequantizeLinear", "QuantizeLinear", "Clip", "Transpose", "Identity")  # of constants, constants again
 
 
@@ -45,11 +46,9 @@ def join_biases(file: FileGraph) -> FileGraph:
 
 def _constant(name: str, constants: Mapping[str, Array], makers: Mapping[str, FileNode]) -> Array | None:
     """The constant that a value comes from, through operators that keep its elements; None where it has none."""
-    seen: Sequence[str] = [name]
-    while name not in constants:
+    for _ in range(MOST_STEPS):
         node = makers.get(name)
-        if node is None or node.kind not in _KEEP or not node.inputs or len(seen) > len(_KEEP):
-            return None
+        if name in constants or node is None or node.kind not in _KEEP or not node.inputs:
+            break
         name = node.inputs[0]
-        seen = [*seen, name]
-    return constants[name]
+    return constants.get(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mcuc.ir import Node
 
 IDENTITY = bytes(range(256))
+FUNCTIONS = ("unary", "logistic", "clip")  # operators of one value, element by element
 
 
 def table_of(node: Node) -> bytes:

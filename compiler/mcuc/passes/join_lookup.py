@@ -11,7 +11,7 @@ import numpy as np
 
 from mcuc.ir import DType, Graph, Node, Tensor, rebuild
 
-OFFSET = 128
+OFFSET = 128  # what makes an int8 value a place in the table
 
 
 def join_lookup(graph: Graph) -> Graph:

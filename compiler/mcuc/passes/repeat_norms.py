@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from mcuc.ir import Graph, Node, Tensor, rebuild
+from mcuc.passes._tables import FUNCTIONS
 
 NORMS = ("layer_norm", "rms_norm")
-FUNCTIONS = ("unary", "logistic", "clip")
 PER_ELEMENT = 7  # instructions, on a Cortex-M4
 
 
@@ -28,7 +28,7 @@ def repeat_norms(graph: Graph) -> Graph:
         n.outputs[0]: n for n in graph.nodes
         if n.op in NORMS and len(consumers[n.outputs[0]]) > 1 and n.outputs[0] not in graph.kept
     }
-    before: dict[str, bool] = {}  # whether the latest reader is needed whole
+    before: dict[str, bool] = {}  # a norm's output -> whether its latest reader is needed whole
     for node in graph.nodes:
         if node.outputs[0] in norms:
             continue  # where its first reader is

@@ -25,10 +25,10 @@ from mcuc.ops._spatial import Window
 from mcuc.ops.concat import ConcatAttrs
 from mcuc.ops.reshape import ReshapeAttrs
 from mcuc.passes._picked import picked, picked_quant, picked_requant
+from mcuc.passes._tables import FUNCTIONS
 
 MOVES = ("reshape", "transpose", "slice")
 SOFTMAX = ("softmax", "qlinear_softmax")
-FUNCTIONS = ("unary", "logistic", "clip")
 MOST_HEADS = 32
 MOST_ELEMENTS = 1 << 22  # of a tensor whose elements are numbered: no microcontroller holds more
 

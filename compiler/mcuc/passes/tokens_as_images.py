@@ -14,10 +14,11 @@ from math import prod
 
 from mcuc.ir import Graph, Node, Tensor, rebuild
 from mcuc.ops.reshape import ReshapeAttrs
+from mcuc.passes._tables import FUNCTIONS
 
 # Operators whose last axis is a token's, and to which the axes before it are tokens.
 ALIKE = (
-    "clip", "concat", "fully_connected", "layer_norm", "logistic", "qlinear_softmax", "rms_norm", "softmax", "unary"
+    *FUNCTIONS, "concat", "fully_connected", "layer_norm", "qlinear_softmax", "rms_norm", "softmax"
 )
 PAIRWISE = ("add", "mul", "qlinear_add", "qlinear_mul")
 Shape = tuple[int, ...]
@@ -72,7 +73,8 @@ def _followed(graph: Graph, nodes: list[Node]) -> set[str]:
 
 
 def _image(graph: Graph, node: Node) -> bool:
-    """Several tokens go in and as many come out, each by itself or beside constants of the same shape or all others."""
+    """Several tokens go in and as many come out: each by itself (ALIKE), beside another tensor of the same shape
+    (PAIRWISE), or in a product of two matrices of tokens."""
     shapes = [graph.tensors[n].shape for n in (*_activations(graph, node), *node.outputs)]
     if any(len(s) not in (2, 3) or prod(s[:-2]) != 1 for s in shapes) or not shapes:
         return False

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mcuc.ir import Array
+from mcuc.quantize._steps import Steps
 from mcuc.quantize.model import FloatModel, FloatNode
 
 RMS = "SimplifiedLayerNormalization"  # what ONNX Runtime calls RMSNormalization in every opset
@@ -103,19 +104,8 @@ def _with_norm(model: FloatModel, last: FloatNode, found: RowFunction, offset: b
     shape, name, value = model.shapes[found.x], last.name, found.x
     rank, depends = len(shape), depends_on(found.gamma) | depends_on(found.beta)
     order = [a for a in range(rank) if a not in found.axes] + list(found.axes)
-    nodes: list[FloatNode] = []
-    shapes: dict[str, tuple[int, ...]] = {}
-    constants: dict[str, Array] = {}
-
-    def put(kind: str, inputs: tuple[str, ...], to: tuple[int, ...], attrs: Mapping[str, object]) -> str:
-        made = f"{last.outputs[0]}/{kind}{len(nodes)}"
-        nodes.append(FloatNode(f"{name}/{kind}{len(nodes)}", kind, inputs, (made,), attrs))
-        shapes[made] = to
-        return made
-
-    moved = order != list(range(rank))
-    if moved:
-        value = put("Transpose", (value,), tuple(shape[a] for a in order), {"perm": order})
+    steps, constants = Steps(last.outputs[0]), dict[str, Array]()
+    value, turned = steps.moved(value, shape, order)
     inside = depends <= set(found.axes)
     tail = tuple(shape[a] for a in found.axes)
     ones: Array = np.ones((1,) * rank, np.float32)
@@ -126,17 +116,15 @@ def _with_norm(model: FloatModel, last: FloatNode, found: RowFunction, offset: b
         row = data.transpose(order).reshape((1,) * (rank - len(tail)) + data.transpose(order).shape[rank - len(tail) :])
         constants[f"{name}/{key}"] = np.broadcast_to(row, (1,) * (rank - len(tail)) + tail).reshape(tail).copy()
     attrs = {"axis": -len(tail), "epsilon": max(found.epsilon, TINY)}
-    value = put(found.kind, (value, *constants), tuple(shape[a] for a in order), attrs)
-    if moved:
-        value = put("Transpose", (value,), shape, {"perm": [order.index(a) for a in range(rank)]})
+    value = steps.put(found.kind, (value, *constants), turned, attrs)
+    value, _ = steps.moved(value, turned, [order.index(a) for a in range(rank)])
     apart = {} if inside else {"Mul": found.gamma}
     apart |= {"Add": found.beta} if offset and (not inside or found.kind == RMS) else {}
     for kind, values in apart.items():
         constants[f"{name}/{kind}"] = values
-        value = put(kind, (value, f"{name}/{kind}"), shape, {})
-    nodes[-1] = replace(nodes[-1], name=name, outputs=last.outputs)
-    del shapes[value]
-    return _with_nodes(model, last, nodes, constants, shapes)
+        value = steps.put(kind, (value, f"{name}/{kind}"), shape)
+    nodes = steps.instead_of(last)
+    return _with_nodes(model, last, nodes, constants, steps.shapes)
 
 
 def _with_nodes(

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from mcuc.ir import Array, Requant
+from mcuc.ir import Requant
 from mcuc.kernels._base import Call, No
+from mcuc.kernels.binary._weighted import offset_of
 from mcuc.numerics import requantize, round24, round_even
 from mcuc.targets import Chip
 
@@ -68,19 +69,11 @@ def scaled(za: int, zb: int, act_min: int, act_max: int, steps: bool, rule: tupl
         scale = round(ratio * 2**shift) + near
         if not 0 < scale < 2**31:
             continue
-        sums, negative = products * scale, products < 0
-        both = _offset(sums, out, shift, act_min, act_max)
+        sums, negative, far = products * scale, products < 0, 2 ** min(shift + 20, 60)
+        both = offset_of(sums, out, shift, act_min, act_max, far)
         if both is not None:
             return scale, both, both, shift
-        above, below = (_offset(sums[k], out[k], shift, act_min, act_max) for k in (~negative, negative))
+        above, below = (offset_of(sums[k], out[k], shift, act_min, act_max, far) for k in (~negative, negative))
         if above is not None and below is not None:
             return scale, above, below, shift
     return None
-
-
-def _offset(sums: Array, out: Array, shift: int, act_min: int, act_max: int) -> int | None:
-    """An offset with which the sums, shifted and clamped, are the outputs; None where there is none."""
-    far = 2 ** min(shift + 20, 60)
-    at_least = int(((out << shift) - sums).max(initial=-far, where=out > act_min))
-    at_most = int((((out + 1) << shift) - 1 - sums).min(initial=far, where=out < act_max))
-    return (at_least + at_most) // 2 if at_least <= at_most else None

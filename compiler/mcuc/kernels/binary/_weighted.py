@@ -96,9 +96,9 @@ def _search(a: float, b: float, out: Array, act_min: int, act_max: int) -> Sum |
             for j in _NEAR:
                 first, second = round(a * 2**shift) + i, round(b * 2**shift) + j
                 sums = first * _BYTES[:, None] + second * _BYTES[None]
-                if _offset(sums[close], out[close], shift, act_min, act_max) is None:
+                if offset_of(sums[close], out[close], shift, act_min, act_max) is None:
                     continue
-                offset = _offset(sums, out, shift, act_min, act_max)
+                offset = offset_of(sums, out, shift, act_min, act_max)
                 fits = offset is not None and (wide or abs(offset) + 128 * (abs(first) + abs(second)) < 2**31)
                 if offset is not None and fits:
                     return first, second, offset, shift, wide
@@ -115,9 +115,11 @@ def _close(a: float, b: float, out: Array, act_min: int, act_max: int) -> tuple[
     return first, second
 
 
-def _offset(sums: Array, out: Array, shift: int, act_min: int, act_max: int) -> int | None:
-    """An offset with which the sums, shifted and clamped, are the outputs; None where there is none."""
-    far = 2**50
+def offset_of(
+    sums: Array, out: Array, shift: int, act_min: int, act_max: int, far: int = 2**50
+) -> int | None:
+    """An offset with which the sums, shifted and clamped, are the outputs; None where there is none. far: beyond all
+    that a sum needs, for a side on which no output demands anything."""
     at_least = int(((out << shift) - sums).max(initial=-far, where=out > act_min))
     at_most = int((((out + 1) << shift) - 1 - sums).min(initial=far, where=out < act_max))
     return (at_least + at_most) // 2 if at_least <= at_most else None
