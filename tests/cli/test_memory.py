@@ -137,15 +137,16 @@ def test_a_front_says_what_is_computed_again(run: Run, photo: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_front_for_speed_holds_what_compile_makes_of_every_budget(run: Run, models: Path) -> None:
+@pytest.mark.parametrize("board", ["nucleo-l4r5zi", "nucleo-g0b1re"])
+def test_a_front_for_speed_holds_what_compile_makes_of_every_budget(run: Run, models: Path, board: str) -> None:
     """Weights and code are copied to RAM where that pays; at each point's total no budget gets more cycles than it, but
     for 0.5 % where the weights give way to the code after their schedule was chosen."""
-    words = [models / "photo.tflite", "--board", "nucleo-g0b1re", "--optimize", "latency"]
+    words = [models / "photo.tflite", "--board", board, "--optimize", "latency"]
     points = json.loads(run("compile", *words, "--pareto", "--json").out)["points"]
     alone = compiled(run, *words, "-o", "alone")
     figures = ("total", "instructions", "cycles")
     assert [points[0][k] for k in figures] == [alone.sram.total, alone.instructions, alone.cycles]
-    assert points[0]["weights_in_ram"] > 0 and points[0]["code_in_ram"] > 0
+    assert points[0]["weights_in_ram"] > 0 and (points[0]["code_in_ram"] > 0) == (board == "nucleo-g0b1re")
     for point in ends_and_middle(points)[1:]:
         found = compiled(run, *words, "--budget", point["total"], "-o", f"p{point['total']}")
         assert found.sram.total <= point["total"] and found.cycles <= 1.005 * point["cycles"]

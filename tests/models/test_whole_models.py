@@ -31,10 +31,10 @@ from mcuc.verify.samples import quantized, random_samples
 from zoo import ZOO, Entry, load_golden, score
 
 pytestmark = pytest.mark.shared
-# On the host alone, layer by layer; on the M4 and the host alone.
-ON_THE_HOST = ("mbv2_100_224_u8", "tm_mbv1_025_128_int8", "te_persondet")
-SLOW = ("te_vww80",)
-ON_ONE_CORE = ("te_vww80", "vww96_int8", "mbv1_025_128_u8")
+# On the host alone, layer by layer (make test-slow); left to make test-slow as well; on the M4 and the host alone.
+ON_THE_HOST = ("mbv2_100_224_u8", "tm_mbv1_025_128_int8")
+SLOW = ("te_vww80", "te_persondet")
+ON_ONE_CORE = (*SLOW, "vww96_int8", "mbv1_025_128_u8")
 ENTRIES = {e.name: e for e in sorted(ZOO, key=lambda e: e.name in ON_ONE_CORE) if e.name not in ON_THE_HOST}
 M4, M7 = "mps2-an386", "mps2-an500"
 EMULATED = 20

@@ -261,10 +261,11 @@ def ranked(graph: Graph, way: Way, board: str = M4) -> Schedule:
 
 
 def check_c(graphs: Sequence[Graph], folder: Path, count: int = 4, seed: int = 0, optimize: bool = False) -> None:
-    """The generated C of all cases equals the reference in all WAYS: every kernel that applies, the portable ones and
-    the first for the DSP extension in every tiling, with warnings as errors and sanitizers on; then, EMULATED, on a
-    Cortex-M4, and those that other cores have for themselves row by row on a Cortex-M7 and M0+. In two of the tilings
-    kernels that differ in numbers alone are one function.
+    """The generated C of all cases equals the reference in all WAYS, with warnings as errors and sanitizers on: every
+    kernel that applies row by row or a pixel and some channels at a time, the portable ones and the first for the DSP
+    extension in every tiling for some of the layers. Then, EMULATED, on a Cortex-M4, and those that other cores have
+    for themselves row by row on a Cortex-M7 and M0+. In two of the ways kernels that differ in numbers alone are one
+    function.
 
     optimize: run the passes first (convolutions need their zero points folded).
     """

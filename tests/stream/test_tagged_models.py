@@ -14,7 +14,8 @@ from mcuc.plan import plan
 from mcuc.schedule import Segment
 from mcuc.schedule.explore import Candidate, explore
 
-MODELS = ("ic_resnet8_int8", "kws_dscnn_int8", "vww96_int8", "te_vww80", "mbv1_025_128_u8")
+MODELS = ("ic_resnet8_int8", "kws_dscnn_int8", "vww96_int8", "te_vww80", "mbv1_025_128_u8",
+          pytest.param("te_persondet", marks=pytest.mark.slow))
 LARGE = "mbv2_100_224_u8"
 
 
