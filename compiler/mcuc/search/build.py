@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,14 +20,16 @@ from mcuc.quantize.build import page, summary, trial_of
 from mcuc.quantize.samples import Samples
 from mcuc.report.types import ParetoPoint
 from mcuc.request import Request
+from mcuc.search.conv import DsConv
 from mcuc.search.cost import cost_function, rules, warm_up
-from mcuc.search.effort import effort_named
-from mcuc.search.pareto import Constraints
+from mcuc.search.effort import Effort, effort_named
+from mcuc.search.pareto import Constraints, Cost
 from mcuc.search.quantized import Int8, as_columns, quantized
 from mcuc.search.run import SearchResult, run_search
-from mcuc.search.spaces.ds_conv import space_for
+from mcuc.search.space import Space
+from mcuc.search.spaces import ds_conv
 from mcuc.search.train import Progress
-from mcuc.targets import load_board
+from mcuc.targets import Board, load_board
 from mcuc.toolchain import find
 from mcuc.verify import oracle, reference
 
@@ -60,6 +64,15 @@ class Built:
     compiled: Compiled
 
 
+@dataclass(frozen=True, eq=False)
+class System:
+    """A space with what its candidates cost; warm_up measures what many of them have in common."""
+
+    space: Space
+    cost_of: Callable[[Any], Cost]
+    warm_up: Callable[[], None]
+
+
 def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
     """Searches under the budget, trains, quantizes, exports .tflite and .onnx, compiles, verifies, reports.
 
@@ -87,8 +100,8 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
     )
     label = find(asked.toolchain).label
     progress("measuring layers", 0, 1)
-    space = space_for(dataset.image_shape, len(dataset.classes), effort.width)
-    warm_up(space, board, asked.toolchain, asked.optimize, request.seed)
+    system = _system(request, dataset, effort, board)
+    system.warm_up()
     progress("measuring layers", 1, 1)
     steps: set[str] = set()
 
@@ -98,10 +111,11 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
 
     found = run_search(
         dataset,
+        system.space,
         limits,
         effort,
         request.seed,
-        cost_function(board, asked.toolchain, asked.optimize),
+        system.cost_of,
         cache.folder() / "search",
         step,
         cost_key=f"{board.chip} {label} {asked.optimize} {__version__} {rules()}",
@@ -133,6 +147,18 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
 
     compiled = compile_graph(made.graph, asked, f"search on {dataset.name}", folder, stage, extra)
     return Built(found, int8, compiled)
+
+
+def _system(request: BuildRequest, dataset: Dataset, effort: Effort, board: Board) -> System:
+    """The space that was asked for, for these images."""
+    asked, shape, classes = request.compile, dataset.image_shape, len(dataset.classes)
+    space = ds_conv.space_for(shape, classes, effort.width)
+    layers_cost = cost_function(board, asked.toolchain, asked.optimize)
+    return System(
+        DsConv(space),
+        lambda candidate: layers_cost(ds_conv.to_layers(space, candidate)),
+        lambda: warm_up(space, board, asked.toolchain, asked.optimize, request.seed),
+    )
 
 
 def mirrors(request: BuildRequest) -> bool:

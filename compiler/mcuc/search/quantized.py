@@ -27,7 +27,7 @@ from mcuc.search.effort import Effort
 from mcuc.search.export import LINEAR
 from mcuc.search.run import THREADS, SearchResult
 from mcuc.search.skeleton import INPUT
-from mcuc.search.supernet import to_tensor, work_of
+from mcuc.search.supernet import to_tensor
 from mcuc.search.train import Loss, Progress, Recipe, fit, reproducible
 
 CALIBRATION_IMAGES = 200
@@ -113,7 +113,7 @@ def _tuned(
 
 def _recipe(found: SearchResult, effort: Effort, flip: bool) -> Recipe:
     count = len(found.training)
-    epochs = min(100, max(2, round(effort.tuning_work / work_of(found.layers) / count)))
+    epochs = min(100, max(2, round(effort.tuning_work / found.work / count)))
     return Recipe(
         STAGE,
         epochs,
