@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ TRIES = 8  # candidates looked at for every one that is wanted, before a generat
 
 CostOf = Callable[[Any], Cost]  # of one of the space's candidates
 AccuracyOf = Callable[[Any], float]
+CostsOf = Callable[[Sequence[Any]], Iterable[Cost]]  # of several candidates, in their order
+AccuraciesOf = Callable[[Sequence[Any]], Iterable[float]]
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,18 @@ class Pool:
 
 def evolve(space: Space, limits: Constraints, plan: Plan, seed: int, cost_of: CostOf, accuracy_of: AccuracyOf,
            checkpoint: Path, progress: Progress) -> Pool:
+    """evolve_many, one candidate after the other."""
+    return evolve_many(space, limits, plan, seed, lambda cs: map(cost_of, cs), lambda cs: map(accuracy_of, cs),
+                       checkpoint, progress)
+
+
+def evolve_many(space: Space, limits: Constraints, plan: Plan, seed: int, costs_of: CostsOf,
+                accuracies_of: AccuraciesOf, checkpoint: Path, progress: Progress) -> Pool:
     """All candidates evaluated in plan.generations generations; every one fits the limits.
 
-    The smallest candidate must fit (require_feasible), or the first generation may find nothing.
+    Both functions are given as many candidates at a time as the generation still lacks, so that they may spread them
+    over processes (mcuc.search.workers); what is evaluated does not depend on how they do it. The smallest candidate
+    must fit (require_feasible), or the first generation may find nothing.
     """
     pool = _restore(space, load_json(checkpoint))
     total = plan.population + plan.children * (plan.generations - 1)
@@ -53,20 +64,27 @@ def evolve(space: Space, limits: Constraints, plan: Plan, seed: int, cost_of: Co
         rng = np.random.default_rng((seed, STAGE, generation))
         parents = _parents(pool, plan)
         wanted = plan.children if generation else plan.population
-        made = 0
-        for attempt in range(TRIES * wanted):
-            if made == wanted:
-                break
-            candidate = _propose(space, parents, generation, attempt, wanted, pool, rng)
-            if candidate.key in pool.evaluated or candidate.key in pool.refused:
-                continue
-            cost = cost_of(candidate)
-            if not fits(cost, limits):
-                pool.refused.add(candidate.key)
-                continue
-            pool.evaluated[candidate.key] = Evaluated(candidate, accuracy_of(candidate), cost)
-            made += 1
-            progress("evolution", min(len(pool.evaluated), total), total)
+        made = attempt = 0
+        while made < wanted and attempt < TRIES * wanted:
+            # Where proposals begin to depend on what was evaluated (_propose), it must have been.
+            until = TRIES * wanted // 2 if generation == 0 and attempt < TRIES * wanted // 2 else TRIES * wanted
+            fresh: dict[str, Any] = {}
+            while len(fresh) < wanted - made and attempt < until:
+                candidate = _propose(space, parents, generation, attempt, wanted, pool, rng)
+                attempt += 1
+                if candidate.key not in pool.evaluated and candidate.key not in pool.refused:
+                    fresh.setdefault(candidate.key, candidate)
+            fitting = []
+            for candidate, cost in zip(fresh.values(), costs_of(list(fresh.values())), strict=True):
+                if fits(cost, limits):
+                    fitting.append((candidate, cost))
+                else:
+                    pool.refused.add(candidate.key)
+            found = zip(fitting, accuracies_of([c for c, _ in fitting]), strict=True)
+            for (candidate, cost), accuracy in found:
+                pool.evaluated[candidate.key] = Evaluated(candidate, accuracy, cost)
+                made += 1
+                progress("evolution", min(len(pool.evaluated), total), total)
         pool.bests.append(max(e.accuracy for e in pool.evaluated.values()))
         save_json(checkpoint, _snapshot(pool))
     progress("evolution", total, total)

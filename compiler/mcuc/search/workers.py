@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ def worker_count(asked: int | None) -> int:
 
 @contextmanager
 def spread(make: Callable[..., Callable[[A], R]], arguments: tuple[Any, ...],
-           workers: int) -> Iterator[Callable[[Sequence[A]], list[R]]]:  # fmt: skip
+           workers: int) -> Iterator[Callable[[Sequence[A]], Iterable[R]]]:  # fmt: skip
     """A function that maps make(*arguments) over a sequence, in order.
 
     Each process calls make once. make must be a function of a module, arguments and results must be values that
@@ -33,12 +33,12 @@ def spread(make: Callable[..., Callable[[A], R]], arguments: tuple[Any, ...],
     """
     if workers == 1:
         function = make(*arguments)
-        yield lambda items: [function(item) for item in items]
+        yield lambda items: map(function, items)
         return
     # Started afresh: a copy of a process that has threads (torch, ONNX Runtime) may hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _begin, (make, arguments)) as pool:
-        yield lambda items: list(pool.map(_work, items))
+        yield lambda items: pool.map(_work, items)
 
 
 def _begin(make: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]) -> None:

@@ -29,7 +29,7 @@ class LowRank(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Multiplies the factors together first, as merged() does: a batch has far more tokens than factors have rows."""
+        """Multiplies the factors together first, as merged() does: a batch has more tokens than they have rows."""
         inner = self.b @ self.a
         if factors(self) == 1:
             return F.linear(x, self.c @ inner, self.bias)
