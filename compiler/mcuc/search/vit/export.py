@@ -14,9 +14,10 @@ import numpy as np
 
 from mcuc.ir import Array
 from mcuc.quantize.model import FloatModel, FloatNode
-from mcuc.search.spaces.vit_lowrank import VitCandidate, dense_shapes, padding
+from mcuc.search.spaces.vit_lowrank import VitCandidate, dense_shapes, factors, padding
 
 INPUT, OUTPUT = "input", "softmax"
+HALVES = ("attention", "mlp")  # of a block
 EPSILON = 1e-6
 Shape = tuple[int, ...]
 
@@ -68,7 +69,7 @@ class _Writer:
         perm, shape = ((0, 2, 3, 1), (depth, n)) if turned else ((0, 2, 1, 3), (n, depth))
         return self.put("Transpose", (part,), name, (1, heads, *shape), perm=list(perm))
 
-    def block(self, x: str, name: str, heads: int, depth: int, bias: str) -> str:
+    def attention(self, x: str, name: str, heads: int, depth: int, bias: str) -> str:
         n, embed, inside = self.shapes[x][1], self.shapes[x][2], heads * depth
         t = self.dense(self.norm(x, f"{name}.norm1"), f"{name}.qkv")
         q = self.head(t, f"{name}.q", 0, heads, depth)
@@ -81,20 +82,28 @@ class _Writer:
         o = self.put("MatMul", (share, v), f"{name}.attended", (1, heads, n, depth))
         o = self.put("Transpose", (o,), f"{name}.turned", (1, n, heads, depth), perm=[0, 2, 1, 3])
         o = self.dense(self.reshape(o, f"{name}.joined", 1, n, inside), f"{name}.proj")
-        x = self.put("Add", (x, o), f"{name}.add1", (1, n, embed))
+        return self.put("Add", (x, o), f"{name}.add1", (1, n, embed))
+
+    def mlp(self, x: str, name: str) -> str:
         h = self.dense(self.norm(x, f"{name}.norm2"), f"{name}.fc1")
         h = self.put("Gelu", (h,), f"{name}.gelu", self.shapes[h], approximate="none")
-        return self.put("Add", (x, self.dense(h, f"{name}.fc2")), f"{name}.add2", (1, n, embed))
+        return self.put("Add", (x, self.dense(h, f"{name}.fc2")), f"{name}.add2", self.shapes[x])
 
 
 def float_model(
-    name: str, candidate: VitCandidate, classes: int, channels: int, constants: Mapping[str, Array]
+    name: str,
+    candidate: VitCandidate,
+    classes: int,
+    channels: int,
+    constants: Mapping[str, Array],
+    halves: tuple[str, ...] = HALVES,
 ) -> FloatModel:
     """Input [1, channels, image, image], pixel / 255; output [1, classes] behind a softmax.
 
     constants: float32, of Vit's parameters by their names after merging; the queries' scale is in qkv. A dense layer of
     several factors has NAME.0.weight, NAME.1.weight ... and a bias at the last one's name. With relative positions:
-    "bias.H" [1, H, tokens, tokens] for each number of heads H that a block has.
+    "bias.H" [1, H, tokens, tokens] for each number of heads H that a block has. halves: of the blocks, those that are
+    there.
     """
     c, w = candidate, _Writer(dict(constants))
     w.shapes[INPUT] = (1, channels, c.image, c.image)
@@ -108,7 +117,9 @@ def float_model(
     if c.position == "absolute":
         x = w.put("Add", (x, "position"), "embedded", (1, c.tokens, embed))
     for i, b in enumerate(c.blocks):
-        x = w.block(x, f"blocks.{i}", b.heads, c.head_dim, f"bias.{b.heads}" if c.position == "relative" else "")
+        bias = f"bias.{b.heads}" if c.position == "relative" else ""
+        x = w.attention(x, f"blocks.{i}", b.heads, c.head_dim, bias) if "attention" in halves else x
+        x = w.mlp(x, f"blocks.{i}") if "mlp" in halves else x
     if c.pool == "token":
         x = w.put("Slice", (x, w.ints(0), w.ints(1), w.ints(1)), "first", (1, 1, embed))
         x = w.reshape(w.norm(x, "norm"), "pooled", 1, embed)
@@ -127,8 +138,6 @@ def made_up(
 ) -> dict[str, Array]:
     """Constants for float_model from the seed alone. What has one role and shape is the same in every block and
     candidate, so that what is worked out of it is worked out once."""
-    from mcuc.search.spaces.vit_lowrank import factors
-
     c = candidate
 
     def draw(role: str, *shape: int, deviation: float = 1.0, mean: float = 0.0) -> Array:

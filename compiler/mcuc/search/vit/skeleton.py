@@ -19,13 +19,20 @@ from mcuc.quantize.roles import roles
 from mcuc.search.naming import named
 from mcuc.search.skeleton import INPUT as PIXELS
 from mcuc.search.spaces.vit_lowrank import VitCandidate
-from mcuc.search.vit.export import INPUT, float_model, made_up
+from mcuc.search.vit.export import HALVES, INPUT, float_model, made_up
 
 
-def skeleton(candidate: VitCandidate, classes: int, channels: int, keep_factors: bool = False, seed: int = 0) -> Graph:
+def skeleton(
+    candidate: VitCandidate,
+    classes: int,
+    channels: int,
+    keep_factors: bool = False,
+    halves: tuple[str, ...] = HALVES,
+    seed: int = 0,
+) -> Graph:
     """A graph of profile onnx with seeded weights; blocks of one shape have the same."""
     constants = made_up(candidate, classes, channels, keep_factors, seed)
-    return int8_graph(float_model("candidate", candidate, classes, channels, constants))
+    return int8_graph(float_model("candidate", candidate, classes, channels, constants, halves))
 
 
 def int8_graph(model: FloatModel) -> Graph:
