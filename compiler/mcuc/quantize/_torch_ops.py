@@ -73,8 +73,20 @@ def _reshape(node: FloatNode, a: Arguments, shapes: Shapes) -> Sequence[torch.Te
     shape = shapes[0]
     if a[0].numel() == prod(shape):
         return (a[0].reshape(shape),)
-    batch = a[0].shape[0] if shape and shape[0] == 1 else shape[0] if shape else 1
+    batch = a[0].numel() // prod(shape) if shape and shape[0] == 1 else shape[0] if shape else 1
     return (a[0].reshape(batch, *shape[1:]),)
+
+
+def rows(node: FloatNode, a: Arguments, shapes: Shapes) -> Sequence[torch.Tensor]:
+    """A reshape to a matrix whose rows are those of all samples, one sample after the other."""
+    return (a[0].reshape(-1, shapes[0][1]),)
+
+
+def _concat(node: FloatNode, a: Arguments) -> torch.Tensor:
+    """Constants stand beside every sample."""
+    batch = max(x.shape[0] for x in a)
+    axis = int(node.attrs["axis"])
+    return torch.cat([x.expand(batch, *x.shape[1:]) if axis and len(x) == 1 else x for x in a], axis)
 
 
 def _reduce(function: Callable[..., torch.Tensor]) -> Run:
@@ -112,7 +124,7 @@ RUN: dict[str, Run] = {
     "Add": _one(lambda n, a: a[0] + a[1]),
     "AveragePool": _one(_average),
     "Clip": _one(_clip),
-    "Concat": _one(lambda n, a: torch.cat(list(a), int(n.attrs["axis"]))),
+    "Concat": _one(_concat),
     "Conv": _one(_conv),
     "Elu": _one(lambda n, a: F.elu(a[0], float(n.attrs.get("alpha", 1.0)))),
     "Flatten": _reshape,

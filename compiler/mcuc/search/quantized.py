@@ -59,7 +59,7 @@ def quantized(found: SearchResult, dataset: Dataset, effort: Effort, seed: int, 
     side = found.candidate.resolution
     rows = np.sort(np.random.default_rng((seed, 5)).permutation(found.training)[:CALIBRATION_IMAGES])
     images = data.resize(dataset.train_x[rows], side, side)
-    after = convert(found.proto, NAME, WHERE, (as_columns(images),), OPTIONS, "tflite", progress)
+    after = convert(found.proto, NAME, WHERE, (as_columns(images),), OPTIONS, found.profile, progress)
     recipe = _recipe(found, effort, flip)
     tuned = _tuned(after, images, found, dataset, recipe, seed, progress)
     validation = as_columns(data.resize(dataset.train_x[found.validation], side, side))
@@ -107,7 +107,7 @@ def _tuned(
         with torch.no_grad():
             for name, value in logits.named_parameters():
                 value.copy_(trained.weights[name])
-        return quantize.convert(net, "tflite")
+        return quantize.convert(net, found.profile)
 
 
 def _recipe(found: SearchResult, effort: Effort, flip: bool) -> Recipe:

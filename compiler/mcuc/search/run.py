@@ -29,9 +29,10 @@ STATS_IMAGES = 2000
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """work: of the winner, in training; proto: the trained network as a float ONNX model, notes: how it was written.
-    float_accuracy: on the test images, which decided nothing. training, validation: rows of the training part that the
-    final training saw, and some that no training of weights saw. folder: where the state is.
+    """work: of the winner, in training; proto: the trained network as a float ONNX model; notes: how it was written;
+    profile: of its int8 form (see space.Finished). float_accuracy: on the test images, which decided nothing. training,
+    validation: rows of the training part that the final training saw, and some that no training of weights saw.
+    folder: where the state is.
 
     validation_accuracy: the winner's, with supernet weights, on training images held out from the supernet.
     pareto: accuracy against latency against SRAM, fastest first. history: (stage, values): mean loss of each epoch
@@ -50,6 +51,7 @@ class SearchResult:
     validation: I64
     folder: Path
     notes: tuple[str, ...] = ()
+    profile: str | None = "tflite"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +95,8 @@ def run_search(dataset: Dataset, space: Space, constraints: Constraints, effort:
     history = (("supernet", supernet.losses), ("evolution", tuple(pool.bests)), ("training", trained.losses))
     return SearchResult(winner.candidate, winner.cost, space.work(winner.candidate), finished.proto,
                         front(list(pool.evaluated.values())), history, winner.accuracy,
-                        finished.right / len(dataset.test_x), training, validation, folder, finished.notes)
+                        finished.right / len(dataset.test_x), training, validation, folder, finished.notes,
+                        finished.profile)
 
 
 def _search(task: _Task, constraints: Constraints, cost_of: Callable[[Any], Cost], kept: I64,

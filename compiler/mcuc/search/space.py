@@ -34,11 +34,13 @@ class Candidate(Protocol):
 @dataclass(frozen=True, eq=False)
 class Finished:
     """proto: a trained network as a float ONNX model, input pixel / 255, output behind a softmax; right: test images
-    that it gets right; notes: what the report says of how it was written."""
+    that it gets right; notes: what the report says of how it was written; profile: under whose rounding its int8 form
+    is compiled, tflite or onnx, None for tflite where that can express it."""
 
     proto: Any
     right: int
     notes: tuple[str, ...] = ()
+    profile: str | None = "tflite"
 
 
 class Space(Protocol):

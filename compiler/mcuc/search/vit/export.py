@@ -162,8 +162,13 @@ def made_up(
             for j in range(count):
                 name = f"blocks.{i}.{layer}" + (f".{j}" if count > 1 else "")
                 a, b = widths[j], widths[j + 1]
-                found[f"{name}.weight"] = draw(f"{layer}{j}", b, a, deviation=a**-0.5)
-            found[f"{name}.bias"] = draw(f"{layer}.bias", outs, deviation=0.1)
+                weight = draw(f"{layer}{j}", b, a, deviation=a**-0.5)
+                if layer == "qkv" and j == count - 1:  # all heads alike
+                    part = draw("qkv", 3, 1, c.head_dim, a, deviation=a**-0.5)
+                    weight = np.repeat(part, block.heads, 1).reshape(b, a)
+                found[f"{name}.weight"] = weight
+            bias = draw(f"{layer}.bias", c.head_dim if layer == "qkv" else outs, deviation=0.1)
+            found[f"{name}.bias"] = np.resize(bias, outs)
         for norm in ("norm1", "norm2"):
             found[f"blocks.{i}.{norm}.weight"] = draw(norm, c.embed, deviation=0.1, mean=1)
             found[f"blocks.{i}.{norm}.bias"] = draw(f"{norm}.bias", c.embed, deviation=0.1)
