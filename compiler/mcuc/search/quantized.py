@@ -16,15 +16,14 @@ import torch.nn.functional as F
 
 from mcuc import data, quantize
 from mcuc.data.dataset import U8, Dataset
-from mcuc.ir import Array, Graph, check
+from mcuc.ir import Array
 from mcuc.quantize.model import to_proto
 from mcuc.quantize.network import Converted, convert
 from mcuc.quantize.qat import Trained as Network
-from mcuc.quantize.qdq import REAL
 from mcuc.quantize.quantizer import Options, judged
 from mcuc.quantize.runtime import Runtime
 from mcuc.search.effort import Effort
-from mcuc.search.export import LINEAR
+from mcuc.search.naming import named
 from mcuc.search.run import THREADS, SearchResult
 from mcuc.search.skeleton import INPUT
 from mcuc.search.supernet import to_tensor
@@ -156,12 +155,6 @@ def freezing(net: Network, epochs: int) -> Callable[[int], None]:
             net.freeze()
 
     return before
-
-
-def named(graph: Graph) -> Graph:
-    """Nodes named by the search's layers, as the report shows them; the importer numbers them."""
-    nodes = tuple(replace(n, name=n.outputs[0].removesuffix(REAL).removesuffix(LINEAR)) for n in graph.nodes)
-    return check(replace(graph, nodes=nodes))
 
 
 def as_columns(images: U8) -> Array:

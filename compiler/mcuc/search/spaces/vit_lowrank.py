@@ -161,6 +161,18 @@ def hidden(candidate: VitCandidate, block: VitBlock) -> int:
     return int(candidate.embed * block.ratio)
 
 
+def dense_shapes(candidate: VitCandidate, block: VitBlock) -> dict[str, tuple[int, int]]:
+    """The dense layers of a block in order -> channels in and out."""
+    embed, inside, wide = candidate.embed, block.heads * candidate.head_dim, hidden(candidate, block)
+    return {"qkv": (embed, 3 * inside), "proj": (inside, embed), "fc1": (embed, wide), "fc2": (wide, embed)}
+
+
+def factors(ins: int, outs: int, k: int) -> int:
+    """Of how many factors a dense layer is cheapest, 2 or 1: b always goes into a or c; the product of all, [out, in],
+    where it has no more elements than two. Elements are bytes of weights and, times the tokens, MACs."""
+    return 1 if ins * outs <= k * (ins + outs) else 2
+
+
 def parse(key: str) -> VitCandidate:
     """VitCandidate.key read back. Raises McucError("bad-candidate")."""
     found = _KEY.fullmatch(key)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mcuc.errors import McucError
-from mcuc.search.spaces.vit_lowrank import VitBlock, VitCandidate, hidden, padding
+from mcuc.search.spaces.vit_lowrank import VitBlock, VitCandidate, dense_shapes, factors, padding
 
 EPSILON = 1e-6
 # At the start. DeiT's 0.02 everywhere (Touvron et al. 2021) is for embeddings of 192 and more and hundreds of epochs;
@@ -35,7 +35,7 @@ class LowRank(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Multiplies the factors together first, as merged() does: a batch has more tokens than they have rows."""
         inner = self.b @ self.a
-        if factors(self) == 1:
+        if factors(self.a.shape[1], len(self.c), len(self.a)) == 1:
             return F.linear(x, self.c @ inner, self.bias)
         return F.linear(F.linear(x, inner), self.c, self.bias)
 
@@ -48,13 +48,12 @@ class Block(nn.Module):
         if block.attention != "softmax":
             raise McucError("unsupported-attention", f"attention {block.attention!r}", candidate.key,
                             try_this="softmax")  # fmt: skip
-        embed, k, wide = candidate.embed, candidate.inner, hidden(candidate, block)
+        embed = candidate.embed
         self.heads, self.head_dim = block.heads, candidate.head_dim
         self.scale = candidate.head_dim**-0.5  # of the queries; 1 once merged
-        inside = self.heads * self.head_dim
+        shapes = dense_shapes(candidate, block)
         self.norm1, self.norm2 = nn.LayerNorm(embed, eps=EPSILON), nn.LayerNorm(embed, eps=EPSILON)
-        self.qkv, self.proj = LowRank(embed, 3 * inside, k), LowRank(inside, embed, k)
-        self.fc1, self.fc2 = LowRank(embed, wide, k), LowRank(wide, embed, k)
+        self.qkv, self.proj, self.fc1, self.fc2 = (LowRank(*shapes[n], candidate.inner) for n in shapes)
 
     def forward(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """bias: of the scores, [heads, tokens, tokens], where positions are relative."""
@@ -136,13 +135,6 @@ class Merging:
     macs: int
 
 
-def factors(layer: LowRank) -> int:
-    """How many factors are cheapest for the layer, 2 or 1: b always goes into a or c; the product of all, [out, in],
-    where it has no more elements than two. Elements are bytes of weights and, times the tokens, MACs."""
-    k, ins, outs = *layer.a.shape, len(layer.c)
-    return 1 if ins * outs <= k * (ins + outs) else 2
-
-
 def merging(module: Vit, keep_factors: bool = False) -> Merging:
     """What merged() does to the module."""
     before = after = 0
@@ -150,7 +142,7 @@ def merging(module: Vit, keep_factors: bool = False) -> Merging:
     for _, _, layer in _layers(module):
         k, ins, outs = *layer.a.shape, len(layer.c)
         three = k * (ins + k + outs)
-        count = 3 if keep_factors else factors(layer)
+        count = 3 if keep_factors else factors(ins, outs, k)
         before += three
         after += {3: three, 2: k * (ins + outs), 1: ins * outs}[count]
         forms[3 - count] += 1
@@ -170,7 +162,8 @@ def merged(module: Vit, keep_factors: bool = False) -> Vit:
             block.qkv.bias[:queries] *= block.scale
             block.scale = 1.0
         for block, name, layer in list(_layers(made)):
-            setattr(block, name, _dense(layer, 3 if keep_factors else factors(layer)))
+            count = 3 if keep_factors else factors(layer.a.shape[1], len(layer.c), len(layer.a))
+            setattr(block, name, _dense(layer, count))
     return made
 
 
