@@ -114,8 +114,8 @@ def test_made_up_weights_give_the_graph_that_trained_ones_become(candidate: VitC
         schedules = [explore(g, BOARD.chip, goal).candidates[0] for g in (made, real)]
         kernels, sizes = [], []
         for one in schedules:
-            found = [(la.node.name, call.family, k.id) for la in one.schedule.layers for call, k in la.calls]
-            kernels.append([(name, family, "" if family in ("dot", "binary") else kernel) for name, family, kernel in found])
+            calls = [(la.node.name, call.family, k.id) for la in one.schedule.layers for call, k in la.calls]
+            kernels.append([(n, f, "" if f in ("dot", "binary") else kernel) for n, f, kernel in calls])
             tables = sum(la.table_bytes for la in one.schedule.layers)
             sizes.append((plan(one.graph, one.schedule, fast=True).arena, tables))
         assert kernels[0] == kernels[1]
