@@ -140,7 +140,7 @@ def test_the_front_of_a_network_follows_from_its_halves(goal: str) -> None:
 
 
 def test_the_compiler_gets_what_the_search_was_told(tmp_path: Path) -> None:
-    """Arena to the byte, latency within 3 %, code within a third."""
+    """Arena to the byte, latency within 3 %; of code not much less, and not half as much again."""
     candidate = vit.parse("i12-p4-e16-d8-k0.5-token-absolute-h2x4-h1x2")
     assert candidate.blocks[0] != candidate.blocks[1]
     cost = VitCost(Pieces(BOARD, "latency", 10, 1), BOARD, "auto", "balanced", Constraints(BOARD.sram_bytes))
@@ -149,7 +149,7 @@ def test_the_compiler_gets_what_the_search_was_told(tmp_path: Path) -> None:
     report = compile_graph(skeleton(candidate, 10, 1), request, "a candidate", tmp_path / "out").report
     assert report.verify.bit_exact and told.sram_bytes == report.sram.arena + STACK_ALLOWANCE
     assert told.latency_ms == pytest.approx(report.latency_ms, rel=0.03)
-    assert told.flash_bytes - tables == pytest.approx(report.flash.code, rel=0.33)
+    assert 0.9 * report.flash.code < told.flash_bytes - tables < 1.5 * report.flash.code
     tight = replace(cost, limits=Constraints(BOARD.sram_bytes, tables - 1))
     assert not within(tight(candidate), tight.limits) and tight(candidate).latency_ms == 0
 
