@@ -30,6 +30,10 @@ class Files:
         found = list(self._threads.map(self._read, rows.tolist()))
         return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).contiguous().to(self.device)
 
+    def part(self, rows: Sequence[int]) -> Files:
+        """Those of the files."""
+        return Files([self.paths[i] for i in rows], self.side, self.device)
+
     def _read(self, row: int) -> U8:
         square = centre_square(decoded(self.paths[row], 3))
         return np.asarray(resize(square[None], self.side, self.side)[0], np.uint8)
