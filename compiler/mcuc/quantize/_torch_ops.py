@@ -114,6 +114,19 @@ def _rms_norm(node: FloatNode, a: Arguments) -> torch.Tensor:
     return F.rms_norm(a[0], a[1].shape, a[1], float(node.attrs.get("epsilon", 1e-5)))
 
 
+def _slice(node: FloatNode, a: Arguments) -> torch.Tensor:
+    """Forwards, along axes that are not the batch's."""
+    starts, ends = a[1].tolist(), a[2].tolist()
+    axes = a[3].tolist() if len(a) > 3 and a[3] is not None else range(len(starts))
+    steps = a[4].tolist() if len(a) > 4 and a[4] is not None else [1] * len(starts)
+    x = a[0]
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        if step < 1 or axis % x.ndim == 0:
+            raise RuntimeError(f"a slice of axis {axis} by steps of {step}")
+        x = x[(slice(None),) * (axis % x.ndim) + (slice(start, end, step),)]
+    return x
+
+
 def _split(node: FloatNode, a: Arguments, shapes: Shapes) -> Sequence[torch.Tensor]:
     axis = int(node.attrs.get("axis", 0))
     return torch.split(a[0], [s[axis] for s in shapes], axis)
@@ -167,6 +180,7 @@ RUN: dict[str, Run] = {
     "Softmax": _one(lambda n, a: F.softmax(a[0], int(n.attrs.get("axis", -1)))),
     "Softplus": _one(lambda n, a: F.softplus(a[0])),
     "Softsign": _one(lambda n, a: F.softsign(a[0])),
+    "Slice": _one(_slice),
     "Split": _split,
     "Squeeze": _reshape,
     "Sub": _one(lambda n, a: a[0] - a[1]),

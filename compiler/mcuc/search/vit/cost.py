@@ -5,14 +5,14 @@ tables and code. And, for comparison, the formula of MCUFormer's release.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mcuc.latency.emulated import layer_costs
 from mcuc.schedule.explore import Candidate
 from mcuc.search.cost import STACK_ALLOWANCE
-from mcuc.search.pareto import Constraints, Cost
+from mcuc.search.pareto import Constraints, Cost, fits
 from mcuc.search.spaces.vit_lowrank import VitCandidate, VitSpace, sample
 from mcuc.search.vit.pieces import Pieces, Whole
 from mcuc.targets import Board
@@ -45,13 +45,11 @@ class VitCost:
 
     def __call__(self, candidate: VitCandidate) -> Cost:
         whole, arena = self.chosen(candidate)
+        planned = self._planned(candidate, whole, arena)
+        sram, tables = planned.sram_bytes, planned.flash_bytes
+        if not within(planned, self.limits):
+            return planned
         counts = self.pieces.parts(candidate)[1]
-        tables = _of(lambda pick: self.pieces.schedule(pick).table_bytes, whole, counts)
-        room = self._room()
-        sram = arena + STACK_ALLOWANCE if self.model == "planner" else paper_bytes(candidate)
-        most = self.limits.flash_bytes
-        if arena > room or (most is not None and tables > most):
-            return Cost(sram, round(tables), 0.0)
         sums = {id(pick): self._measured(pick) for pick in whole.picks}
         cycles = _of(lambda pick: sums[id(pick)].cycles, whole, counts)
         code = _of(lambda pick: sums[id(pick)].code, whole, counts)
@@ -67,6 +65,16 @@ class VitCost:
                     return whole, arena
         lowest = min(found, key=lambda w: w.peak)
         return lowest, self.pieces.arena(lowest)
+
+    def planned(self, candidate: VitCandidate) -> Cost:
+        """Without what has to be measured: flash of tables alone, latency 0."""
+        return self._planned(candidate, *self.chosen(candidate))
+
+    def _planned(self, candidate: VitCandidate, whole: Whole, arena: int) -> Cost:
+        counts = self.pieces.parts(candidate)[1]
+        tables = _of(lambda pick: self.pieces.schedule(pick).table_bytes, whole, counts)
+        sram = arena + STACK_ALLOWANCE if self.model == "planner" else paper_bytes(candidate)
+        return Cost(sram, round(tables), 0.0)
 
     def warm_up(self, space: VitSpace, seed: int, count: int = WARM_CANDIDATES) -> None:
         """Measures the layers of random candidates in large batches."""
@@ -87,6 +95,11 @@ class VitCost:
         cycles, instructions = sum(c.cycles for c in costs), sum(c.instructions for c in costs)
         return _Sum(cycles + found.stream_cost * cycles / max(1, instructions), found.table_bytes,
                     sum(c.code for c in costs))  # fmt: skip
+
+
+def within(cost: Cost, limits: Constraints) -> bool:
+    """Whether bytes are within the limits, whatever the latency is."""
+    return fits(cost, replace(limits, latency_ms=None))
 
 
 def _of(value: Callable[[Candidate], float], whole: Whole, counts: tuple[int, ...]) -> float:

@@ -134,8 +134,10 @@ def merging_note(found: Merging) -> str:
     """What the report says of it."""
     three, two, one = found.forms
     if three:
-        return f"all {three} dense layers of the blocks keep their three factors: {found.weights:,} bytes of weights, " \
-               f"{found.macs:,} MACs"  # fmt: skip
+        return (
+            f"all {three} dense layers of the blocks keep their three factors: {found.weights:,} bytes of weights, "
+            f"{found.macs:,} MACs"
+        )
     return (
         f"factors merged in {two + one} dense layers: {two} have two, {one} one; {found.weights:,} bytes of weights "
         f"instead of {found.weights_before:,}, {found.macs:,} MACs instead of {found.macs_before:,}"
