@@ -119,7 +119,7 @@ def _slice(node: FloatNode, a: Arguments) -> torch.Tensor:
     starts, ends = a[1].tolist(), a[2].tolist()
     axes = a[3].tolist() if len(a) > 3 and a[3] is not None else range(len(starts))
     steps = a[4].tolist() if len(a) > 4 and a[4] is not None else [1] * len(starts)
-    x = a[0]
+    x: torch.Tensor = a[0]
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         if step < 1 or axis % x.ndim == 0:
             raise RuntimeError(f"a slice of axis {axis} by steps of {step}")

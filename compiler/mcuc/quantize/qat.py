@@ -132,7 +132,7 @@ class Trained(torch.nn.Module):
 
 
 def _rows(model: FloatModel) -> frozenset[str]:
-    """Reshapes [1, n, k] -> [n, k] in front of dense layers behind which a reshape to [1, n, ...] follows: there the
+    """Reshapes [1, n, ...] -> [n, k] in front of dense layers behind which a reshape to [1, n, ...] follows: there the
     rows of several samples may stand one after the other."""
     readers = model.consumers()
     found = set()
@@ -144,7 +144,7 @@ def _rows(model: FloatModel) -> frozenset[str]:
         back = [r for layer in layers for r, _ in readers.get(layer.outputs[0], [])]
         if (
             len(out) == 2
-            and shape == (1, *out)
+            and shape[:2] == (1, out[0])
             and layers
             and len(layers) == len(readers[node.outputs[0]])
             and all(n.kind == "Gemm" and not n.attrs.get("transA") and n.outputs[0] not in model.outputs
