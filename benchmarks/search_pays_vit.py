@@ -61,7 +61,7 @@ from mcuc.search.train import reproducible
 from mcuc.search.training.augment import Augment, Images
 from mcuc.search.training.distributed import Place, place_for, wait
 from mcuc.search.training.loop import Recipe
-from mcuc.search.training.teacher import one_hot
+from mcuc.search.training.teacher import one_hot, soft_labels, taught
 from mcuc.search.vit.cost import VitCost
 from mcuc.search.vit.export import float_model
 from mcuc.search.vit.final import train_network
@@ -129,6 +129,7 @@ class Job:
     scale: Scale
     source: Path
     folder: Path
+    teacher: Path | None = None  # a float .onnx whose answers are half of what the supernet learns
 
     def data(self, device: str = "cpu") -> Data:
         if self.name == "imagenet":
@@ -154,10 +155,20 @@ class Job:
             augment = replace(augment, mixup=0.2, cutmix=1.0, erase=0.25)
         return Recipe(stage, epochs, s.batch, average=0.998, snapshots=0 if stage == 1 else 3, augment=augment)
 
+    def lessons(self, data: Data) -> torch.Tensor:
+        """The targets of the supernet."""
+        if self.teacher is None:
+            return targets_of(data, data.kept)
+        images = rows_of(data.train, data.kept)
+        assert isinstance(images, torch.Tensor), "a teacher is asked about images in memory"
+        pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
+        return taught(data.train_y[data.kept], soft_labels(self.teacher, pixels, data.classes))
+
     def settings(self) -> str:
         """16 hex digits of everything that decides the cells, but the code."""
         space, recipes = self.space(10), [asdict(self.recipe(i)) for i in (1, 3)]
-        what = [self.name, asdict(self.scale), asdict(space), recipes, asdict(LIMITS[self.name]), BOARD]
+        teacher = hashlib.sha256(self.teacher.read_bytes()).hexdigest() if self.teacher else None
+        what = [teacher, self.name, asdict(self.scale), asdict(space), recipes, asdict(LIMITS[self.name]), BOARD]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -331,7 +342,7 @@ def run(job: Job, table: Table, place: Place, workers: int) -> None:
     space = job.space(data.classes)
     start = time.perf_counter()
     with reproducible(worker_count(None)):
-        shared = train_supernet(space, on(rows_of(data.train, data.kept), place.device), targets_of(data, data.kept),
+        shared = train_supernet(space, on(rows_of(data.train, data.kept), place.device), job.lessons(data),
                                 job.recipe(1), 0, job.folder / "supernet.npz", QUIET, place)  # fmt: skip
     labels = torch.from_numpy(data.train_y[data.held])
     judge = Judge({data.side: rows_of(data.train, data.held)}, labels)
@@ -414,6 +425,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--scale", choices=SCALES, default="quick")
     parser.add_argument("--only", choices=LOADERS, help="one of the data sets")
     parser.add_argument("--data", type=Path, help="an ImageNet folder with train/ and val/, instead of them")
+    parser.add_argument("--teacher", type=Path, help="a float .onnx or .tflite classifier of these images")
     parser.add_argument("--workers", type=int, help="processes of the search and the trainings; one a core")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
     parser.add_argument("--precision", default="auto", help="float32, bfloat16 or auto (bfloat16 on a GPU)")
@@ -423,7 +435,7 @@ def main(argv: list[str] | None = None) -> int:
     names = ["imagenet"] if args.data else [args.only] if args.only else list(LOADERS)
     with place_for(args.device, args.precision) as place:
         for name in names:
-            job = Job(name, SCALES[args.scale], args.data or args.shared, args.folder)
+            job = Job(name, SCALES[args.scale], args.data or args.shared, args.folder, args.teacher)
             job = replace(job, folder=args.folder / f"{name}-{args.scale}-{job.settings()}")
             run(job, Table(args.results, f"{name}, {args.scale}", job.settings(), place), place,
                 worker_count(args.workers))  # fmt: skip

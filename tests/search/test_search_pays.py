@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -26,6 +27,7 @@ from mcuc.search.training.files import Files, class_folders
 from mcuc.search.training.teacher import soft_labels, taught
 from mcuc.search.vit.space import VitLowRank
 from mcuc.search.workers import spread, worker_count
+from vit_data import imagenet
 
 SPACE = VitSpace((32,), (4, 8), (32, 48, 64), 16, (0.5, 1.0), (2, 3, 4), (2, 3, 4), (2.0, 4.0), 3, 10)
 
@@ -125,7 +127,9 @@ def test_the_whole_protocol_at_a_scale_of_seconds(
     monkeypatch.setattr(protocol, "cost_function", formula)
     monkeypatch.setattr(protocol, "quantized", lambda job, key: {"accuracy": None})
     results = tmp_path / "results.json"
-    words = [str(shared_data), "--scale", "smoke", "--only", "cifar10", "--workers", "1", "--device", "cpu",
+    teacher(tmp_path / "teacher.onnx", 32, 10)
+    words = [str(shared_data), "--scale", "smoke", "--only", "cifar10", "--teacher", str(tmp_path / "teacher.onnx"),
+             "--workers", "1", "--device", "cpu",
              "--precision", "float32", "--folder", str(tmp_path / "state"), "--results", str(results)]  # fmt: skip
     assert protocol.main(words) == 0
     whole = json.loads(results.read_text())
@@ -158,30 +162,42 @@ def test_images_in_class_folders_are_read_when_they_are_asked_for(tmp_path: Path
     assert names == ("cat", "dog") and labels.tolist() == [0, 0, 1, 1] and len(files) == 4
     both = files[torch.tensor([3, 0])]
     assert both.shape == (2, 3, 24, 24) and both.dtype == torch.uint8
-    assert torch.equal(files.part([3])[torch.tensor([0])], both[:1])
+    again = pickle.loads(pickle.dumps(files.part([3])))  # as another process gets it
+    assert torch.equal(again[torch.tensor([0])], both[:1])
+    (tmp_path.parent / "whole").mkdir()
+    for part in ("train", "val"):
+        (tmp_path.parent / "whole" / part).symlink_to(tmp_path)
+    data = imagenet(tmp_path.parent / "whole", 16, 2, "cpu")
+    assert data.classes == 2 and len(data.kept) == len(data.held) == 2 and data.test[torch.tensor([1])].shape[-1] == 16
     with pytest.raises(McucError) as caught:
         class_folders(tmp_path / "cat")
     assert caught.value.code == "bad-dataset"
 
 
-def test_a_teachers_answers_are_its_own(tmp_path: Path) -> None:
-    """A teacher of one product: its softmax, worked out here."""
+def teacher(file: Path, side: int, classes: int, softmax: bool = False) -> np.ndarray:
+    """A classifier of one product, written; its weights [pixels, classes]."""
     import onnx
     from onnx import helper, numpy_helper
 
-    rng = np.random.default_rng(0)
-    weight = rng.normal(size=(3 * 16, 5)).astype(np.float32)
-    for name, nodes in (("logits", 0), ("shares", 1)):
-        graph = helper.make_graph(
-            [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], ["y"])]
-            + [helper.make_node("Softmax", ["y"], ["z"], axis=1)] * nodes,
-            name,
-            [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, (1, 3, 4, 4))],
-            [helper.make_tensor_value_info("yz"[nodes], onnx.TensorProto.FLOAT, (1, 5))],
-            [numpy_helper.from_array(weight, "w")],
-        )
-        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
-                  tmp_path / f"{name}.onnx")  # fmt: skip
+    weight = np.random.default_rng(0).normal(size=(3 * side * side, classes)).astype(np.float32)
+    nodes = [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], ["y"])]
+    nodes += [helper.make_node("Softmax", ["y"], ["z"], axis=1)] * softmax
+    graph = helper.make_graph(
+        nodes,
+        "teacher",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, (1, 3, side, side))],
+        [helper.make_tensor_value_info("yz"[softmax], onnx.TensorProto.FLOAT, (1, classes))],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
+    return weight
+
+
+def test_a_teachers_answers_are_its_own(tmp_path: Path) -> None:
+    """Its softmax, worked out here."""
+    rng = np.random.default_rng(1)
+    for name in ("logits", "shares"):
+        weight = teacher(tmp_path / f"{name}.onnx", 4, 5, name == "shares")
     images = rng.integers(0, 256, (7, 4, 4, 3), np.uint8)
     logits = (images.transpose(0, 3, 1, 2).reshape(7, -1) / 255.0) @ weight / 2.0
     wanted = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
