@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,15 @@ import pytest
 pytest.importorskip("torch", reason="the search needs torch")
 
 import torch
+from made_up import formula, made_up_accuracy
 from PIL import Image
 
 import search_pays_vit as protocol
 from mcuc.accuracy.statistics import kendall
 from mcuc.errors import McucError
 from mcuc.search.evolution import Plan, Pool, evolve_many
-from mcuc.search.pareto import Constraints, Cost
-from mcuc.search.spaces.vit_lowrank import VitCandidate, VitSpace, contains, dense_shapes, parse
+from mcuc.search.pareto import Constraints
+from mcuc.search.spaces.vit_lowrank import VitSpace, contains, parse
 from mcuc.search.training.files import Files, class_folders
 from mcuc.search.training.teacher import soft_labels, taught
 from mcuc.search.vit.space import VitLowRank
@@ -30,20 +30,6 @@ from mcuc.search.workers import spread, worker_count
 from vit_data import imagenet
 
 SPACE = VitSpace((32,), (4, 8), (32, 48, 64), 16, (0.5, 1.0), (2, 3, 4), (2, 3, 4), (2.0, 4.0), 3, 10)
-
-
-def formula(space: VitSpace, limits: Constraints) -> Callable[[VitCandidate], Cost]:
-    """A cost that takes no compiler: bytes of weights, and a millisecond for 50,000 MACs of dense layers."""
-
-    def cost(c: VitCandidate) -> Cost:
-        weights = sum(ins * outs for b in c.blocks for ins, outs in dense_shapes(c, b).values())
-        return Cost(c.tokens * c.embed * 3, weights, weights * c.tokens / 5e4)
-
-    return cost
-
-
-def made_up_accuracy(space: VitSpace, limits: Constraints) -> Callable[[VitCandidate], float]:
-    return lambda c: sum(c.key.encode()) % 997 / 997
 
 
 def searched(workers: int, file: Path, kill_after: int = 0) -> Pool:
