@@ -34,7 +34,7 @@ from mcuc.search.training.distributed import Place, place_for  # noqa: E402
 from mcuc.search.training.loop import HERE, Recipe, Trained, fit, rate_at  # noqa: E402
 from mcuc.search.training.optimizers import optimizer_for  # noqa: E402
 from mcuc.search.vit.final import train_network  # noqa: E402
-from mcuc.search.vit.supernet import Judge, accuracy, given, inherit, sandwich_loss, share_right  # noqa: E402
+from mcuc.search.vit.supernet import Judge, Sandwich, accuracy, given, inherit, share_right  # noqa: E402
 from mcuc.search.vit.supernet import train_supernet as trained_supernet  # noqa: E402
 from mcuc.search.vit.weights import from_pixels, init, init_supernet, view  # noqa: E402
 
@@ -116,7 +116,7 @@ def test_heads_are_taken_whole_and_what_a_candidate_lacks_does_not_reach_it() ->
 def test_a_step_trains_what_its_candidates_have_and_nothing_else() -> None:
     weights = {k: v.requires_grad_() for k, v in init_supernet(SPACE, 0).items()}
     x, y = stripes(8)
-    sandwich_loss(SPACE, 0)(weights, x.float() / 255, torch.eye(2)[y], np.random.default_rng(0))
+    Sandwich(SPACE, 0)(weights, x.float() / 255, torch.eye(2)[y], np.random.default_rng(0))
     assert all(v.grad is not None for k, v in weights.items() if k.startswith(("blocks", "norm", "head")))
     assert sum(weights[f"patch.{p}.weight"].grad is not None for p in SPACE.patches) <= 2
 

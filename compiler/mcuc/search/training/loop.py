@@ -92,11 +92,13 @@ def fit(
     progress: Progress,
     name: str,
     place: Place = HERE,
+    before_epoch: Callable[[int], None] | None = None,
 ) -> Trained:
     """Trains from start on images uint8 [n, c, h, w] with targets float [n, classes], on the place's device.
 
     checkpoint: file written after every epoch (by the first process) and read when it exists; whoever calls makes sure
-    that it belongs to these arguments. The last images of an epoch that fill no batch are left out of it; fewer images
+    that it belongs to these arguments. before_epoch: told its number.
+    The last images of an epoch that fill no batch are left out of it; fewer images
     than a batch make one smaller batch. Raises McucError for a batch that the processes cannot share, a broken
     checkpoint, or one that cannot be written.
     """  # fmt: skip
@@ -111,6 +113,8 @@ def fit(
         rng = np.random.default_rng((seed, recipe.stage, epoch))
         order = torch.from_numpy(rng.permutation(len(images))).to(place.device)
         total = 0.0
+        if before_epoch is not None:
+            before_epoch(epoch)
         with _exact(place):
             for index in range(per_epoch):
                 step = epoch * per_epoch + index

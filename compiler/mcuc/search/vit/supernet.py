@@ -2,7 +2,9 @@
 
 Every step trains the largest candidate, the smallest and a few random ones (sandwich rule): the largest learns the
 targets, the others the largest one's answers (in-place distillation; Yu and Huang 2019, "Universally Slimmable
-Networks"). Norms are of layers, not of batches, so that no statistics have to be measured for a candidate.
+Networks"). The first epochs are the largest one's alone (as Cai et al. 2020, "Once-for-All", begin): what the others
+share with it then is worth something. Norms are of layers, not of batches, so that no statistics have to be measured
+for a candidate.
 """
 
 from __future__ import annotations
@@ -21,11 +23,12 @@ from mcuc.search.supernet import resize_batch
 from mcuc.search.train import Progress
 from mcuc.search.training.augment import Images
 from mcuc.search.training.distributed import Place
-from mcuc.search.training.loop import HERE, Recipe, Step, Trained, fit
+from mcuc.search.training.loop import HERE, Recipe, Trained, fit
 from mcuc.search.vit.network import Vit
 from mcuc.search.vit.weights import Weights, answers, init_supernet, network, view
 
 RANDOM = 2  # random candidates of a step
+ALONE = 0.3  # share of the epochs, the first, in which only the largest candidate learns
 TAUGHT = 0.5  # share of the largest one's answers in what the others learn; the targets are the rest
 BATCH = 250  # images judged at a time
 
@@ -34,7 +37,7 @@ BATCH = 250  # images judged at a time
 class Judge:
     """What candidates are judged on, by input size: images uint8 [n, c, r, r] that no training saw, and labels [n]."""
 
-    images: Mapping[int, torch.Tensor]
+    images: Mapping[int, Images]
     labels: torch.Tensor
 
 
@@ -51,30 +54,40 @@ def train_supernet(
 ) -> Trained:
     """The shared weights after recipe.epochs over images uint8 [n, c, r, r], r being the space's largest image, with
     targets float [n, classes]: labels, or what a teacher answers (mcuc.search.training.teacher)."""  # fmt: skip
-    loss = sandwich_loss(space, randoms, place)
-    return fit(init_supernet(space, seed), images, targets, recipe, seed, loss, checkpoint, progress, "supernet", place)
+    step = Sandwich(space, randoms, place)
+
+    def before(epoch: int) -> None:
+        step.alone = epoch < round(ALONE * recipe.epochs)
+
+    start = init_supernet(space, seed)
+    return fit(start, images, targets, recipe, seed, step, checkpoint, progress, "supernet", place, before)
 
 
-def sandwich_loss(space: VitSpace, randoms: int = RANDOM, place: Place = HERE) -> Step:
-    """Leaves the mean gradient over the candidates of a step; gives the largest one's loss. A weight that none of them
-    has gets no gradient and stays as it is."""
-    ends = smallest(space)
+@dataclass
+class Sandwich:
+    """A step: leaves the mean gradient over its candidates, gives the largest one's loss. A weight that none of them
+    has gets no gradient and stays as it is. alone: the largest is the only one."""
 
-    def loss(weights: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor, rng: np.random.Generator) -> float:
-        whole = largest_drawn(space, rng)
-        share = 1 / (2 + randoms)
-        with place.autocast():
-            logits = given(weights, space, whole, x)
+    space: VitSpace
+    randoms: int = RANDOM
+    place: Place = HERE
+    alone: bool = False
+
+    def __call__(
+        self, weights: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor, rng: np.random.Generator
+    ) -> float:
+        others = [] if self.alone else [smallest(self.space), *(sample(self.space, rng) for _ in range(self.randoms))]
+        share = 1 / (1 + len(others))
+        with self.place.autocast():
+            logits = given(weights, self.space, largest_drawn(self.space, rng), x)
         value = F.cross_entropy(logits.float(), y)
         (value * share).backward()  # type: ignore[no-untyped-call]
         taught = (1 - TAUGHT) * y + TAUGHT * logits.detach().float().softmax(1)
-        for candidate in (ends, *(sample(space, rng) for _ in range(randoms))):
-            with place.autocast():
-                logits = given(weights, space, candidate, x)
+        for candidate in others:
+            with self.place.autocast():
+                logits = given(weights, self.space, candidate, x)
             (F.cross_entropy(logits.float(), taught) * share).backward()  # type: ignore[no-untyped-call]
         return float(value.detach())
-
-    return loss
 
 
 def largest_drawn(space: VitSpace, rng: np.random.Generator) -> VitCandidate:
