@@ -4,9 +4,9 @@ before: t = dense(x); q, k, v = slices and transposes of t, [heads, tokens, dept
         p = softmax(s); o = batch_matmul(p, v), [heads, tokens, depth]; y = transpose(o), [tokens, heads * depth]
 after:  for each head: q = dense(x), k = dense(x), v = dense(x) with that head's weights, [1, tokens, depth];
         s = batch_matmul(q, k^T); p = softmax(s); o = batch_matmul(p, v);   y = concat(o of all heads)
-Where a dense layer reads y, it becomes one over the heads side by side (ops/concat_dense), which moves none of them. Heads
-then need not be there at once, and the scores of a token need not outlive it (schedule/stream.py). Which element of t
-an element of q is, whatever the exporter's spelling, follows from moving the elements' numbers instead of values.
+Where a dense layer reads y, it becomes one over the heads side by side (ops/concat_dense), which moves none of them.
+Heads then need not be there at once, and the scores of a token need not outlive it (schedule/tokens.py). Which element
+of t an element of q is, whatever the exporter's spelling, follows from moving the elements' numbers instead of values.
 """
 
 from __future__ import annotations
