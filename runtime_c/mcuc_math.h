@@ -239,6 +239,13 @@ static inline int32_t mcuc_saturate(int64_t v)
     return v > most ? most : (v < -most ? -most : (int32_t)v);
 }
 
+/* Whether the compiler may use an FPU. */
+#if defined(__arm__) && defined(__ARM_FP) && !defined(__SOFTFP__)
+#define MCUC_FPU 1
+#else
+#define MCUC_FPU 0
+#endif
+
 /* Keeps a compiler from fusing a product with the addition behind it. */
 #if defined(__arm__) && defined(__ARM_FP)
 #define MCUC_ROUNDED(f) __asm__("" : "+t"(f))
@@ -277,7 +284,7 @@ static inline float mcuc_dequantize(int32_t steps, int32_t scale)
 /* numerics.f32_rne: float32(acc) * float32(scale), half to even; scale as its bits. In integers without an FPU. */
 static inline int32_t mcuc_requant_f32(int32_t acc, int32_t scale)
 {
-#if defined(__arm__) && defined(__ARM_FP) && !defined(__SOFTFP__)
+#if MCUC_FPU
     float product = (float)acc * mcuc_float_of(scale);
     MCUC_ROUNDED(product);
     return mcuc_float_to_int(product);
