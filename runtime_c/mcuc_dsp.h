@@ -122,6 +122,26 @@ static inline uint32_t mcuc_two_rows(const int8_t *upper, const int8_t *lower)
     return (uint32_t)u | ((uint32_t)v << 16);
 }
 
+/* The highest of n bytes, -128 of none. */
+static inline int32_t mcuc_highest(const int8_t *x, int32_t n)
+{
+    int32_t highest = -128;
+#if MCUC_DSP
+    uint32_t most = 0x80808080u;
+    for (; n >= 4; n -= 4) {
+        most = mcuc_max4(most, mcuc_load32(x));
+        x += 4;
+    }
+    most = mcuc_max4(most, most >> 16); /* of the upper bytes nobody asks */
+    highest = (int8_t)(mcuc_max4(most, most >> 8) & 0xFFu);
+#endif
+    for (; n > 0; n--) {
+        highest = *x > highest ? *x : highest;
+        x++;
+    }
+    return highest;
+}
+
 /* Sum and sum of squares of up to 2^17 bytes. */
 typedef struct {
     int32_t sum, squares;
