@@ -37,7 +37,7 @@ class Layer:
     into: the tensor in whose bytes the output lies, from byte `at` on, "" where it has bytes of its own (see views.py);
     the layer's own output where other layers write all of it. pitch: bytes from one pixel of the output to the next
     where they lie apart in `into`, 0 where the output is one run of bytes. staged: the first table of its one call is
-    copied to the end of the scratch before the layer runs (see staging.py).
+    copied to the end of the scratch before the layer runs (see staging.py). again: another layer computes the same.
     """
 
     node: Node
@@ -52,6 +52,7 @@ class Layer:
     at: int = 0
     pitch: int = 0
     staged: bool = False
+    again: bool = False
 
     @property
     def table_bytes(self) -> int:
@@ -146,7 +147,8 @@ class Schedule:
     @property
     def recomputed(self) -> int:
         """MACs that are computed more than once, in total."""
-        return sum(unit.stream.recomputed for unit in self.segments if isinstance(unit, Segment) and unit.stream)
+        layers = sum(layer.macs for layer in self.layers if layer.again)
+        return layers + sum(u.stream.recomputed for u in self.segments if isinstance(u, Segment) and u.stream)
 
     @property
     def segments(self) -> tuple[Layer | Segment, ...]:
