@@ -20,16 +20,20 @@
 #define MCUC_NOINLINE
 #endif
 
-/* MCUC_WEIGHTS_IN_RAM: weights are initialized data, which startup code copies to RAM. The firmware build gathers them in a
-   section of their own, to size them. */
+/* Of a table of weights. MCUC_WEIGHTS_IN_RAM: weights are initialized data, which startup code copies to RAM.
+   MCUC_WEIGHTS_SECTION: every table has a section of its own, .mcuc_weights.NAME, so that the linker script says which flash
+   it lies in; MCUC_WEIGHTS_ALIGN: 32 for the lines of a data cache. */
+#if !defined(MCUC_WEIGHTS_ALIGN)
+#define MCUC_WEIGHTS_ALIGN 4
+#endif
 #if defined(MCUC_WEIGHTS_IN_RAM)
-#define MCUC_WEIGHTS __attribute__((section(".data.mcuc_weights"), aligned(4)))
+#define MCUC_WEIGHTS(name) __attribute__((section(".data.mcuc_weights"), aligned(4)))
 #elif defined(MCUC_WEIGHTS_SECTION)
-#define MCUC_WEIGHTS __attribute__((section(".mcuc_weights"), aligned(4)))
+#define MCUC_WEIGHTS(name) __attribute__((section(".mcuc_weights." #name), aligned(MCUC_WEIGHTS_ALIGN)))
 #elif defined(__GNUC__)
-#define MCUC_WEIGHTS __attribute__((aligned(4)))
+#define MCUC_WEIGHTS(name) __attribute__((aligned(4)))
 #else
-#define MCUC_WEIGHTS
+#define MCUC_WEIGHTS(name)
 #endif
 
 /* Keeps the compiler from turning a byte loop into a call of memcpy or memset. */

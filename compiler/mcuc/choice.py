@@ -18,7 +18,7 @@ from mcuc.schedule.explore import Candidate, Explored, explore
 from mcuc.schedule.fit import Fitted, Room, fit, inside, least, over_budget
 from mcuc.schedule.remedies import OTHER_STACK, SHOWN, larger, remedies
 from mcuc.schedule.staging import staged, staged_bytes
-from mcuc.targets import Board, weights_outside
+from mcuc.targets import Board
 from mcuc.toolchain import Sizes, bytes_over
 
 WORTH_FLASH = 32768  # bytes of code that --optimize flash may save
@@ -198,10 +198,11 @@ def built_or_refused(build: Callable[[], Image], fitted: Fitted, limits: Limits)
         over, board = bytes_over(error), limits.board
         if error.code != "over-flash" or over is None:
             raise
-        if weights_outside(board) is not None:
+        if outside.moved(board, limits.request.flash) is not None:
             return None
         sram = f" Its smallest arena takes {fitted.plan.arena:,} bytes of SRAM, {limits.budget:,} are allowed."
         ways = [] if limits.request.optimize == "flash" or over > WORTH_FLASH else ["--optimize flash"]
+        ways += outside.without_limit(board, limits.request.flash)
         ways += outside.larger_boards(board, fitted.schedule, over, fitted.plan.arena + LINK_ROOM)
         found = error.found + outside.refused(board, fitted.schedule) + ("" if limits.hold(fitted, 0) else sram)
         raise McucError(error.code, found, error.where, "; ".join([*ways, "a smaller model"])) from error

@@ -126,7 +126,8 @@ class Kernel:
     tables(call): the constants as the kernel reads them. helpers(call): name -> (template, values) of functions that
     kernels share; the kernel's template finds each function's C name under that name. pixels: output columns that it
     computes at once; a column left over costs almost as much. outputs: output channels for which it goes through its
-    operand once, 0 for all of them. per_mac: instructions a MAC, about, on a Cortex-M4.
+    operand once, 0 for all of them. per_mac: instructions a MAC, about, on a Cortex-M4. ahead: it asks for lines of its
+    first table before it needs them, for a flash outside the chip.
     """
 
     id: str
@@ -141,6 +142,7 @@ class Kernel:
     pixels: int = 1
     outputs: int = 0
     per_mac: float = 0.0
+    ahead: bool = False
 
 
 @dataclass(frozen=True)

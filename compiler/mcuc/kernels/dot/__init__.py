@@ -28,20 +28,21 @@ def _context(call: Call) -> Mapping[str, Any]:
 
 
 def _pairs_kernel(
-    name: str, pixels: int, per_mac: float, dual: bool = False, unrolled: int = _pairs.UNROLLED
+    name: str, pixels: int, per_mac: float, dual: bool = False, unrolled: int = _pairs.UNROLLED, asks: bool = False
 ) -> Kernel:
     return Kernel(
         name,
         "dot/pairs.c.j2",
-        _pairs.dual_issue if dual else _pairs.applies,
+        _pairs.far if asks else _pairs.dual_issue if dual else _pairs.applies,
         partial(_pairs.scratch, pixels=pixels, ahead=_pairs.AHEAD if dual else 0),
         partial(_pairs.context, pixels=pixels, dual=dual, unrolled=unrolled),
         tables=partial(_pairs.tables, ahead=dual),
-        helpers=partial(_pairs.helpers, pixels=pixels, dual=dual, unrolled=unrolled),
+        helpers=partial(_pairs.helpers, pixels=pixels, dual=dual, unrolled=unrolled, asks=asks),
         in_place=True,
         pixels=pixels,
         outputs=_pairs.CHANNELS,
         per_mac=per_mac,
+        ahead=asks,
     )
 
 
@@ -71,6 +72,7 @@ FAMILY = Family(
             outputs=1,
             per_mac=6.0,
         ),
+        _pairs_kernel("dot_pairs_ahead", 2, 1.0, dual=True, asks=True),
         _pairs_kernel("dot_pairs_dual", 2, 1.0, dual=True),
         _pairs_kernel("dot_pairs_dual_8", 2, 1.0, dual=True, unrolled=8),
         _pairs_kernel("dot_pairs", 2, 0.9),
