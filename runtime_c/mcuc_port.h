@@ -62,6 +62,12 @@ static inline void mcuc_store32(void *p, uint32_t v)
     __builtin_memcpy(p, &v, 4);
 }
 
+/* Where words would begin of which only some are there, those `bytes` further on. */
+static inline const int32_t *mcuc_words_before(const int32_t *there, uint32_t bytes)
+{
+    return (const int32_t *)(const void *)((uintptr_t)there - bytes);
+}
+
 /* ARMv6-M has no unaligned access: words only where both ends are aligned. */
 #if defined(__ARM_ARCH_6M__) || (defined(__ARM_ARCH_8M_BASE__) && !defined(__ARM_FEATURE_UNALIGNED))
 #define MCUC_WORDS(a, b) ((((uintptr_t)(a) | (uintptr_t)(b)) & 3u) == 0u)

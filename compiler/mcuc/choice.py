@@ -176,7 +176,9 @@ def with_staging(found: Fitted, limits: Limits, room: Room) -> Fitted:
     def place(schedule: Schedule) -> Plan:
         return make_plan(graph, schedule, regions=regions, most=room.arena)
 
-    schedule, plan = staged(found.schedule, found.plan, chip, place)
+    grow = chip.weights_in and not limits.request.least and limits.request.optimize in ("balanced", "latency")
+    most = room.arena - LINK_ROOM if grow else 0  # blocks of weights from outside are worth some more SRAM
+    schedule, plan = staged(found.schedule, found.plan, chip, place, most)
     return found if schedule is found.schedule else replace(found, schedule=schedule, plan=plan, weights="staged")
 
 
@@ -217,7 +219,14 @@ def code_within(limits: Limits) -> int:
 def staging_notes(sizes: Sizes, board: Board, schedule: Schedule) -> tuple[str, ...]:
     """What the report says of weights and code that are copied to RAM, at start or while a layer runs."""
     found = []
-    layers = [layer for layer in schedule.layers if layer.staged]
+    parts = [layer for layer in schedule.layers if layer.block]
+    if parts:
+        size = max(layer.scratch for layer in parts)
+        found.append(
+            f"weights: {len(parts)} layers copy theirs to the arena a block of channels at a time, so that each byte "
+            f"is read from outside the chip once; the arena has up to {size:,} bytes of scratch for it"
+        )
+    layers = [layer for layer in schedule.layers if layer.staged and not layer.block]
     if layers:
         found.append(
             f"weights: {staged_bytes(layers):,} bytes of {len(layers)} layers are copied to the arena while the layer "

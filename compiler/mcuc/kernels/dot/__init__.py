@@ -43,6 +43,7 @@ def _pairs_kernel(
         outputs=_pairs.CHANNELS,
         per_mac=per_mac,
         ahead=asks,
+        group_bytes=_pairs.group_bytes,
     )
 
 

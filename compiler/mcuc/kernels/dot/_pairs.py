@@ -135,6 +135,11 @@ def context(call: Call, pixels: int, dual: bool, unrolled: int = UNROLLED) -> Ma
     }
 
 
+def group_bytes(call: Call) -> int:
+    """Biases, weights and constants of a group of channels."""
+    return 4 * int(context(call, 1, False)["words"])
+
+
 def helpers(
     call: Call, pixels: int, dual: bool = False, unrolled: int = UNROLLED, asks: bool = False
 ) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
