@@ -11,6 +11,8 @@ from mcuc.plan.accesses import Accesses, Pieces, latest
 from mcuc.schedule import Layer
 from mcuc.schedule.views import places, spread
 
+NOTHING: Mapping[str, str] = {}
+
 
 @dataclass(frozen=True, eq=False)
 class Lives:
@@ -87,8 +89,11 @@ def peak_of(
     fixed: Sequence[int],
     timed: Sequence[tuple[int, int, int]] = (),
     in_place: bool = False,
+    over: Mapping[str, str] = NOTHING,
 ) -> int:
     """Most bytes alive in a tick of the unit: tensors that pass by, dying inputs, outputs that come, its own memory.
+    in_place: its output is laid over a dying input; over: the same of a unit with several outputs, storage of the
+    output -> storage of the input, which stays to the end.
 
     Whole buffers take whole words, but for the highest, of which it is not known which one that is.
     """
@@ -97,15 +102,16 @@ def peak_of(
     reads, writes = _by_root(touched.reads, lives), _by_root(touched.writes, lives)
     base = sum((f + 3) & ~3 for f in fixed)
     rounded = [*fixed, *(size for *_, size in timed)]
+    laid_over = set(over.values())
     for root, low, high, first, last in ((root, *piece) for root, pieces in lives.pieces.items() for piece in pieces):
         if first >= end or last < begin:
             continue
         if first >= begin and root in writes:
-            if in_place:
+            if in_place or root in over:
                 continue
             for s, e, t in _within(writes[root], low, high):
                 change[t] += e - s
-        elif first < begin and last >= end:
+        elif first < begin and (last >= end or root in laid_over):
             whole = len(lives.pieces[root]) == 1
             base += (high + 3) & ~3 if whole else high - low
             rounded += [high] if whole else []

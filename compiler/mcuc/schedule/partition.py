@@ -16,6 +16,7 @@ from mcuc.schedule.lives import lives_of, needed_whole
 from mcuc.schedule.stream import Member, make_stream, members_of, stream_segment
 from mcuc.schedule.strips import strips_of
 from mcuc.schedule.tilings import lower_units
+from mcuc.schedule.tokens import one_row, token_stream
 from mcuc.schedule.units import Unit, alone, streams_over
 
 
@@ -98,6 +99,8 @@ def cheapest(by_end: Sequence[Sequence[Unit]], count: int, allowed: Callable[[Un
 def stream_of(unit: Unit, members: Sequence[Member], graph: Graph, pushed: str | None) -> Stream:
     """The stream of a unit over its members, worked out."""
     assert unit.block is not None
+    if pushed is None and one_row(members):
+        return token_stream(members, graph, unit.block)
     strips = strips_of(members, unit.strips) if unit.strips else ()
     assert strips is not None
     return make_stream(members, graph, unit.block, pushed, strips=strips, group=unit.group)

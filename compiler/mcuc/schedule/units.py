@@ -15,6 +15,7 @@ from mcuc.schedule.lives import Lives, peak_of
 from mcuc.schedule.select import in_place_inputs
 from mcuc.schedule.stream import Member, make_stream, replay
 from mcuc.schedule.strips import computed_columns
+from mcuc.schedule.tokens import block_sizes, in_lockstep, laid_over, one_row, token_stream
 
 BLOCKS = (0, 8, 2)  # columns at a time: whole rows, and two sizes that trade speed for windows of fewer pixels
 
@@ -22,6 +23,7 @@ BLOCKS = (0, 8, 2)  # columns at a time: whole rows, and two sizes that trade sp
 PER_RUN = 160  # a member's call: row pointers, limits, the kernel's entry and its first pixels
 PER_PASS = 30  # the loop, for each member
 PER_BYTE = 3.0  # a byte that leaves a window, and what moves up behind it
+PER_READ = 0.3  # a byte of a table, read once a block
 PER_SINGLE = 0.25  # a MAC of a column that kernels for several have left over
 # By groups of channels:
 PER_SUM = 20  # a sum of the project, loaded and stored again for every group
@@ -61,6 +63,10 @@ def streams_over(
     begin: int, end: int, members: tuple[Member, ...], graph: Graph, lives: Lives, pushed: str | None
 ) -> Iterator[Unit]:
     """The streams over layers [begin, end) in all blocks. pushed: an input that arrives by rows."""
+    if pushed is None and one_row(members):
+        if in_lockstep(members):
+            yield from _by_tokens(begin, end, members, graph, lives)
+        return
     arriving = None if pushed is None else (pushed, grid(graph, pushed).height)
     played = replay(members, arriving)
     touched: Accesses | None = None
@@ -70,6 +76,30 @@ def streams_over(
         stream = make_stream(members, graph, block, pushed, played, exact=waits)
         touched = touched or stream_accesses(stream, members, graph)
         yield stream_unit(begin, end, block, members, stream, touched, graph, lives)
+
+
+def _by_tokens(
+    begin: int, end: int, members: tuple[Member, ...], graph: Graph, lives: Lives
+) -> Iterator[Unit]:
+    """In blocks of tokens of every size."""
+    layers = [m.layer for m in members]
+    over: dict[str, str] = {}  # storage of a sink -> that of the input which it goes over
+    ends = {lives.root[n] for n in (*graph.given, *graph.kept) if n in lives.root}
+    for sink, inputs in laid_over(layers, [m.output for m in members if m.sink], graph, lives.root).items():
+        roots = [lives.root[n] for n in inputs if lives.begins[n] == 0]
+        dying = [r for r in roots if lives.last[r] < end and r not in lives.shared and not {r, *over.values()} & ends]
+        free = [r for r in dying if r not in over.values() and len(lives.pieces.get(r, ())) == 1]
+        if free and sink not in ends and lives.root[sink] == sink:
+            over[sink] = free[0]
+    scratch = max((layer.scratch for layer in layers), default=0)
+    read = sum(layer.table_bytes for layer in layers)
+    for block in block_sizes(members):
+        stream = token_stream(members, graph, block)
+        fixed = [LINE_STATE * len(members), scratch, stream.shared]
+        peak = peak_of(stream_accesses(stream, members, graph), begin, end, lives, fixed, over=over)
+        cost = stream.blocks * ((PER_RUN + PER_PASS) * len(members) + PER_READ * read)
+        cost += sum(PER_SINGLE * m.layer.macs / m.width for m in members if m.together > 1 and m.width % m.together)
+        yield Unit(begin, end, block, peak, cost)
 
 
 def stream_unit(
