@@ -62,10 +62,10 @@ static inline void mcuc_store32(void *p, uint32_t v)
     __builtin_memcpy(p, &v, 4);
 }
 
-/* Where words would begin of which only some are there, those `bytes` further on. */
-static inline const int32_t *mcuc_words_before(const int32_t *there, uint32_t bytes)
+/* Where a table would begin of which only a part is there, the one `bytes` further on. */
+static inline const void *mcuc_there_before(const void *there, uint32_t bytes)
 {
-    return (const int32_t *)(const void *)((uintptr_t)there - bytes);
+    return (const void *)((uintptr_t)there - bytes);
 }
 
 /* ARMv6-M has no unaligned access: words only where both ends are aligned. */

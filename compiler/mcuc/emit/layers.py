@@ -166,7 +166,9 @@ def _first_table(layer: Layer, kernel: Kernel, call: Call) -> str:
     """What stands for the first table where it is staged: of a block of channels, where that of channel 0 would be."""
     if not layer.staged:
         return ""
-    return f"mcuc_words_before(staged, (uint32_t)c / 4u * {kernel.group_bytes(call)}u)" if layer.block else "staged"
+    ctype = kernel.tables(call)[0].ctype
+    there = f"mcuc_there_before(staged, (uint32_t)c / 4u * {kernel.group_bytes(call)}u)"
+    return f"(const {ctype} *){there}" if layer.block else "staged"
 
 
 def per_row(call: Call, at: int, tables: TablePool, place: str) -> str:

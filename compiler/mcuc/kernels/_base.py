@@ -132,7 +132,8 @@ class Kernel:
     kernels share; the kernel's template finds each function's C name under that name. pixels: output columns that it
     computes at once; a column left over costs almost as much. outputs: output channels for which it goes through its
     operand once, 0 for all of them. per_mac: instructions a MAC, about, on a Cortex-M4. ahead: it asks for lines of its
-    first table before it needs them, for a flash outside the chip. group_bytes(call): of its first table for four
+    first table before it needs them, for a flash outside the chip. front_to_back: it reads its first table in one run,
+    not several rows of it side by side. group_bytes(call): of its first table for four
     output channels, where those of all groups lie one behind the other from the table's start; 0 where they do not.
     """
 
@@ -149,6 +150,7 @@ class Kernel:
     outputs: int = 0
     per_mac: float = 0.0
     ahead: bool = False
+    front_to_back: bool = False
     group_bytes: Callable[[Call], int] = no_scratch
 
 

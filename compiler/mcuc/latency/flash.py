@@ -30,13 +30,14 @@ LOOP = 0.5  # cycles a MAC that an inner loop which asks for lines ahead takes a
 @dataclass(frozen=True)
 class Read:
     """A table of one of a layer's calls: how often one run of the layer reads it from flash, past the caches. hidden:
-    cycles that the call computes while lines come that it has asked for; apart: between those of a larger table, so
-    that each of its lines needs a command, and so does the line after it."""
+    cycles that the call computes while lines come that it has asked for; scattered: its lines are not read one behind
+    the other, so that each needs a command; apart: between those of a larger table, which then needs one more, too."""
 
     table: Table
     times: int
     hidden: float = 0.0
     apart: bool = False
+    scattered: bool = False
 
     @property
     def bytes(self) -> int:
@@ -58,7 +59,8 @@ def table_reads(layer: Layer, chip: Chip) -> list[Read]:
             if layer.staged and i == 0:
                 found.append(Read(table, 1))  # read once, to be copied
             else:
-                found.append(Read(table, again, 0.0 if layer.staged or i else hidden, i != largest))
+                ordered = i > 0 or kernel.front_to_back
+                found.append(Read(table, again, 0.0 if layer.staged or i else hidden, i != largest, not ordered))
     return found
 
 
@@ -85,7 +87,7 @@ def read_cycles(read: Read, chip: Chip, inside: bool = False) -> float:
     if timing is None or inside:
         return stream_cycles(replace(chip, weights_in="") if chip.weights_in else chip, read.bytes)
     lines = -(-read.table.bytes // timing.bytes)
-    after = timing.next_cycles or timing.cycles
+    after = timing.cycles if read.scattered else timing.next_cycles or timing.cycles
     first = timing.cycles if lines else 0.0
     if read.apart:
         return read.times * lines * (2 * timing.cycles - after)

@@ -27,6 +27,11 @@ def _context(call: Call) -> Mapping[str, Any]:
     }
 
 
+def _rows_of_four(call: Call) -> int:
+    """Weights of four output channels."""
+    return 4 * _taps(call) if call.params["groups"] == 1 and call.tables[0].name == "weights" else 0
+
+
 def _pairs_kernel(
     name: str, pixels: int, per_mac: float, dual: bool = False, unrolled: int = _pairs.UNROLLED, asks: bool = False
 ) -> Kernel:
@@ -43,6 +48,7 @@ def _pairs_kernel(
         outputs=_pairs.CHANNELS,
         per_mac=per_mac,
         ahead=asks,
+        front_to_back=True,
         group_bytes=_pairs.group_bytes,
     )
 
@@ -91,7 +97,17 @@ FAMILY = Family(
             outputs=_pairs.CHANNELS,
             per_mac=4.0,
         ),
-        Kernel("dot_patch", "dot/dot.c.j2", always, _scratch, _context, in_place=True, outputs=2, per_mac=2.4),
+        Kernel(
+            "dot_patch",
+            "dot/dot.c.j2",
+            always,
+            _scratch,
+            _context,
+            in_place=True,
+            outputs=2,
+            per_mac=2.4,
+            group_bytes=_rows_of_four,
+        ),
     ),
 )
 
