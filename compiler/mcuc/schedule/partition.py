@@ -19,6 +19,8 @@ from mcuc.schedule.tilings import lower_units
 from mcuc.schedule.tokens import one_row, token_stream
 from mcuc.schedule.units import Unit, alone, streams_over
 
+FINE, COARSE = 48, 256  # partitions of a front, behind which the next one's peak is lower by at least so small a part
+
 
 @dataclass(frozen=True, eq=False)
 class Partition:
@@ -36,9 +38,10 @@ def units(layers: Sequence[Layer], graph: Graph, pushed: str | None = None) -> l
     lives = lives_of(layers, graph, pushed)
     taken = -1 if pushed is None else lives.last[pushed]
     found = []
+    single = [alone(layers, begin, graph, lives) for begin in range(len(layers))]
     for begin in range(len(layers)):
         if pushed is None or begin > taken:
-            found.append(alone(layers, begin, graph, lives))
+            found.append(single[begin])
         elif begin > 0:
             continue  # the stream that takes the input in covers all its readers
         for end in range(begin + 1, len(layers) + 1):
@@ -52,7 +55,8 @@ def units(layers: Sequence[Layer], graph: Graph, pushed: str | None = None) -> l
                 if arriving is None or end - begin > 31:
                     break
                 continue
-            found += streams_over(begin, end, members, graph, lives, arriving)
+            worst = max(unit.peak for unit in single[begin:end])
+            found += streams_over(begin, end, members, graph, lives, arriving, worst)
     return [*found, *lower_units(found, layers, graph, lives, taken)]
 
 
@@ -66,9 +70,12 @@ def front(found: Sequence[Unit], count: int) -> list[Partition]:
     while True:
         best = cheapest(by_end, count, lambda u: u.peak < below)  # noqa: B023
         if best is None:
-            return partitions
+            if not partitions or below == partitions[-1].peak:
+                return partitions
+            below = partitions[-1].peak  # the last coarse step was too large
+            continue
         partitions.append(best)
-        below = best.peak
+        below = best.peak - (best.peak // COARSE if len(partitions) > FINE else 0)
 
 
 def cheapest(by_end: Sequence[Sequence[Unit]], count: int, allowed: Callable[[Unit], bool]) -> Partition | None:

@@ -46,9 +46,9 @@ def _alone(columns: Columns | None) -> bool:
 
 
 def block_sizes(members: Sequence[Member]) -> Iterator[int]:
-    """Columns at a time, the most first: multiples of what the kernels compute together."""
+    """Columns at a time, the fewest first: multiples of what the kernels compute together."""
     width, together = members[0].width, max(m.together for m in members)
-    sizes = (ceil(width / (n * together)) * together for n in COUNTS if n <= width)
+    sizes = (ceil(width / (n * together)) * together for n in reversed(COUNTS) if n <= width)
     yield from (size for size in dict.fromkeys(sizes) if size < width)
 
 

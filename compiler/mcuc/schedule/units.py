@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mcuc.ir import Graph
@@ -60,12 +60,13 @@ def alone(layers: Sequence[Layer], begin: int, graph: Graph, lives: Lives) -> Un
 
 
 def streams_over(
-    begin: int, end: int, members: tuple[Member, ...], graph: Graph, lives: Lives, pushed: str | None
+    begin: int, end: int, members: tuple[Member, ...], graph: Graph, lives: Lives, pushed: str | None, worst: int
 ) -> Iterator[Unit]:
-    """The streams over layers [begin, end) in all blocks. pushed: an input that arrives by rows."""
+    """The streams over layers [begin, end) in all blocks. pushed: an input that arrives by rows; worst: the highest
+    peak of these layers alone."""
     if pushed is None and one_row(members):
         if in_lockstep(members):
-            yield from _by_tokens(begin, end, members, graph, lives)
+            yield from _by_tokens(begin, end, members, graph, lives, worst)
         return
     arriving = None if pushed is None else (pushed, grid(graph, pushed).height)
     played = replay(members, arriving)
@@ -79,27 +80,64 @@ def streams_over(
 
 
 def _by_tokens(
-    begin: int, end: int, members: tuple[Member, ...], graph: Graph, lives: Lives
+    begin: int, end: int, members: tuple[Member, ...], graph: Graph, lives: Lives, worst: int
 ) -> Iterator[Unit]:
-    """In blocks of tokens of every size."""
+    """In blocks of tokens, of every size that lowers the peak below that of the layers alone, `worst`. Networks repeat
+    their blocks: what is worked out of one is kept for the others."""
+    key = (worst, *_alike(begin, end, members, graph, lives))
+    if key not in lives.known:
+        lives.known[key] = tuple(_peaks(begin, end, members, graph, lives, worst))
+    for block, peak, cost in lives.known[key]:
+        yield Unit(begin, end, block, peak, cost)
+
+
+def _alike(begin: int, end: int, members: tuple[Member, ...], graph: Graph, lives: Lives) -> tuple[Hashable, ...]:
+    """The same for units with the same peaks and costs: what they read and write, and what is alive beside."""
+    number: dict[str, int] = {}
+
+    def of(name: str) -> int:
+        return number.setdefault(lives.root.get(name, name), len(number))
+
+    parts: list[Hashable] = []
+    for m in members:
+        rows = [(r.input, r.height, r.row_bytes, r.columns) for call, _ in m.layer.calls for r in call.rows]
+        names = tuple((of(n), graph.tensors[n].shape) for n in graph.runtime_inputs(m.layer.node))
+        over = tuple(map(of, in_place_inputs(m.layer, graph)))
+        layer = m.layer
+        own = (m.width, m.together, m.sink, grid(graph, m.output).pixel_bytes, layer.scratch, layer.table_bytes)
+        parts.append((own, layer.macs, of(m.output), names, over, tuple(rows)))
+    kept = {lives.root.get(n, n) for n in (*graph.given, *graph.kept)}
+    alive = sorted(
+        (number.get(root, -1), low, high, first < begin, last >= end, lives.last[root] >= end, root in lives.shared,
+         root in kept, len(lives.pieces[root]))
+        for root, low, high, first, last in lives.alive(begin, end)
+    )  # fmt: skip
+    return (*parts, *alive)
+
+
+def _peaks(
+    begin: int, end: int, members: tuple[Member, ...], graph: Graph, lives: Lives, worst: int
+) -> Iterator[tuple[int, int, float]]:
+    """(tokens of a block, peak, cost) from the smallest block on, while the peak stays below the worst."""
     layers = [m.layer for m in members]
     over: dict[str, str] = {}  # storage of a sink -> that of the input which it goes over
     ends = {lives.root[n] for n in (*graph.given, *graph.kept) if n in lives.root}
     for sink, inputs in laid_over(layers, [m.output for m in members if m.sink], graph, lives.root).items():
         roots = [lives.root[n] for n in inputs if lives.begins[n] == 0]
-        dying = [r for r in roots if lives.last[r] < end and r not in lives.shared and not {r, *over.values()} & ends]
-        free = [r for r in dying if r not in over.values() and len(lives.pieces.get(r, ())) == 1]
+        dying = [r for r in roots if lives.last[r] < end and not {r} & {*over.values(), *ends, *lives.shared}]
+        free = [r for r in dying if len(lives.pieces.get(r, ())) == 1]
         if free and sink not in ends and lives.root[sink] == sink:
             over[sink] = free[0]
     scratch = max((layer.scratch for layer in layers), default=0)
     read = sum(layer.table_bytes for layer in layers)
+    single = sum(PER_SINGLE * m.layer.macs / m.width for m in members if m.together > 1 and m.width % m.together)
     for block in block_sizes(members):
         stream = token_stream(members, graph, block)
         fixed = [LINE_STATE * len(members), scratch, stream.shared]
         peak = peak_of(stream_accesses(stream, members, graph), begin, end, lives, fixed, over=over)
-        cost = stream.blocks * ((PER_RUN + PER_PASS) * len(members) + PER_READ * read)
-        cost += sum(PER_SINGLE * m.layer.macs / m.width for m in members if m.together > 1 and m.width % m.together)
-        yield Unit(begin, end, block, peak, cost)
+        if peak >= worst:
+            return
+        yield block, peak, stream.blocks * ((PER_RUN + PER_PASS) * len(members) + PER_READ * read) + single
 
 
 def stream_unit(
