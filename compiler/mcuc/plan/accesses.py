@@ -44,7 +44,7 @@ def _layer(layer: Layer, graph: Graph) -> Accesses:
     names = graph.runtime_inputs(layer.node)
     output = layer.node.outputs[0]
     size = spread(graph.tensors[output], layer.pitch)
-    counts = [_ticks(call, kernel, layer.tiling) for call, kernel in layer.calls]
+    counts = [1 if layer.block else _ticks(call, kernel, layer.tiling) for call, kernel in layer.calls]
     found: dict[str, list[Pieces]] = {}
     writes: Pieces = ((0, size, 0),)
     begin = 0

@@ -37,7 +37,8 @@ class Layer:
     into: the tensor in whose bytes the output lies, from byte `at` on, "" where it has bytes of its own (see views.py);
     the layer's own output where other layers write all of it. pitch: bytes from one pixel of the output to the next
     where they lie apart in `into`, 0 where the output is one run of bytes. staged: the first table of its one call is
-    copied to the end of the scratch before the layer runs (see staging.py). again: another layer computes the same.
+    copied to the end of the scratch before the layer runs (see staging.py); block: channels whose part of it is there
+    at a time, for all pixels, 0 for all of it. again: another layer computes the same.
     """
 
     node: Node
@@ -52,6 +53,7 @@ class Layer:
     at: int = 0
     pitch: int = 0
     staged: bool = False
+    block: int = 0
     again: bool = False
 
     @property
