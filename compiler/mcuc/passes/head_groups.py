@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from mcuc import ops
 from mcuc.ir import Graph, Node, Tensor, rebuild
@@ -88,7 +89,7 @@ def _groups(heads: int, passes: int) -> Iterator[tuple[int, int]]:
                 if not k:
                     break
                 cuts.insert(k, cuts[k] - 1)
-            yield from zip(cuts, cuts[1:], strict=False)
+            yield from pairwise(cuts)
             return
 
 
@@ -116,7 +117,8 @@ def _attentions(graph: Graph, consumers: Mapping[str, list[Node]]) -> Iterator[_
         product = None if share is None else _only(share, graph, consumers)
         if share is None or product is None or product.op != "batch_matmul":
             continue
-        k, v, q = (_back(name, graph, made, consumers) for name in (scores.inputs[1], product.inputs[1], scores.inputs[0]))
+        names = scores.inputs[1], product.inputs[1], scores.inputs[0]
+        k, v, q = (_back(name, graph, made, consumers) for name in names)
         if k is None or v is None or q is None or len({part[0].inputs[0] for part in (k, v, q)}) > 1:
             continue
         by_source.setdefault(k[0].inputs[0], []).append((k, v, q, (scores, share, product)))

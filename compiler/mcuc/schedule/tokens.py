@@ -20,7 +20,7 @@ from mcuc.schedule.access import grid
 from mcuc.schedule.members import Member
 from mcuc.schedule.select import in_place_inputs
 
-COUNTS = (2, 3, 4, 5, 6, 8, 11, 15, 22, 32, 48, 64, 96, 128)  # of blocks; each other one has nearly as large blocks
+COUNTS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 19, 25, 38, 57, 96, 128)  # of blocks; each other one has nearly as large blocks
 
 
 def one_row(members: Sequence[Member]) -> bool:
@@ -116,9 +116,10 @@ def _packed(uses: tuple[tuple[int, int, int, int], ...]) -> tuple[tuple[int, ...
 def laid_over(
     layers: Sequence[Layer], sinks: Sequence[str], graph: Graph, root: Mapping[str, str]
 ) -> dict[str, tuple[str, ...]]:
-    """Sink of a stream in lockstep -> inputs over which it may go if they die in the stream: those of an in-place layer
-    that no layer reads behind it, where every reader takes the columns of the block alone. root: run-time tensor -> the
-    tensor whose bytes it is, or is a part of."""
+    """Sink of a stream in lockstep -> inputs over which it may go if they die in the stream, its own first: those with
+    as many bytes a token of which every reader takes the columns of the block alone and none runs behind the sink's
+    layer, which itself may read them where it works in place. root: run-time tensor -> the tensor whose bytes it is, or
+    is a part of."""
     last: dict[str, int] = {}
     whole: set[str] = set()
     for j, layer in enumerate(layers):
@@ -127,10 +128,13 @@ def laid_over(
         rows = [r for call, _ in layer.calls for r in call.rows]
         whole |= {root[names[r.input]] for r in rows if r.columns is None or not _alone(r.columns)}
     made = {layer.node.outputs[0] for layer in layers}
+    given = list(dict.fromkeys(n for layer in layers for n in graph.runtime_inputs(layer.node) if n not in made))
     found = {}
     for j, layer in enumerate(layers):
         name = layer.node.outputs[0]
         if name in sinks:
-            inputs = (n for n in in_place_inputs(layer, graph) if n not in made)
-            found[name] = tuple(n for n in inputs if last[root[n]] == j and root[n] not in whole)
+            own = [n for n in in_place_inputs(layer, graph) if n in given]
+            free = [n for n in given if last[root[n]] < j and grid(graph, n) == grid(graph, name)]
+            ready = (n for n in own if last[root[n]] == j)
+            found[name] = tuple(n for n in (*ready, *free) if root[n] not in whole)
     return found

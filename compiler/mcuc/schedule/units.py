@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mcuc.ir import Graph
-from mcuc.plan.accesses import Accesses, accesses, stream_accesses
+from mcuc.plan.accesses import Accesses, Pieces, accesses, stream_accesses
 from mcuc.plan.lifetimes import CACHE_LINE, FEED_STATE, LINE_STATE
 from mcuc.schedule import Layer, Stream
 from mcuc.schedule.access import grid
@@ -122,7 +122,8 @@ def _peaks(
     layers = [m.layer for m in members]
     over: dict[str, str] = {}  # storage of a sink -> that of the input which it goes over
     ends = {lives.root[n] for n in (*graph.given, *graph.kept) if n in lives.root}
-    for sink, inputs in laid_over(layers, [m.output for m in members if m.sink], graph, lives.root).items():
+    sinks = [m.output for m in members if m.sink]
+    for sink, inputs in laid_over(layers, sinks, graph, lives.root).items():
         roots = [lives.root[n] for n in inputs if lives.begins[n] == 0]
         dying = [r for r in roots if lives.last[r] < end and not {r} & {*over.values(), *ends, *lives.shared}]
         free = [r for r in dying if len(lives.pieces.get(r, ())) == 1]
@@ -134,10 +135,27 @@ def _peaks(
     for block in block_sizes(members):
         stream = token_stream(members, graph, block)
         fixed = [LINE_STATE * len(members), scratch, stream.shared]
-        peak = peak_of(stream_accesses(stream, members, graph), begin, end, lives, fixed, over=over)
+        touched = _rigid(stream_accesses(stream, members, graph), [lives.root.get(n, n) in over for n in sinks], sinks)
+        peak = peak_of(touched, begin, end, lives, fixed, over=over)
         if peak >= worst:
             return
         yield block, peak, stream.blocks * ((PER_RUN + PER_PASS) * len(members) + PER_READ * read) + single
+
+
+def _rigid(touched: Accesses, over: Sequence[bool], sinks: Sequence[str]) -> Accesses:
+    """The accesses as several sinks see them that grow side by side: no placement lays more than one of them over bytes
+    that die, or leaves room for others in more than one of them. over: those that go over an input anyway."""
+    free = [name for name, placed in zip(sinks, over, strict=True) if not placed]
+    if len(free) < 2:
+        return touched
+
+    def whole(pieces: Pieces, tick: int) -> Pieces:
+        return ((pieces[0][0], pieces[-1][1], tick),)
+
+    reads = {name: whole(pieces, touched.ticks - 1) for name, pieces in touched.reads.items()}
+    growing = max(free, key=lambda name: touched.writes[name][-1][1])
+    writes = {name: whole(p, 0) if name in free and name != growing else p for name, p in touched.writes.items()}
+    return Accesses(touched.ticks, reads, writes)
 
 
 def stream_unit(
