@@ -20,13 +20,15 @@ class Lives:
     """root: tensor -> the tensor whose storage it has (behind reshapes, see views.py); begins: its first byte there;
     last: layer number of a storage's last reader (number of layers for outputs); shared: storages that other tensors'
     layers write into or read in part. pieces: of each storage (start, end, layer number of the first writer of these
-    bytes, -1 for model inputs, and of their last reader). known: what units.py keeps of units that are alike."""
+    bytes, -1 for model inputs, and of their last reader). attention: some layers multiply tokens by
+    tokens; known: what units.py keeps of units that are alike."""
 
     root: Mapping[str, str]
     begins: Mapping[str, int]
     last: Mapping[str, int]
     shared: frozenset[str]
     pieces: Mapping[str, tuple[tuple[int, int, int, int], ...]]
+    attention: bool = False
     known: dict[Hashable, tuple[tuple[int, int, float], ...]] = field(default_factory=dict)
 
     @cached_property
@@ -72,7 +74,9 @@ def lives_of(layers: Sequence[Layer], graph: Graph, pushed: str | None = None) -
     elsewhere = {pushed, *states}  # not in the arena
     pieces = {root: _pieces(found, reads.get(root, [])) for root, found in writes.items() if root not in elsewhere}
     shared = frozenset(layer.into for layer in layers if layer.into)
-    return Lives({n: v.root for n, v in place.items()}, {n: v.first for n, v in place.items()}, last, shared, pieces)
+    root, begins = {n: v.root for n, v in place.items()}, {n: v.first for n, v in place.items()}
+    attention = any(layer.node.op == "batch_matmul" for layer in layers)
+    return Lives(root, begins, last, shared, pieces, attention)
 
 
 def _pieces(

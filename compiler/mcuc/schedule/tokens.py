@@ -20,7 +20,7 @@ from mcuc.schedule.access import grid
 from mcuc.schedule.members import Member
 from mcuc.schedule.select import in_place_inputs
 
-COUNTS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 19, 25, 38, 57, 96, 128)  # of blocks; each other one has nearly as large blocks
+COUNTS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 19, 25, 38, 57, 96, 128)  # of blocks; others have nearly as large ones
 
 
 def one_row(members: Sequence[Member]) -> bool:

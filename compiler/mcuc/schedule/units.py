@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mcuc.ir import Graph
@@ -55,8 +55,17 @@ def alone(layers: Sequence[Layer], begin: int, graph: Graph, lives: Lives) -> Un
     if layer.calls and out not in graph.kept:
         dying = (n for n in in_place_inputs(layer, graph) if lives.last[lives.root[n]] == begin)
         shared = {lives.root[n] for n in dying if lives.root[n] not in graph.given}
-    peak = peak_of(accesses(layer, graph), begin, begin + 1, lives, [layer.scratch], in_place=bool(shared))
+    touched = accesses(layer, graph)
+    if lives.attention and layer.calls and _by_tokens_alone(layer, graph):
+        touched = Accesses(1, _whole(touched.reads, 0), _whole(touched.writes, 0))
+    peak = peak_of(touched, begin, begin + 1, lives, [layer.scratch], in_place=bool(shared))
     return Unit(begin, begin + 1, None, peak, 0.0)
+
+
+def _by_tokens_alone(layer: Layer, graph: Graph) -> bool:
+    """Whether the layer computes tokens: what beside it dies and grows token by token, others seldom find room in."""
+    g = grid(graph, layer.node.outputs[0])
+    return g.height == 1 and g.width > 1
 
 
 def streams_over(
@@ -149,13 +158,13 @@ def _rigid(touched: Accesses, over: Sequence[bool], sinks: Sequence[str]) -> Acc
     if len(free) < 2:
         return touched
 
-    def whole(pieces: Pieces, tick: int) -> Pieces:
-        return ((pieces[0][0], pieces[-1][1], tick),)
-
-    reads = {name: whole(pieces, touched.ticks - 1) for name, pieces in touched.reads.items()}
     growing = max(free, key=lambda name: touched.writes[name][-1][1])
-    writes = {name: whole(p, 0) if name in free and name != growing else p for name, p in touched.writes.items()}
-    return Accesses(touched.ticks, reads, writes)
+    at_once = _whole({name: p for name, p in touched.writes.items() if name in free and name != growing}, 0)
+    return Accesses(touched.ticks, _whole(touched.reads, touched.ticks - 1), {**touched.writes, **at_once})
+
+
+def _whole(touched: Mapping[str, Pieces], tick: int) -> dict[str, Pieces]:
+    return {name: ((pieces[0][0], pieces[-1][1], tick),) for name, pieces in touched.items()}
 
 
 def stream_unit(
