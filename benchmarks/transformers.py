@@ -46,12 +46,12 @@ class Shape:
 
 
 NETWORKS = {
-    "deit-tiny 224, 2 of 12 blocks": Shape(224, 16, 192, 2, 3, 4),
     "64 pixels, 4 blocks of 96 channels": Shape(64, 8, 96, 4, 3, 4, depth=32),
-    "T merged, 2 of 14 blocks": Shape(240, 16, 216, 2, 4, 4),
-    "T factors, 2 of 14 blocks": Shape(240, 16, 216, 2, 4, 4, rank=205),
-    "S merged, 2 of 14 blocks": Shape(240, 16, 448, 2, 7, 4),
-    "S factors, 2 of 14 blocks": Shape(240, 16, 448, 2, 7, 4, rank=425),
+    "DeiT-tiny": Shape(224, 16, 192, 12, 3, 4),
+    "T, factors merged": Shape(240, 16, 216, 14, 4, 4),
+    "T, factors kept": Shape(240, 16, 216, 14, 4, 4, rank=205),
+    "S, factors merged": Shape(240, 16, 448, 14, 7, 4),
+    "S, factors kept": Shape(240, 16, 448, 14, 7, 4, rank=425),
 }
 CELLS: dict[str, dict[str, Any]] = {
     "latency": {"optimize": "latency"},

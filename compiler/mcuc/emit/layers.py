@@ -122,6 +122,11 @@ def _trace(index: int, layer: Layer, out: Tensor, pointer: str) -> str:
     return "\n".join(lines)
 
 
+def channels_at_a_time(layer: Layer, call: Call) -> int:
+    """Channels that the call computes at a time, 0 for all of them."""
+    return 0 if call.whole_channels or not 0 < layer.tiling.channels < call.channels else layer.tiling.channels
+
+
 def _call(
     call: Call, kernel: Kernel, layer: Layer, place: str, kernels: KernelPool, tables: TablePool
 ) -> dict[str, Any]:
@@ -131,7 +136,7 @@ def _call(
         rows.append(_rows(r, at, tables, f"{place}_{k}"))
         at += r.count
     tiling = layer.tiling
-    step = 0 if call.whole_channels or not 0 < tiling.channels < call.channels else tiling.channels
+    step = channels_at_a_time(layer, call)
     columns = tiling.columns if 0 < tiling.columns < call.width else 0
     staged = None
     if layer.staged:

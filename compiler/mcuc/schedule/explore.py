@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mcuc import ops
+from mcuc.emulate.cycles import stream_cycles
 from mcuc.errors import McucError
 from mcuc.ir import Graph
 from mcuc.passes.fuse_add import FUSED, split_add
 from mcuc.passes.head_groups import group_heads, most_heads
 from mcuc.passes.repeat_norms import repeat_norms, repeated_cost
 from mcuc.schedule import Layer, Schedule, Segment, Tiling
+from mcuc.schedule.channel_blocks import by_channel_blocks
 from mcuc.schedule.order import Ordered, order
 from mcuc.schedule.partition import Partition, schedule_of
 from mcuc.schedule.select import select
@@ -24,6 +26,7 @@ Choice = Callable[[Layer], Layer]
 # What `balanced` may cost in instructions against the fastest schedule, estimated so that the true share stays below
 # 5 % (benchmarks/memory.py compares).
 BALANCED_SHARE = 0.04
+MUCH = 1 << 20  # bytes, for a rate
 PER_MAC = 1.0  # instructions, about, of MACs computed again
 PER_ADDED = 6  # instructions of an element of an addition that are saved where a convolution adds it
 LOOP_BYTES = 800  # of code, about, of an inner loop and of the kernels that differ for its sake
@@ -167,15 +170,18 @@ def _of_form(
     layers = layers_of(graph, chip, Tiling(), alike=alike, wide=wide)
     layers = layers if tuned is None else tuple(map(tuned, layers))
     small = layers_of(graph, chip, Tiling(), small=True, alike=alike, wide=wide)
+    if form.as_is:
+        layers, small = (tuple(by_channel_blocks(layer, chip) for layer in them) for them in (layers, small))
     if form.again:
         layers, small = (
             tuple(replace(layer, again=layer.node.name in form.again) for layer in them) for them in (layers, small)
         )
     others = _kernels(small) != _kernels(layers)
-    candidates = () if form.least and others else _candidates(layers, graph, pushed)
+    per_byte = 0.0 if chip is None else stream_cycles(chip, MUCH) / MUCH
+    candidates = () if form.least and others else _candidates(layers, graph, pushed, per_byte)
     if others:
         more = sum(_per_mac(b) * b.macs - _per_mac(a) * a.macs for a, b in zip(layers, small, strict=True))
-        candidates = _falling([*candidates, *(_dearer(c, more) for c in _candidates(small, graph, pushed))])
+        candidates = _falling([*candidates, *(_dearer(c, more) for c in _candidates(small, graph, pushed, per_byte))])
     return layers, candidates
 
 
@@ -203,8 +209,11 @@ def alike_is_smaller(graph: Graph, chip: Chip | None) -> bool:
     return sizes[0] <= 1.01 * sizes[1]
 
 
-def _candidates(layers: tuple[Layer, ...], graph: Graph, pushed: str | None) -> tuple[Candidate, ...]:
-    found = front_of_both(layers, without_copies(layers, graph, pushed), graph, pushed)
+def _candidates(
+    layers: tuple[Layer, ...], graph: Graph, pushed: str | None, per_byte: float
+) -> tuple[Candidate, ...]:
+    """The front. per_byte: cycles that a byte of flash takes more than one of SRAM."""
+    found = front_of_both(layers, without_copies(layers, graph, pushed), graph, pushed, per_byte)
     return tuple(Candidate(partition, chosen, graph, pushed) for partition, chosen in found)
 
 

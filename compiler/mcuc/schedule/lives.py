@@ -21,7 +21,7 @@ class Lives:
     last: layer number of a storage's last reader (number of layers for outputs); shared: storages that other tensors'
     layers write into or read in part. pieces: of each storage (start, end, layer number of the first writer of these
     bytes, -1 for model inputs, and of their last reader). attention: some layers multiply tokens by
-    tokens; known: what units.py keeps of units that are alike."""
+    tokens; per_byte: cycles that a byte of a table takes; known: what units.py keeps of units that are alike."""
 
     root: Mapping[str, str]
     begins: Mapping[str, int]
@@ -29,6 +29,7 @@ class Lives:
     shared: frozenset[str]
     pieces: Mapping[str, tuple[tuple[int, int, int, int], ...]]
     attention: bool = False
+    per_byte: float = 0.0
     known: dict[Hashable, tuple[tuple[int, int, float], ...]] = field(default_factory=dict)
 
     @cached_property
@@ -48,7 +49,9 @@ class Lives:
         return [(root, *self.pieces[root][i]) for root, i in keys]
 
 
-def lives_of(layers: Sequence[Layer], graph: Graph, pushed: str | None = None) -> Lives:
+def lives_of(
+    layers: Sequence[Layer], graph: Graph, pushed: str | None = None, per_byte: float = 0.0
+) -> Lives:
     """Storages when every layer runs alone and nothing is in place. pushed: an input that is never held whole."""
     place = places(layers, graph)
     writes: dict[str, list[tuple[int, int, int]]] = {}
@@ -76,7 +79,7 @@ def lives_of(layers: Sequence[Layer], graph: Graph, pushed: str | None = None) -
     shared = frozenset(layer.into for layer in layers if layer.into)
     root, begins = {n: v.root for n, v in place.items()}, {n: v.first for n, v in place.items()}
     attention = any(layer.node.op == "batch_matmul" for layer in layers)
-    return Lives(root, begins, last, shared, pieces, attention)
+    return Lives(root, begins, last, shared, pieces, attention, per_byte)
 
 
 def _pieces(

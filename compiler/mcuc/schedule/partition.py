@@ -31,11 +31,13 @@ class Partition:
     cost: float
 
 
-def units(layers: Sequence[Layer], graph: Graph, pushed: str | None = None) -> list[Unit]:
+def units(
+    layers: Sequence[Layer], graph: Graph, pushed: str | None = None, per_byte: float = 0.0
+) -> list[Unit]:
     """Every layer alone and every run of layers that can be a stream, in all blocks, and in strips or by groups of
     channels those with which the lowest peak gets lower. pushed: an input that arrives by rows; then the first unit is
-    the stream that takes it in."""
-    lives = lives_of(layers, graph, pushed)
+    the stream that takes it in. per_byte: cycles of a byte of flash."""
+    lives = lives_of(layers, graph, pushed, per_byte)
     taken = -1 if pushed is None else lives.last[pushed]
     found = []
     single = [alone(layers, begin, graph, lives) for begin in range(len(layers))]

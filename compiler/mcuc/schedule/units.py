@@ -23,7 +23,6 @@ BLOCKS = (0, 8, 2)  # columns at a time: whole rows, and two sizes that trade sp
 PER_RUN = 160  # a member's call: row pointers, limits, the kernel's entry and its first pixels
 PER_PASS = 30  # the loop, for each member
 PER_BYTE = 3.0  # a byte that leaves a window, and what moves up behind it
-PER_READ = 0.3  # a byte of a table, read once a block
 PER_SINGLE = 0.25  # a MAC of a column that kernels for several have left over
 # By groups of channels:
 PER_SUM = 20  # a sum of the project, loaded and stored again for every group
@@ -139,7 +138,7 @@ def _peaks(
         if free and sink not in ends and lives.root[sink] == sink:
             over[sink] = free[0]
     scratch = max((layer.scratch for layer in layers), default=0)
-    read = sum(layer.table_bytes for layer in layers)
+    blocked = sum(layer.table_bytes for layer in layers if layer.tiling.channels)  # read once a block, others anyway
     single = sum(PER_SINGLE * m.layer.macs / m.width for m in members if m.together > 1 and m.width % m.together)
     for block in block_sizes(members):
         stream = token_stream(members, graph, block)
@@ -148,7 +147,8 @@ def _peaks(
         peak = peak_of(touched, begin, end, lives, fixed, over=over)
         if peak >= worst:
             return
-        yield block, peak, stream.blocks * ((PER_RUN + PER_PASS) * len(members) + PER_READ * read) + single
+        cost = stream.blocks * (PER_RUN + PER_PASS) * len(members) + single
+        yield block, peak, cost + (stream.blocks - 1) * lives.per_byte * blocked
 
 
 def _rigid(touched: Accesses, over: Sequence[bool], sinks: Sequence[str]) -> Accesses:

@@ -23,16 +23,21 @@ PER_COPIED_BYTE = 1.0
 
 
 def front_of_both(
-    copying: tuple[Layer, ...], direct: tuple[Layer, ...], graph: Graph, pushed: str | None = None
+    copying: tuple[Layer, ...],
+    direct: tuple[Layer, ...],
+    graph: Graph,
+    pushed: str | None = None,
+    per_byte: float = 0.0,
 ) -> list[tuple[Partition, tuple[Layer, ...]]]:
     """The front of partitions, each with its layers: of every block either those that copy or those that do not.
 
     copying: all layers of the graph's nodes; direct: without_copies of them. pushed: an input that arrives by rows;
-    the stream that takes it in copies. Costs count from the fastest schedule that is made of layers alone.
+    the stream that takes it in copies. per_byte: cycles of a byte of flash. Costs count from the fastest schedule that
+    is made of layers alone.
     """
-    found = units(copying, graph, pushed)
+    found = units(copying, graph, pushed, per_byte)
     taken = -1 if pushed is None else lives_of(copying, graph, pushed).last[pushed]
-    lives = lives_of(direct, graph, pushed)
+    lives = lives_of(direct, graph, pushed, per_byte)
     inner: dict[Unit, Partition] = {}
     total = 0.0
     for begin, end in blocks(copying, direct, graph):
