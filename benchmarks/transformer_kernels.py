@@ -3,9 +3,9 @@
     python benchmarks/transformer_kernels.py [--board BOARD] [--as LABEL] [--folder FOLDER]
 
 Writes benchmarks/results/transformer_kernels.json under LABEL (default: now) and the board: of every kind of layer its
-kernels, multiply-accumulates, instructions and cycles, with what weights in flash cost. Instructions are emulated, cycles
-estimated. Weights are random, heads have 64 channels. Every figure is of the layer whole, as it runs from the arena, on
-inputs of zeros; `blocks` are layers called for so many tokens at a time, as streams call them.
+kernels, multiply-accumulates, instructions and cycles, with what weights in flash cost. Instructions are emulated,
+cycles estimated. Weights are random, heads have 64 channels. Every figure is of the layer whole, as it runs from the
+arena, on inputs of zeros; `blocks` are layers called for so many tokens at a time, as streams call them.
 """
 
 from __future__ import annotations

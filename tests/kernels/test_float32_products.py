@@ -1,5 +1,5 @@
-"""Kernels that round as ONNX Runtime, by the FPU: dense layers that no stage of one multiply fits, products of matrices and
-softmax of long rows, byte for byte in every tiling, at the ends of what sums can be and at ties."""
+"""Kernels that round as ONNX Runtime, by the FPU: dense layers that no stage of one multiply fits and products of
+matrices, byte for byte in every tiling, at the ends of what sums can be and at ties."""
 
 from __future__ import annotations
 
@@ -13,7 +13,17 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "ops"))
 
 from harness import (
-    M4, OWN_KERNELS, RNG, activation, check_c, check_emulated, constant, merged, ranked, run_reference, samples,
+    M4,
+    OWN_KERNELS,
+    RNG,
+    activation,
+    check_c,
+    check_emulated,
+    constant,
+    merged,
+    ranked,
+    run_reference,
+    samples,
 )
 
 from mcuc import passes
@@ -75,7 +85,8 @@ def product(case: Product, seed: int) -> Graph:
 
 
 def dense(seed: int, taps: int, biases: Array, clamp: tuple[int, int] = (-128, 127), spread: int = 127) -> Graph:
-    """Two pixels and one of a dense layer with these biases, a scale of its own for each channel or (even seeds) one."""
+    """Two pixels and one of a dense layer with these biases, a scale of its own for each channel or (even seeds) one.
+    """
     rng, channels = RNG(seed), len(biases)
     scales = 2.0 ** rng.uniform(-13, -10, channels if seed % 2 else 1)
     x = activation("x", (1, 3, taps))

@@ -8,7 +8,6 @@ from typing import Any
 from mcuc.kernels._base import Call, Family, Kernel, No, no_context, no_scratch
 from mcuc.targets import Chip
 
-
 STEPS = 256  # bytes of scratch: what each byte becomes
 RUN = 8
 LONG = 64  # classes from which on a row has fewer bytes that are not rounded to nothing than elements
