@@ -141,6 +141,8 @@ def _call(
             "ctype": table.ctype,
             "bytes": table.bytes,
             "at": kernel.scratch(call),
+            "block": layer.block,
+            "group": kernel.group_bytes(call),
         }
     return {
         "staged": staged,
@@ -152,12 +154,21 @@ def _call(
         "channels": call.channels,
         "columns": columns,
         "step": step,
-        **kernels.function(call, kernel, tables, place, "staged" if staged else ""),
+        **kernels.function(call, kernel, tables, place, _first_table(layer, kernel, call)),
         "out_row_bytes": call.out_row_bytes,
         "out_stride": call.out_stride,
         "offset": f"{call.out_offset} + " if call.out_offset else "",
         "scratch": "scratch" if kernel.scratch(call) else "NULL",
     }
+
+
+def _first_table(layer: Layer, kernel: Kernel, call: Call) -> str:
+    """What stands for the first table where it is staged: of a block of channels, where that of channel 0 would be."""
+    if not layer.staged:
+        return ""
+    ctype = kernel.tables(call)[0].ctype
+    there = f"mcuc_there_before(staged, (uint32_t)c / 4u * {kernel.group_bytes(call)}u)"
+    return f"(const {ctype} *){there}" if layer.block else "staged"
 
 
 def per_row(call: Call, at: int, tables: TablePool, place: str) -> str:

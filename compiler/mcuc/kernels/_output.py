@@ -86,7 +86,8 @@ def product_stage(tables: tuple[Table, ...], rule: Rule, weights: Array) -> Prod
         return None
     scale = np.broadcast_to(values_of(tables, "scale").astype(np.int32).view(np.float32), len(weights))
     reach = np.abs(_reached(tables, weights)).max(0)
-    if int(reach.max()) > REACH or scale.min() < LEAST_SCALE or (reach * scale.astype(np.float64)).max() > LARGEST:
+    largest = float((reach * scale.astype(np.float64)).max())
+    if int(reach.max()) > REACH or largest > LARGEST or scale.min() < LEAST_SCALE:
         return None
     return Product((scale / np.float32(SCALED)).view(np.int32), rule.zero_point, rule.act_min, rule.act_max)
 

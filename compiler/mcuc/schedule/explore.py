@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,6 +10,7 @@ from mcuc import ops
 from mcuc.errors import McucError
 from mcuc.ir import Graph
 from mcuc.passes.fuse_add import FUSED, split_add
+from mcuc.passes.head_groups import group_heads, most_heads
 from mcuc.passes.repeat_norms import repeat_norms, repeated_cost
 from mcuc.schedule import Layer, Schedule, Segment, Tiling
 from mcuc.schedule.order import Ordered, order
@@ -23,6 +24,7 @@ Choice = Callable[[Layer], Layer]
 # What `balanced` may cost in instructions against the fastest schedule, estimated so that the true share stays below
 # 5 % (benchmarks/memory.py compares).
 BALANCED_SHARE = 0.04
+PER_MAC = 1.0  # instructions, about, of MACs computed again
 PER_ADDED = 6  # instructions of an element of an addition that are saved where a convolution adds it
 LOOP_BYTES = 800  # of code, about, of an inner loop and of the kernels that differ for its sake
 
@@ -47,8 +49,9 @@ class Candidate:
 
     @property
     def recomputed(self) -> int:
-        """MACs that its strips compute again."""
-        return sum(unit.recomputed for unit in self.partition.units)
+        """MACs that its strips compute again, and those of layers that others compute too."""
+        layers = sum(layer.macs for layer in self.layers if layer.again)
+        return layers + sum(unit.recomputed for unit in self.partition.units)
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -70,12 +73,14 @@ class Explored:
 @dataclass(frozen=True, eq=False)
 class Form:
     """A graph that computes the same numbers. cost: instructions beyond the fastest form, estimated. least: only the
-    kernels that take the least memory are of interest. as_is: in the order of its nodes, which streams want."""
+    kernels that take the least memory are of interest. as_is: in the order of its nodes, which streams want. again:
+    nodes whose MACs other nodes compute too."""
 
     graph: Graph
     cost: float = 0.0
     least: bool = False
     as_is: bool = False
+    again: frozenset[str] = frozenset()
 
 
 def forms(graph: Graph, goal: str) -> tuple[Form, ...]:
@@ -93,7 +98,19 @@ def forms(graph: Graph, goal: str) -> tuple[Form, ...]:
         found.append(Form(plain, cost, as_is=True))
         if repeated is not plain:
             found.append(Form(repeated, cost + repeated_cost(plain, repeated), as_is=True))
+        found += _by_groups(plain, cost)
     return tuple(found)
+
+
+def _by_groups(plain: Graph, cost: float) -> Iterator[Form]:
+    """Attention whose heads run by groups, from two of them to a head each."""
+    heads = most_heads(plain)
+    for passes, apart in [*((p, False) for p in range(1, heads + 1)), (heads, True)]:
+        grouped, again = group_heads(plain, passes, apart)
+        if grouped is not plain:
+            macs = sum(ops.get(n.op).cost(n, grouped).macs for n in grouped.nodes if n.name in again)
+            more = PER_MAC * macs + repeated_cost(plain, grouped)
+            yield Form(grouped, cost + more, as_is=True, again=again)
 
 
 def explore(
@@ -119,7 +136,7 @@ def explore(
     for form, reordered in zip(competing, orders, strict=True):
         own = form.graph if reordered is None else reordered.graph
         if all(own is not other for other, *_ in found):
-            found.append((own, form.cost, *_of_form(own, chip, goal, pushed, tuned, form.least, wide)))
+            found.append((own, form.cost, *_of_form(form, own, chip, goal, pushed, tuned, wide)))
     layers, candidates = found[0][2:]
     if len(found) > 1:
         candidates = _falling([_dearer(c, cost) for _, cost, _, those in found for c in those])
@@ -137,21 +154,25 @@ def explore(
 
 
 def _of_form(
+    form: Form,
     graph: Graph,
     chip: Chip | None,
     goal: str,
     pushed: str | None,
     tuned: Choice | None,
-    least: bool,
     wide: tuple[str, ...],
 ) -> tuple[tuple[Layer, ...], tuple[Candidate, ...]]:
-    """The layers of a graph in this order, and their front. least: only with the kernels that take the least memory."""
+    """The layers of a form's graph in this order, and their front."""
     alike = goal == "flash" and alike_is_smaller(graph, chip)
     layers = layers_of(graph, chip, Tiling(), alike=alike, wide=wide)
     layers = layers if tuned is None else tuple(map(tuned, layers))
     small = layers_of(graph, chip, Tiling(), small=True, alike=alike, wide=wide)
+    if form.again:
+        layers, small = (
+            tuple(replace(layer, again=layer.node.name in form.again) for layer in them) for them in (layers, small)
+        )
     others = _kernels(small) != _kernels(layers)
-    candidates = () if least and others else _candidates(layers, graph, pushed)
+    candidates = () if form.least and others else _candidates(layers, graph, pushed)
     if others:
         more = sum(_per_mac(b) * b.macs - _per_mac(a) * a.macs for a, b in zip(layers, small, strict=True))
         candidates = _falling([*candidates, *(_dearer(c, more) for c in _candidates(small, graph, pushed))])

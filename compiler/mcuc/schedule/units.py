@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mcuc.ir import Graph
-from mcuc.plan.accesses import Accesses, accesses, stream_accesses
+from mcuc.plan.accesses import Accesses, Pieces, accesses, stream_accesses
 from mcuc.plan.lifetimes import CACHE_LINE, FEED_STATE, LINE_STATE
 from mcuc.schedule import Layer, Stream
 from mcuc.schedule.access import grid
@@ -15,6 +15,7 @@ from mcuc.schedule.lives import Lives, peak_of
 from mcuc.schedule.select import in_place_inputs
 from mcuc.schedule.stream import Member, make_stream, replay
 from mcuc.schedule.strips import computed_columns
+from mcuc.schedule.tokens import block_sizes, in_lockstep, laid_over, one_row, token_stream
 
 BLOCKS = (0, 8, 2)  # columns at a time: whole rows, and two sizes that trade speed for windows of fewer pixels
 
@@ -22,6 +23,7 @@ BLOCKS = (0, 8, 2)  # columns at a time: whole rows, and two sizes that trade sp
 PER_RUN = 160  # a member's call: row pointers, limits, the kernel's entry and its first pixels
 PER_PASS = 30  # the loop, for each member
 PER_BYTE = 3.0  # a byte that leaves a window, and what moves up behind it
+PER_READ = 0.3  # a byte of a table, read once a block
 PER_SINGLE = 0.25  # a MAC of a column that kernels for several have left over
 # By groups of channels:
 PER_SUM = 20  # a sum of the project, loaded and stored again for every group
@@ -58,9 +60,14 @@ def alone(layers: Sequence[Layer], begin: int, graph: Graph, lives: Lives) -> Un
 
 
 def streams_over(
-    begin: int, end: int, members: tuple[Member, ...], graph: Graph, lives: Lives, pushed: str | None
+    begin: int, end: int, members: tuple[Member, ...], graph: Graph, lives: Lives, pushed: str | None, worst: int
 ) -> Iterator[Unit]:
-    """The streams over layers [begin, end) in all blocks. pushed: an input that arrives by rows."""
+    """The streams over layers [begin, end) in all blocks. pushed: an input that arrives by rows; worst: the highest
+    peak of these layers alone."""
+    if pushed is None and one_row(members):
+        if in_lockstep(members):
+            yield from _by_tokens(begin, end, members, graph, lives, worst)
+        return
     arriving = None if pushed is None else (pushed, grid(graph, pushed).height)
     played = replay(members, arriving)
     touched: Accesses | None = None
@@ -70,6 +77,85 @@ def streams_over(
         stream = make_stream(members, graph, block, pushed, played, exact=waits)
         touched = touched or stream_accesses(stream, members, graph)
         yield stream_unit(begin, end, block, members, stream, touched, graph, lives)
+
+
+def _by_tokens(
+    begin: int, end: int, members: tuple[Member, ...], graph: Graph, lives: Lives, worst: int
+) -> Iterator[Unit]:
+    """In blocks of tokens, of every size that lowers the peak below that of the layers alone, `worst`. Networks repeat
+    their blocks: what is worked out of one is kept for the others."""
+    key = (worst, *_alike(begin, end, members, graph, lives))
+    if key not in lives.known:
+        lives.known[key] = tuple(_peaks(begin, end, members, graph, lives, worst))
+    for block, peak, cost in lives.known[key]:
+        yield Unit(begin, end, block, peak, cost)
+
+
+def _alike(begin: int, end: int, members: tuple[Member, ...], graph: Graph, lives: Lives) -> tuple[Hashable, ...]:
+    """The same for units with the same peaks and costs: what they read and write, and what is alive beside."""
+    number: dict[str, int] = {}
+
+    def of(name: str) -> int:
+        return number.setdefault(lives.root.get(name, name), len(number))
+
+    parts: list[Hashable] = []
+    for m in members:
+        rows = [(r.input, r.height, r.row_bytes, r.columns) for call, _ in m.layer.calls for r in call.rows]
+        names = tuple((of(n), graph.tensors[n].shape) for n in graph.runtime_inputs(m.layer.node))
+        over = tuple(map(of, in_place_inputs(m.layer, graph)))
+        layer = m.layer
+        own = (m.width, m.together, m.sink, grid(graph, m.output).pixel_bytes, layer.scratch, layer.table_bytes)
+        parts.append((own, layer.macs, of(m.output), names, over, tuple(rows)))
+    kept = {lives.root.get(n, n) for n in (*graph.given, *graph.kept)}
+    alive = sorted(
+        (number.get(root, -1), low, high, first < begin, last >= end, lives.last[root] >= end, root in lives.shared,
+         root in kept, len(lives.pieces[root]))
+        for root, low, high, first, last in lives.alive(begin, end)
+    )  # fmt: skip
+    return (*parts, *alive)
+
+
+def _peaks(
+    begin: int, end: int, members: tuple[Member, ...], graph: Graph, lives: Lives, worst: int
+) -> Iterator[tuple[int, int, float]]:
+    """(tokens of a block, peak, cost) from the smallest block on, while the peak stays below the worst."""
+    layers = [m.layer for m in members]
+    over: dict[str, str] = {}  # storage of a sink -> that of the input which it goes over
+    ends = {lives.root[n] for n in (*graph.given, *graph.kept) if n in lives.root}
+    sinks = [m.output for m in members if m.sink]
+    for sink, inputs in laid_over(layers, sinks, graph, lives.root).items():
+        roots = [lives.root[n] for n in inputs if lives.begins[n] == 0]
+        dying = [r for r in roots if lives.last[r] < end and not {r} & {*over.values(), *ends, *lives.shared}]
+        free = [r for r in dying if len(lives.pieces.get(r, ())) == 1]
+        if free and sink not in ends and lives.root[sink] == sink:
+            over[sink] = free[0]
+    scratch = max((layer.scratch for layer in layers), default=0)
+    read = sum(layer.table_bytes for layer in layers)
+    single = sum(PER_SINGLE * m.layer.macs / m.width for m in members if m.together > 1 and m.width % m.together)
+    for block in block_sizes(members):
+        stream = token_stream(members, graph, block)
+        fixed = [LINE_STATE * len(members), scratch, stream.shared]
+        touched = _rigid(stream_accesses(stream, members, graph), [lives.root.get(n, n) in over for n in sinks], sinks)
+        peak = peak_of(touched, begin, end, lives, fixed, over=over)
+        if peak >= worst:
+            return
+        yield block, peak, stream.blocks * ((PER_RUN + PER_PASS) * len(members) + PER_READ * read) + single
+
+
+def _rigid(touched: Accesses, over: Sequence[bool], sinks: Sequence[str]) -> Accesses:
+    """The accesses as several sinks see them that grow side by side: no placement lays more than one of them over bytes
+    that die, or leaves room for others in more than one of them. over: those that go over an input anyway."""
+    free = [name for name, placed in zip(sinks, over, strict=True) if not placed]
+    if len(free) < 2:
+        return touched
+
+    def whole(pieces: Pieces, tick: int) -> Pieces:
+        return ((pieces[0][0], pieces[-1][1], tick),)
+
+    reads = {name: whole(pieces, touched.ticks - 1) for name, pieces in touched.reads.items()}
+    growing = max(free, key=lambda name: touched.writes[name][-1][1])
+    writes = {name: whole(p, 0) if name in free and name != growing else p for name, p in touched.writes.items()}
+    return Accesses(touched.ticks, reads, writes)
 
 
 def stream_unit(

@@ -77,13 +77,15 @@ def blocks(copying: Sequence[Layer], direct: Sequence[Layer], graph: Graph) -> l
 
 def _within(layers: Sequence[Layer], begin: int, end: int, graph: Graph, lives: Lives) -> Iterator[Unit]:
     """The units inside a block."""
+    single = [alone(layers, first, graph, lives) for first in range(begin, end)]
+    yield from single
     for first in range(begin, end):
-        yield alone(layers, first, graph, lives)
         for last in range(first + 2, end + 1):
             members = members_of(layers[first:last], graph, needed_whole(layers, first, last, graph, lives))
             if members is None:
                 break
-            yield from streams_over(first, last, members, graph, lives, None)
+            worst = max(unit.peak for unit in single[first - begin : last - begin])
+            yield from streams_over(first, last, members, graph, lives, None, worst)
 
 
 def _resolved(partition: Partition, inner: dict[Unit, Partition], total: float) -> Partition:

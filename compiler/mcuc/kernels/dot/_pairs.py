@@ -85,6 +85,13 @@ def dual_issue(call: Call, chip: Chip | None) -> No | None:
     return applies(call, chip)
 
 
+def far(call: Call, chip: Chip | None) -> No | None:
+    """The same, for weights outside the chip behind a data cache: the loop asks for lines ahead (PLD)."""
+    if chip is None or not chip.weights_in or not chip.caches.dcache_bytes:
+        return No("for weights outside the chip, behind a data cache")
+    return dual_issue(call, chip)
+
+
 def scratch(call: Call, pixels: int, ahead: int = 0) -> int:
     """Widened activations of so many pixels (of one where a row has no more); their patches where taps lie apart."""
     widened = 2 * UNIT * (padded(call) // UNIT + sum_units(call))
@@ -133,16 +140,21 @@ def context(call: Call, pixels: int, dual: bool, unrolled: int = UNROLLED) -> Ma
     }
 
 
+def group_bytes(call: Call) -> int:
+    """Biases, weights and constants of a group of channels."""
+    return 4 * int(context(call, 1, False)["words"])
+
+
 def helpers(
-    call: Call, pixels: int, dual: bool = False, unrolled: int = UNROLLED
+    call: Call, pixels: int, dual: bool = False, unrolled: int = UNROLLED, asks: bool = False
 ) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
     """The inner loops, which layers share. dual: of two pixels, for cores that issue two instructions a cycle.
-    unrolled: units in the loop."""
+    unrolled: units in the loop. asks: for lines of weights before they are needed."""
     stage = stage_of(call)
     assert stage is not None
     residual = call.params["residual"]
     joined = 0 if residual is None else residual["shift"]
-    values = {**stage_values(stage), "unrolled": unrolled, "joined": joined}
+    values = {**stage_values(stage), "unrolled": unrolled, "joined": joined, "asks": asks}
     one = ("dot/pairs_one.c.j2", values)
     two = ("dot/pairs_two.c.j2", {**values, "dual": dual})
     return {"one": one} if min(pixels, call.width) == 1 else {"one": one, "two": two}
