@@ -132,7 +132,7 @@ def in_blocks(graph: Graph, layers: list[Layer], board: Board, request: Request)
     return found
 
 
-LINEAR = ("conv_2d", "fully_connected", "conv_2d_add")
+LINEAR = ("conv_2d", "fully_connected", "conv_2d_add", "concat_dense")
 
 
 def sums(kinds: dict[str, dict[str, Any]]) -> dict[str, Any]:
