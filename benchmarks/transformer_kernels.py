@@ -3,8 +3,9 @@
     python benchmarks/transformer_kernels.py [--board BOARD] [--as LABEL] [--folder FOLDER]
 
 Writes benchmarks/results/transformer_kernels.json under LABEL (default: now) and the board: of every kind of layer its
-kernels, multiply-accumulates, instructions and cycles, with what weights in flash cost. Instructions are emulated, cycles
-estimated. Weights are random, heads have 64 channels. Every figure is of the layer whole, as it runs from the arena.
+kernels, multiply-accumulates, instructions and cycles, with what weights in flash cost. Instructions are emulated,
+cycles estimated. Weights are random, heads have 64 channels. Every figure is of the layer whole, as it runs from the
+arena, on inputs of zeros; `blocks` are layers called for so many tokens at a time, as streams call them.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ from torch import nn
 import mcuc
 from mcuc import passes
 from mcuc.importers import load
+from mcuc.ir import Graph
 from mcuc.latency.emulated import layer_costs
 from mcuc.latency.tuning import tune
 from mcuc.request import Request
-from mcuc.schedule import Tiling
+from mcuc.schedule import Layer, Tiling
 from mcuc.schedule.explore import layers_of
-from mcuc.targets import load_board
+from mcuc.schedule.select import retile
+from mcuc.targets import Board, load_board
 from models import commit
 
 RESULTS = Path(__file__).parent / "results" / "transformer_kernels.json"
@@ -107,10 +110,29 @@ def measured(name: str, board_name: str, folder: Path) -> dict[str, Any]:
         of = "mac" if kind["macs"] else "element"
         kind[f"instructions_per_{of}"] = round(kind["instructions"] / per, 3)
         kind[f"cycles_per_{of}"] = round(kind["cycles"] / per, 3)
-    return {"kinds": kinds, **sums(kinds), "commit": commit()}
+    blocks = in_blocks(graph, layers, board, request)
+    return {"kinds": kinds, "blocks": blocks, **sums(kinds), "commit": commit()}
 
 
-LINEAR = ("conv_2d", "fully_connected", "conv_2d_add")
+BLOCKS = (1, 2, 4, 8)
+
+
+def in_blocks(graph: Graph, layers: list[Layer], board: Board, request: Request) -> dict[str, dict[str, float]]:
+    """Cycles a MAC (an element, where there are none) of each kind of layer, by tokens of a call."""
+    kinds = {f"{la.node.op} {graph.tensors[la.node.outputs[0]].shape[-1]}": la for la in reversed(layers)
+             if la.node.op.split("_")[0] in ("fully", "batch", "qlinear") and la.node.op != "qlinear_add"}  # fmt: skip
+    found: dict[str, dict[str, float]] = {}
+    for tokens in BLOCKS:
+        cut = [(graph, retile(layer, Tiling(columns=tokens))) for layer in kinds.values()]
+        for key, (_, layer), cost in zip(
+            kinds, cut, layer_costs(cut, board, request.toolchain, request.optimize), strict=True
+        ):
+            per = layer.macs or graph.tensors[layer.node.outputs[0]].elements
+            found.setdefault(key, {})[str(tokens)] = round(cost.cycles / per, 3)
+    return found
+
+
+LINEAR = ("conv_2d", "fully_connected", "conv_2d_add", "concat_dense")
 
 
 def sums(kinds: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -41,6 +41,19 @@ typedef struct {
     int32_t apart;
 } mcuc_joined_t;
 
+/* A product of matrices, two rows of the left one, whose sums of columns of the right one begin with `starts` (`raised`:
+   where bytes of the right one are 128 too large); end: of the activations that the loop reads; scale: as its bits. */
+typedef struct {
+    int8_t *out;
+    int32_t stride;
+    const int32_t *end;
+    const int8_t *out_end;
+    int32_t starts[2];
+    int32_t scale;
+    int32_t zero_point;
+    int32_t raised[2];
+} mcuc_product_t;
+
 /* Depthwise 3x3 inside an image: groups of four channels with weights up to weights_end, of so many pixels. step: bytes
    between columns; in_next, out_next: from a pixel's last group to the next pixel's first. */
 typedef struct {
