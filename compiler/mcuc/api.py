@@ -95,6 +95,11 @@ def build(
     space: str = "ds-conv",
     effort: str = "quick",
     flip: bool | None = None,
+    image_size: int | None = None,
+    keep_factors: bool = False,
+    memory_model: str = "planner",
+    pool: str | None = None,
+    positions: str | None = None,
     optimize: Optimize = "balanced",
     toolchain: str = "auto",
     name: str | None = None,
@@ -106,12 +111,14 @@ def build(
 
     budget, flash: bytes or "320KB", None for all that the board has; latency_ms: of one inference, None for no limit.
     data: a folder of class folders of images, an .npz, a bundled name, None for the bundled default. effort: quick,
-    standard or full. flip: train on mirrored images too, None: with bundled data only. progress(stage, done, total).
-    A killed build that runs again goes on to the same result.
+    standard or full. flip: train on mirrored images too, None: with bundled data only. space: ds-conv, or vit-lowrank
+    with image_size (pixels a side, None as the data has them), keep_factors (dense layers keep three factors),
+    memory_model (planner, or paper for MCUFormer's formula), pool (token or mean, None for both) and positions
+    (absolute or relative). progress(stage, done, total). A killed build that runs again goes on to the same result.
     Raises McucError for everything that cannot be done.
     """
     try:
-        from mcuc.search.build import BuildRequest
+        from mcuc.search.build import BuildRequest, VitOptions
         from mcuc.search.build import build as search
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("mcuc"):
@@ -125,7 +132,8 @@ def build(
     _check_goal(optimize)
     _check_common(board, seed, latency_ms)
     request = Request(board, _bytes("budget", budget), _bytes("flash", flash), optimize, toolchain, None, name, seed)
-    wanted = BuildRequest(request, latency_ms, data, space, effort, seed, flip)
+    vit = VitOptions(image_size, keep_factors, memory_model, pool, positions)
+    wanted = BuildRequest(request, latency_ms, data, space, effort, seed, flip, vit)
     return search(wanted, None if out is None else Path(out), progress)
 
 

@@ -24,6 +24,7 @@ from mcuc.schedule import Tiling  # noqa: E402
 from mcuc.schedule.explore import layer_by_layer  # noqa: E402
 from mcuc.search import quantized as road  # noqa: E402
 from mcuc.search.build import as_int8  # noqa: E402
+from mcuc.search.conv import DsConv  # noqa: E402
 from mcuc.search.cost import planned  # noqa: E402
 from mcuc.search.effort import EFFORTS  # noqa: E402
 from mcuc.search.evolution import Plan  # noqa: E402
@@ -169,8 +170,9 @@ def stripes() -> Dataset:
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
     folder = tmp_path_factory.mktemp("search")
+    space = DsConv(space_for((8, 8, 1), 2, TINY.width))
     return run_search(
-        stripes(), Constraints(), TINY, 0, lambda layers: Cost(1, 1, 1.0), folder, lambda *_: None, threads=1
+        stripes(), space, Constraints(), TINY, 0, lambda layers: Cost(1, 1, 1.0), folder, lambda *_: None, threads=1
     )
 
 
@@ -200,7 +202,8 @@ def test_two_images_a_class_are_enough(tmp_path: Path) -> None:
     whole = stripes()
     few = replace(whole, train_x=whole.train_x[:4], train_y=whole.train_y[:4])
     limits, cost, least = Constraints(), Cost(1, 1, 1.0), replace(TINY, final_work=1e6, tuning_work=1e6)
-    found = run_search(few, limits, least, 0, lambda layers: cost, tmp_path, lambda *_: None, threads=1)
+    space = DsConv(space_for((8, 8, 1), 2, least.width))
+    found = run_search(few, space, limits, least, 0, lambda layers: cost, tmp_path, lambda *_: None, threads=1)
     made = quantized(found, few, least, 0, False, lambda *_: None)
     assert len(found.validation) == 2 and all(0 <= share <= 1 for _, share in made.validated)
 

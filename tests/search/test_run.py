@@ -13,11 +13,12 @@ torch = pytest.importorskip("torch", reason="the search needs torch")
 
 from mcuc.data.dataset import Dataset  # noqa: E402
 from mcuc.errors import McucError  # noqa: E402
+from mcuc.search.conv import DsConv  # noqa: E402
 from mcuc.search.effort import EFFORTS, effort_named  # noqa: E402
 from mcuc.search.evolution import Plan  # noqa: E402
-from mcuc.search.layers import Layer  # noqa: E402
 from mcuc.search.pareto import Constraints, Cost  # noqa: E402
 from mcuc.search.run import SearchResult, run_search  # noqa: E402
+from mcuc.search.spaces.ds_conv import Candidate, space_for, to_layers  # noqa: E402
 
 TINY = replace(EFFORTS["quick"], name="tiny", width=0.34, supernet_work=6.3e8, final_work=7.8e8, plan=Plan(6, 4, 3))
 
@@ -36,7 +37,11 @@ def dataset() -> Dataset:
     return Dataset("stripes", x[:160], y[:160], x[160:], y[160:], ("rows", "columns"), "made in the test")
 
 
-def cost_of(layers: tuple[Layer, ...]) -> Cost:
+SPACE = space_for((12, 12, 1), 2, TINY.width)
+
+
+def cost_of(candidate: Candidate) -> Cost:
+    layers = to_layers(SPACE, candidate)
     peak = max(int(np.prod(one.in_shape) + np.prod(one.out_shape)) for one in layers)
     return Cost(peak, sum(one.weights for one in layers), sum(one.macs for one in layers) / 1e5)
 
@@ -55,7 +60,8 @@ def run(folder: Path, kill_at: int | None = None, seed: int = 0, limits: Constra
         if calls == kill_at:
             raise Killed
 
-    result = run_search(dataset(), limits or Constraints(100_000), TINY, seed, cost_of, folder, progress, threads=1)
+    limits = limits or Constraints(100_000)
+    result = run_search(dataset(), DsConv(SPACE), limits, TINY, seed, cost_of, folder, progress, threads=1)
     assert kill_at is None or calls < kill_at
     return result
 

@@ -52,6 +52,22 @@ class Effort(StrEnum):
 
 class Space(StrEnum):
     ds_conv = "ds-conv"
+    vit_lowrank = "vit-lowrank"
+
+
+class MemoryModel(StrEnum):
+    planner = "planner"
+    paper = "paper"
+
+
+class Pool(StrEnum):
+    token = "token"
+    mean = "mean"
+
+
+class Positions(StrEnum):
+    absolute = "absolute"
+    relative = "relative"
 
 
 OptionalModel = Annotated[
@@ -94,7 +110,58 @@ Data = Annotated[
     ),
 ]
 SpaceName = Annotated[
-    Space | None, typer.Option("--space", show_default=False, help="What to search. Default: ds-conv.")
+    Space | None,
+    typer.Option(
+        "--space",
+        show_default=False,
+        help="What to search: ds-conv, depthwise-separable convolutions, or vit-lowrank, vision transformers with "
+        "low-rank layers. Default: ds-conv.",
+    ),
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        "--image-size",
+        metavar="N",
+        min=8,
+        max=512,
+        show_default=False,
+        help="With --space vit-lowrank: pixels a side of the input. Default: as the images are, at most 128.",
+    ),
+]
+KeepFactors = Annotated[
+    bool,
+    typer.Option(
+        "--keep-factors",
+        help="With --space vit-lowrank: dense layers keep their three factors instead of the cheapest form.",
+    ),
+]
+MemoryModelName = Annotated[
+    MemoryModel | None,
+    typer.Option(
+        "--memory-model",
+        show_default=False,
+        help="With --space vit-lowrank: what a candidate's SRAM is, the planner's, or MCUFormer's formula to compare "
+        "with. Default: planner.",
+    ),
+]
+PoolName = Annotated[
+    Pool | None,
+    typer.Option(
+        "--pool",
+        show_default=False,
+        help="With --space vit-lowrank: what is classified, a class token or the mean of all. Default: both are "
+        "searched.",
+    ),
+]
+PositionsName = Annotated[
+    Positions | None,
+    typer.Option(
+        "--positions",
+        show_default=False,
+        help="With --space vit-lowrank: a vector for each place, or a bias of attention for each distance. Default: "
+        "absolute.",
+    ),
 ]
 EffortName = Annotated[
     Effort | None,
@@ -138,6 +205,11 @@ def command(
     space: SpaceName = None,
     effort: EffortName = None,
     flip: Flip = None,
+    image_size: ImageSize = None,
+    keep_factors: KeepFactors = False,
+    memory_model: MemoryModelName = None,
+    pool: PoolName = None,
+    positions: PositionsName = None,
     mean: Mean = None,
     std: Std = None,
     calibration: Calibration = None,
@@ -167,6 +239,11 @@ def command(
         raise typer.BadParameter(
             "--mean, --std, --calibration, --sensitivity, --activations, --weights, --snr and --metric are for a float "
             "MODEL with --data"
+        )
+    transformer = (image_size, keep_factors or None, memory_model, pool, positions)
+    if space is not Space.vit_lowrank and any(given is not None for given in transformer):
+        raise typer.BadParameter(
+            "--image-size, --keep-factors, --memory-model, --pool and --positions are for --space vit-lowrank"
         )
     from mcuc import api
 
@@ -218,6 +295,11 @@ def command(
                 space=(space or Space.ds_conv).value,
                 effort=(effort or Effort.quick).value,
                 flip=flip,
+                image_size=image_size,
+                keep_factors=keep_factors,
+                memory_model=(memory_model or MemoryModel.planner).value,
+                pool=None if pool is None else pool.value,
+                positions=None if positions is None else positions.value,
                 optimize=optimize.value,
                 toolchain=toolchain.value,
                 name=name,

@@ -132,16 +132,20 @@ def _read_part(files: Files, side: int, channels: int) -> tuple[U8, I64]:
     """uint8 [n, side, side, channels] and int64 labels [n]."""
     out = np.empty((len(files), side, side, channels), np.uint8)
     for index, (path, _) in enumerate(files):
-        with _open(path) as image:
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("error")
-                    decoded = np.asarray(_eight_bits(image).convert("L" if channels == 1 else "RGB"), np.uint8)
-            except (Exception, struct.error) as error:
-                raise _unreadable(path, error) from error
-        square = _centre_square(decoded.reshape(*decoded.shape[:2], channels))
-        out[index] = resize(square[None], side, side)[0]
+        out[index] = resize(centre_square(decoded(path, channels))[None], side, side)[0]
     return out, np.array([label for _, label in files], np.int64)
+
+
+def decoded(path: Path, channels: int) -> U8:
+    """uint8 [h, w, channels], 1 or 3 of them. Raises McucError("bad-image")."""
+    with _open(path) as image:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                pixels = np.asarray(_eight_bits(image).convert("L" if channels == 1 else "RGB"), np.uint8)
+        except (Exception, struct.error) as error:
+            raise _unreadable(path, error) from error
+    return pixels.reshape(*pixels.shape[:2], channels)
 
 
 def _eight_bits(image: Any) -> Any:
@@ -151,7 +155,8 @@ def _eight_bits(image: Any) -> Any:
     return _pillow().fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
 
 
-def _centre_square(pixels: U8) -> U8:
+def centre_square(pixels: U8) -> U8:
+    """The largest square in the middle of [h, w, c]."""
     h, w = pixels.shape[:2]
     side = min(h, w)
     top, left = (h - side) // 2, (w - side) // 2

@@ -73,8 +73,20 @@ def _reshape(node: FloatNode, a: Arguments, shapes: Shapes) -> Sequence[torch.Te
     shape = shapes[0]
     if a[0].numel() == prod(shape):
         return (a[0].reshape(shape),)
-    batch = a[0].shape[0] if shape and shape[0] == 1 else shape[0] if shape else 1
+    batch = a[0].numel() // prod(shape) if shape and shape[0] == 1 else shape[0] if shape else 1
     return (a[0].reshape(batch, *shape[1:]),)
+
+
+def rows(node: FloatNode, a: Arguments, shapes: Shapes) -> Sequence[torch.Tensor]:
+    """A reshape to a matrix whose rows are those of all samples, one sample after the other."""
+    return (a[0].reshape(-1, shapes[0][1]),)
+
+
+def _concat(node: FloatNode, a: Arguments) -> torch.Tensor:
+    """Constants stand beside every sample."""
+    batch = max(x.shape[0] for x in a)
+    axis = int(node.attrs["axis"])
+    return torch.cat([x.expand(batch, *x.shape[1:]) if axis and len(x) == 1 else x for x in a], axis)
 
 
 def _reduce(function: Callable[..., torch.Tensor]) -> Run:
@@ -102,6 +114,19 @@ def _rms_norm(node: FloatNode, a: Arguments) -> torch.Tensor:
     return F.rms_norm(a[0], a[1].shape, a[1], float(node.attrs.get("epsilon", 1e-5)))
 
 
+def _slice(node: FloatNode, a: Arguments) -> torch.Tensor:
+    """Forwards, along axes that are not the batch's."""
+    starts, ends = a[1].tolist(), a[2].tolist()
+    axes = a[3].tolist() if len(a) > 3 and a[3] is not None else range(len(starts))
+    steps = a[4].tolist() if len(a) > 4 and a[4] is not None else [1] * len(starts)
+    x: torch.Tensor = a[0]
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        if step < 1 or axis % x.ndim == 0:
+            raise RuntimeError(f"a slice of axis {axis} by steps of {step}")
+        x = x[(slice(None),) * (axis % x.ndim) + (slice(start, end, step),)]
+    return x
+
+
 def _split(node: FloatNode, a: Arguments, shapes: Shapes) -> Sequence[torch.Tensor]:
     axis = int(node.attrs.get("axis", 0))
     return torch.split(a[0], [s[axis] for s in shapes], axis)
@@ -112,7 +137,7 @@ RUN: dict[str, Run] = {
     "Add": _one(lambda n, a: a[0] + a[1]),
     "AveragePool": _one(_average),
     "Clip": _one(_clip),
-    "Concat": _one(lambda n, a: torch.cat(list(a), int(n.attrs["axis"]))),
+    "Concat": _one(_concat),
     "Conv": _one(_conv),
     "Elu": _one(lambda n, a: F.elu(a[0], float(n.attrs.get("alpha", 1.0)))),
     "Flatten": _reshape,
@@ -155,6 +180,7 @@ RUN: dict[str, Run] = {
     "Softmax": _one(lambda n, a: F.softmax(a[0], int(n.attrs.get("axis", -1)))),
     "Softplus": _one(lambda n, a: F.softplus(a[0])),
     "Softsign": _one(lambda n, a: F.softsign(a[0])),
+    "Slice": _one(_slice),
     "Split": _split,
     "Squeeze": _reshape,
     "Sub": _one(lambda n, a: a[0] - a[1]),

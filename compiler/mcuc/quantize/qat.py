@@ -22,7 +22,7 @@ import torch
 
 from mcuc.errors import McucError
 from mcuc.ir import Array, Quant
-from mcuc.quantize._torch_ops import RUN
+from mcuc.quantize._torch_ops import RUN, rows
 from mcuc.quantize.choices import least_for
 from mcuc.quantize.layers import layer_noise
 from mcuc.quantize.masks import bounded_masks
@@ -46,7 +46,7 @@ class Trained(torch.nn.Module):
         super().__init__()
         self.model, self.roles, self.found = found.model, found.roles, found
         self.original, self.samples, self.options = original, [np.asarray(s) for s in samples], options
-        self.frozen = False
+        self.frozen, self.rows = False, _rows(self.model)
         used = {n for node in self.model.nodes for n in node.inputs}
         self.names = {n: f"c{i}" for i, n in enumerate(sorted(n for n in self.model.constants if n in used))}
         trained = {n for layer in self.roles.weighted.values() for n in (layer.weight, layer.bias) if n}
@@ -93,7 +93,8 @@ class Trained(torch.nn.Module):
                 else:
                     arguments.append(self.constant(name))
             try:
-                outputs = RUN[node.kind](node, arguments, [self.model.shapes.get(o, ()) for o in node.outputs])
+                run = rows if node.name in self.rows else RUN[node.kind]
+                outputs = run(node, arguments, [self.model.shapes.get(o, ()) for o in node.outputs])
             except RuntimeError as error:
                 if all(len(x) == 1 for x in columns):
                     raise
@@ -128,6 +129,31 @@ class Trained(torch.nn.Module):
         """The quantization of a group of values now."""
         low, high = (float(v) for v in self.ends[self.keys.index(key)])
         return activation_quant(Range(min(low, 0.0), max(high, 0.0)), self.roles.fixed.get(key))
+
+
+def _rows(model: FloatModel) -> frozenset[str]:
+    """Reshapes [1, n, ...] -> [n, k] in front of dense layers behind which a reshape to [1, n, ...] follows: there the
+    rows of several samples may stand one after the other."""
+    readers = model.consumers()
+    found = set()
+    for node in model.nodes:
+        if node.kind != "Reshape" or node.inputs[0] not in model.shapes:
+            continue
+        shape, out = model.shapes[node.inputs[0]], model.shapes[node.outputs[0]]
+        layers = [reader for reader, at in readers.get(node.outputs[0], []) if at == 0]
+        back = [r for layer in layers for r, _ in readers.get(layer.outputs[0], [])]
+        if (
+            len(out) == 2
+            and shape[:2] == (1, out[0])
+            and layers
+            and len(layers) == len(readers[node.outputs[0]])
+            and all(n.kind == "Gemm" and not n.attrs.get("transA") and n.outputs[0] not in model.outputs
+                    and n.inputs[1] in model.constants for n in layers)
+            and back
+            and all(r.kind == "Reshape" and model.shapes[r.outputs[0]][:2] == (1, out[0]) for r in back)
+        ):  # fmt: skip
+            found.add(node.name)
+    return frozenset(found)
 
 
 def prepare(

@@ -19,8 +19,8 @@ TOKENS = 8  # at least so many, or there is little to gain
 
 
 def by_channel_blocks(layer: Layer, chip: Chip | None) -> Layer:
-    """The layer by blocks of channels where it is a dense layer over tokens whose tables exceed the data cache, and half
-    of this holds a few channels; else the layer."""
+    """The layer by blocks of channels where it is a dense layer over tokens whose tables exceed the data cache, half of
+    which holds a few channels; else the layer."""
     if chip is None or not chip.caches.dcache_bytes or not chip.weights_wait or len(layer.calls) != 1:
         return layer
     call, kernel = layer.calls[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol, TypeVar
 
 from mcuc import ops
 from mcuc.emulate.cycles import stream_cycles
@@ -29,7 +30,21 @@ BALANCED_SHARE = 0.04
 MUCH = 1 << 20  # bytes, for a rate
 PER_MAC = 1.0  # instructions, about, of MACs computed again
 PER_ADDED = 6  # instructions of an element of an addition that are saved where a convolution adds it
+ADDING, PLAIN, AS_IS, REPEATED = "adding", "plain", "as is", "repeated norms"  # forms, see below
 LOOP_BYTES = 800  # of code, about, of an inner loop and of the kernels that differ for its sake
+
+
+class Point(Protocol):
+    """What is chosen from: bytes and instructions."""
+
+    @property
+    def peak(self) -> int: ...
+
+    @property
+    def cost(self) -> float: ...
+
+
+C = TypeVar("C", bound=Point)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +90,11 @@ class Explored:
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """A graph that computes the same numbers. cost: instructions beyond the fastest form, estimated. least: only the
-    kernels that take the least memory are of interest. as_is: in the order of its nodes, which streams want. again:
-    nodes whose MACs other nodes compute too."""
+    """A graph that computes the same numbers. name: of this way to write it. cost: instructions beyond the fastest
+    form, estimated. least: only the kernels that take the least memory are of interest. as_is: in the order of its
+    nodes, which streams want. again: nodes whose MACs other nodes compute too."""
 
+    name: str
     graph: Graph
     cost: float = 0.0
     least: bool = False
@@ -93,14 +109,14 @@ def forms(graph: Graph, goal: str) -> tuple[Form, ...]:
     not."""
     plain = split_add(graph)
     if goal == "flash" or plain is graph:
-        found = [Form(plain)]
+        found = [Form(PLAIN, plain)]
     else:
-        found = [Form(graph), Form(plain, _saved(graph), least=True)]
+        found = [Form(ADDING, graph), Form(PLAIN, plain, _saved(graph), least=True)]
     if goal != "flash" and any(node.op == "batch_matmul" for node in plain.nodes):  # heads: see passes/split_heads.py
         cost, repeated = found[-1].cost, repeat_norms(plain)
-        found.append(Form(plain, cost, as_is=True))
+        found.append(Form(AS_IS, plain, cost, as_is=True))
         if repeated is not plain:
-            found.append(Form(repeated, cost + repeated_cost(plain, repeated), as_is=True))
+            found.append(Form(REPEATED, repeated, cost + repeated_cost(plain, repeated), as_is=True))
         found += _by_groups(plain, cost)
     return tuple(found)
 
@@ -113,7 +129,8 @@ def _by_groups(plain: Graph, cost: float) -> Iterator[Form]:
         if grouped is not plain:
             macs = sum(ops.get(n.op).cost(n, grouped).macs for n in grouped.nodes if n.name in again)
             more = PER_MAC * macs + repeated_cost(plain, grouped)
-            yield Form(grouped, cost + more, as_is=True, again=again)
+            name = f"{passes} groups" + (", queries apart" if apart else "")
+            yield Form(name, grouped, cost + more, as_is=True, again=again)
 
 
 def explore(
@@ -132,28 +149,60 @@ def explore(
     select.
     Raises McucError("rows-in") when the layers that read it cannot run row by row.
     """
+    families, ordered = fronts(graph, chip, goal, pushed, tuned, wide)
+    candidates = merged([c for family in families for c in (*family.usual, *family.small)])
+    if not candidates:
+        assert pushed is not None
+        raise _not_by_rows(ordered.graph, families[0].layers, pushed)
+    return Explored(in_order(candidates, goal, families[0].instructions), ordered, graph, tuned)
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """The schedules of one form, by its name. layers: with the first kernels that apply; usual: their front, () where
+    they are of no interest; small: that of the kernels that take the least memory, () where these are the same."""
+
+    name: str
+    layers: tuple[Layer, ...]
+    usual: tuple[Candidate, ...]
+    small: tuple[Candidate, ...]
+
+    @property
+    def instructions(self) -> float:
+        """Of all products, estimated."""
+        return sum(_per_mac(layer) * layer.macs for layer in self.layers)
+
+
+def fronts(
+    graph: Graph,
+    chip: Chip | None,
+    goal: str,
+    pushed: str | None = None,
+    tuned: Choice | None = None,
+    wide: tuple[str, ...] = (),
+) -> tuple[tuple[Family, ...], Ordered]:
+    """A family for each form of the graph, the fastest first, and the order of its layers. Arguments as of explore."""
     competing = forms(graph, goal)
     orders = [None if form.as_is else order(form.graph) for form in competing]
     ordered = [o for o in orders if o is not None][-1]  # every addition a layer of its own, every norm once
-    found: list[tuple[Graph, float, tuple[Layer, ...], tuple[Candidate, ...]]] = []
+    found: list[tuple[Graph, Family]] = []
     for form, reordered in zip(competing, orders, strict=True):
         own = form.graph if reordered is None else reordered.graph
-        if all(own is not other for other, *_ in found):
-            found.append((own, form.cost, *_of_form(form, own, chip, goal, pushed, tuned, wide)))
-    layers, candidates = found[0][2:]
-    if len(found) > 1:
-        candidates = _falling([_dearer(c, cost) for _, cost, _, those in found for c in those])
-    if not candidates:
-        assert pushed is not None
-        raise _not_by_rows(ordered.graph, layers, pushed)
+        if all(own is not other for other, _ in found):
+            found.append((own, _of_form(form, own, chip, goal, pushed, tuned, wide)))
+    return tuple(family for _, family in found), ordered
+
+
+def in_order(candidates: Sequence[C], goal: str, instructions: float) -> tuple[C, ...]:
+    """Candidates from the cheapest to the one with the lowest peak, as the goal wants them tried. instructions: of all
+    products in the fastest schedule, estimated."""
     if goal == "sram":
-        candidates = candidates[::-1]
-    elif goal == "balanced":
-        base = sum(_per_mac(layer) * layer.macs for layer in layers)
-        allowed = candidates[0].cost + BALANCED_SHARE * base
-        cheap = sum(c.cost <= allowed for c in candidates)
-        candidates = candidates[max(0, cheap - 1) :]
-    return Explored(candidates, ordered, graph, tuned)
+        return tuple(candidates[::-1])
+    if goal != "balanced":
+        return tuple(candidates)
+    allowed = candidates[0].cost + BALANCED_SHARE * instructions
+    cheap = sum(c.cost <= allowed for c in candidates)
+    return tuple(candidates[max(0, cheap - 1) :])
 
 
 def _of_form(
@@ -164,8 +213,8 @@ def _of_form(
     pushed: str | None,
     tuned: Choice | None,
     wide: tuple[str, ...],
-) -> tuple[tuple[Layer, ...], tuple[Candidate, ...]]:
-    """The layers of a form's graph in this order, and their front."""
+) -> Family:
+    """The layers of a form's graph in this order, and their fronts."""
     alike = goal == "flash" and alike_is_smaller(graph, chip)
     layers = layers_of(graph, chip, Tiling(), alike=alike, wide=wide)
     layers = layers if tuned is None else tuple(map(tuned, layers))
@@ -178,15 +227,16 @@ def _of_form(
         )
     others = _kernels(small) != _kernels(layers)
     per_byte = 0.0 if chip is None else stream_cycles(chip, MUCH) / MUCH
-    candidates = () if form.least and others else _candidates(layers, graph, pushed, per_byte)
-    if others:
-        more = sum(_per_mac(b) * b.macs - _per_mac(a) * a.macs for a, b in zip(layers, small, strict=True))
-        candidates = _falling([*candidates, *(_dearer(c, more) for c in _candidates(small, graph, pushed, per_byte))])
-    return layers, candidates
+    skipped = form.least and others
+    usual = () if skipped else _dearer(_candidates(layers, graph, pushed, per_byte), form.cost)
+    if not others:
+        return Family(form.name, layers, usual, ())
+    more = sum(_per_mac(b) * b.macs - _per_mac(a) * a.macs for a, b in zip(layers, small, strict=True))
+    return Family(form.name, layers, usual, _dearer(_candidates(small, graph, pushed, per_byte), form.cost + more))
 
 
-def _dearer(candidate: Candidate, cost: float) -> Candidate:
-    return replace(candidate, partition=replace(candidate.partition, cost=candidate.cost + cost))
+def _dearer(candidates: Sequence[Candidate], cost: float) -> tuple[Candidate, ...]:
+    return tuple(replace(c, partition=replace(c.partition, cost=c.cost + cost)) for c in candidates)
 
 
 def _saved(graph: Graph) -> float:
@@ -217,9 +267,9 @@ def _candidates(
     return tuple(Candidate(partition, chosen, graph, pushed) for partition, chosen in found)
 
 
-def _falling(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+def merged(candidates: Sequence[C]) -> tuple[C, ...]:
     """From the cheapest on, each with a lower peak than all before it."""
-    found: list[Candidate] = []
+    found: list[C] = []
     for candidate in sorted(candidates, key=lambda c: (c.cost, c.peak)):
         if not found or candidate.peak < found[-1].peak:
             found.append(candidate)

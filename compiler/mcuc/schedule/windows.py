@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 from mcuc.kernels._base import Columns
 from mcuc.schedule.access import Reads
@@ -36,6 +38,16 @@ def _behind(columns: Columns, step: int, produced: int, together: int) -> int:
     return max(window + step * columns.stride - produced, window + together * columns.stride - 1 if together > 1 else 0)
 
 
+@dataclass(frozen=True)
+class _Shape:
+    """What a member's columns depend on. reads: (index of the member that computes it, columns) of each tensor of the
+    stream, -1 for the pushed input."""
+
+    together: int
+    sink: bool
+    reads: tuple[tuple[int, Columns | None], ...]
+
+
 def windows_of(
     members: Sequence[Member],
     played: Rowwise,
@@ -47,6 +59,10 @@ def windows_of(
     producer = {m.output: j for j, m in enumerate(members)}
     parts = strips or (tuple((0, m.width) for m in members),)
     most = dict.fromkeys(readers, 1)
+    shapes = tuple(
+        _Shape(m.together, m.sink, tuple((producer.get(n, -1), r.columns) for n, r in m.inside.items()))
+        for m in members
+    )
     seen: set[tuple[int, tuple[bool, ...]]] = set()
     for p, mask in enumerate(played.passes):
         old = played.rows[p]
@@ -60,45 +76,49 @@ def windows_of(
             continue
         seen.add((mask, current))
         for part in parts:
-            for name, columns in _advance(members, mask, current, steps, readers, part, producer).items():
-                most[name] = max(most[name], columns)
+            for m, columns in zip(members, _advance(shapes, mask, current, tuple(steps), part), strict=True):
+                if columns >= 0:
+                    most[m.output] = max(most[m.output], columns)
     return most
 
 
+@lru_cache(maxsize=1 << 16)
 def _advance(
-    members: Sequence[Member],
+    shapes: tuple[_Shape, ...],
     mask: int,
-    current: Sequence[bool],
-    steps: Sequence[int],
-    readers: Mapping[str, Sequence[tuple[int, Reads]]],
-    part: Sequence[tuple[int, int]],
-    producer: Mapping[str, int],
-) -> dict[str, int]:
-    """One pass column by column, as the generated loop does it: the most columns in each window. part: the columns
-    [begin, end) of each member."""
-    firing = [j for j in range(len(members)) if mask >> j & 1]
+    current: tuple[bool, ...],
+    steps: tuple[int, ...],
+    part: tuple[tuple[int, int], ...],
+) -> tuple[int, ...]:
+    """One pass column by column, as the generated loop does it: the most columns in each member's window, -1 where it
+    has none. part: the columns [begin, end) of each member. Remembered, because heads and blocks are alike."""
+    firing = [j for j in range(len(shapes)) if mask >> j & 1]
     flags = iter(current)
-    waits = [[(producer[n], r.columns) for n, r in m.inside.items() if next(flags)] for m in members]
+    waits = [[(i, columns) for i, columns in m.reads if next(flags)] for m in shapes]
+    readers: list[list[tuple[int, Columns | None]]] = [[] for _ in shapes]
+    for j in firing:
+        for i, columns in shapes[j].reads:
+            if i >= 0:
+                readers[i].append((j, columns))
     x = [begin for begin, _ in part]
     ends = [end for _, end in part]
-    first = {members[j].output: x[j] for j in firing if not members[j].sink}
-    most = dict.fromkeys(first, 0)
+    kept = [j for j in firing if not shapes[j].sink]
+    first = list(x)
+    most = [0 if j in kept else -1 for j in range(len(shapes))]
     while any(x[j] < ends[j] for j in firing):
         for j in firing:
             reach = ends[j]
-            for i, columns in waits[j]:
-                reach = min(reach, reachable(x[i], ends[i], columns, ends[j]))
-            x[j] = advanced(x[j], min(reach, x[j] + steps[j]), ends[j], members[j].together)
-            name = members[j].output
-            if name in first:
-                most[name] = max(most[name], x[j] - first[name])
-        for name in first:
-            free = x[producer[name]]
-            for j, r in readers[name]:
-                if mask >> j & 1:
-                    free = min(free, freed(x[j], ends[j], r.columns, ends[producer[name]]))
-            first[name] = max(first[name], free)
-    return most
+            for i, read in waits[j]:
+                reach = min(reach, reachable(x[i], ends[i], read, ends[j]))
+            x[j] = advanced(x[j], min(reach, x[j] + steps[j]), ends[j], shapes[j].together)
+            if most[j] >= 0:
+                most[j] = max(most[j], x[j] - first[j])
+        for i in kept:
+            free = x[i]
+            for j, read in readers[i]:
+                free = min(free, freed(x[j], ends[j], read, ends[i]))
+            first[i] = max(first[i], free)
+    return tuple(most)
 
 
 def advanced(x: int, reach: int, end: int, together: int) -> int:

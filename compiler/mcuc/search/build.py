@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mcuc import __version__, cache, data
 from mcuc.accuracy.known import known_of
+from mcuc.choice import schedule_goal
 from mcuc.data.dataset import Dataset
 from mcuc.emit.deliver import check_ours
 from mcuc.errors import McucError
@@ -18,18 +21,24 @@ from mcuc.quantize.build import page, summary, trial_of
 from mcuc.quantize.samples import Samples
 from mcuc.report.types import ParetoPoint
 from mcuc.request import Request
+from mcuc.search.conv import DsConv
 from mcuc.search.cost import cost_function, rules, warm_up
-from mcuc.search.effort import effort_named
-from mcuc.search.pareto import Constraints
+from mcuc.search.effort import Effort, effort_named
+from mcuc.search.pareto import Constraints, Cost
 from mcuc.search.quantized import Int8, as_columns, quantized
 from mcuc.search.run import SearchResult, run_search
-from mcuc.search.spaces.ds_conv import space_for
+from mcuc.search.space import Space
+from mcuc.search.spaces import ds_conv, vit_lowrank
 from mcuc.search.train import Progress
-from mcuc.targets import load_board
+from mcuc.search.vit.cost import MEMORY_MODELS, VitCost
+from mcuc.search.vit.narrowing import narrow
+from mcuc.search.vit.pieces import Pieces
+from mcuc.search.vit.space import VitLowRank
+from mcuc.targets import Board, load_board
 from mcuc.toolchain import find
 from mcuc.verify import oracle, reference
 
-SPACES = ("ds-conv",)
+SPACES = ("ds-conv", "vit-lowrank")
 COMPARED_IMAGES = 200  # test images run through the runtime of the other format
 LAYERS_SHARE = 0.98  # of the latency limit, for the layers; the rest for what calls them, which the search leaves out
 NAME = "model"
@@ -37,10 +46,23 @@ REUSED = "reusing a finished search"
 
 
 @dataclass(frozen=True)
+class VitOptions:
+    """image: pixels a side, None as the data has them, at most 128; keep_factors: dense layers keep three factors;
+    memory_model: what a candidate's SRAM is, the planner's or MCUFormer's formula, for comparison; pool, position: one
+    of the space's, None to search among them (position: absolute)."""
+
+    image: int | None = None
+    keep_factors: bool = False
+    memory_model: str = "planner"
+    pool: str | None = None
+    position: str | None = None
+
+
+@dataclass(frozen=True)
 class BuildRequest:
     """compile: board, budget, flash limit, toolchain and so on. latency_ms: of one inference, None for no limit;
     data: a folder of class folders, an .npz, a bundled name, None for the default. flip: train on mirrored images too,
-    which suits photos and not digits or text; None: for the bundled data only."""
+    which suits photos and not digits or text; None: for the bundled data only. vit: of the space vit-lowrank."""
 
     compile: Request
     latency_ms: float | None = None
@@ -49,6 +71,7 @@ class BuildRequest:
     effort: str = "quick"
     seed: int = 0
     flip: bool | None = None
+    vit: VitOptions = VitOptions()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +81,17 @@ class Built:
     search: SearchResult
     int8: Int8
     compiled: Compiled
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """A space with what its candidates cost; warm_up measures what many of them have in common; key: what else decides
+    their cost."""
+
+    space: Space
+    cost_of: Callable[[Any], Cost]
+    warm_up: Callable[[], None]
+    key: str = ""
 
 
 def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
@@ -87,8 +121,8 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
     )
     label = find(asked.toolchain).label
     progress("measuring layers", 0, 1)
-    space = space_for(dataset.image_shape, len(dataset.classes), effort.width)
-    warm_up(space, board, asked.toolchain, asked.optimize, request.seed)
+    system = _system(request, dataset, effort, board, limits)
+    system.warm_up()
     progress("measuring layers", 1, 1)
     steps: set[str] = set()
 
@@ -98,13 +132,14 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
 
     found = run_search(
         dataset,
+        system.space,
         limits,
         effort,
         request.seed,
-        cost_function(board, asked.toolchain, asked.optimize),
+        system.cost_of,
         cache.folder() / "search",
         step,
-        cost_key=f"{board.chip} {label} {asked.optimize} {__version__} {rules()}",
+        cost_key=f"{board.chip} {label} {asked.optimize} {__version__} {rules()}{system.key}",
         flip=mirrors(request),
     )
     if "training" not in steps:  # every epoch was there already
@@ -112,15 +147,16 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
     size = found.candidate.resolution
     int8 = quantized(found, dataset, effort, request.seed, mirrors(request), step)
     made, name = int8.made, asked.name or NAME
-    assert made.tflite is not None
     test = data.resize(dataset.test_x, size, size)
     known = known_of({"x": dataset.test_x}, dataset.test_y, None, dataset.name)
     samples = Samples((as_columns(int8.images),), (as_columns(test),), known, dataset.name)
     progress("exporting", 0, 1)
-    exported = ((f"{name}.tflite", made.tflite), (f"{name}.onnx", made.onnx))
+    tflite = () if made.tflite is None else ((f"{name}.tflite", made.tflite),)
+    exported = (*tflite, (f"{name}.onnx", made.onnx))
     pages = (("quantization.json", summary(made, samples)), ("quantization.html", page(name, made, samples)))
     notes = (
         _provenance(found, dataset, request),
+        *found.notes,
         _quantization(found, int8),
         *compare_exports(made.graph, made.tflite, made.onnx, as_int8(test[:COMPARED_IMAGES])),
     )
@@ -133,6 +169,48 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
 
     compiled = compile_graph(made.graph, asked, f"search on {dataset.name}", folder, stage, extra)
     return Built(found, int8, compiled)
+
+
+def _system(
+    request: BuildRequest, dataset: Dataset, effort: Effort, board: Board, limits: Constraints
+) -> System:
+    """The space that was asked for, for these images."""
+    asked, shape, classes = request.compile, dataset.image_shape, len(dataset.classes)
+    if request.space == "vit-lowrank":
+        return _transformers(request, dataset, effort, board, limits)
+    space = ds_conv.space_for(shape, classes, effort.width)
+    layers_cost = cost_function(board, asked.toolchain, asked.optimize)
+    return System(
+        DsConv(space),
+        lambda candidate: layers_cost(ds_conv.to_layers(space, candidate)),
+        lambda: warm_up(space, board, asked.toolchain, asked.optimize, request.seed),
+    )
+
+
+def _transformers(
+    request: BuildRequest, dataset: Dataset, effort: Effort, board: Board, limits: Constraints
+) -> System:
+    """The space vit-lowrank, without what cannot fit."""
+    asked, options = request.compile, request.vit
+    for flag, value, choices in (
+        ("--memory-model", options.memory_model, MEMORY_MODELS),
+        ("--pool", options.pool, vit_lowrank.POOLS),
+        ("--positions", options.position, vit_lowrank.POSITIONS),
+    ):
+        if value is not None and value not in choices:
+            raise McucError("unknown-option", f"no {value!r}", flag, try_this=f"one of {', '.join(choices)}")
+    classes, channels = len(dataset.classes), dataset.image_shape[2]
+    space = vit_lowrank.space_for(dataset.image_shape, classes, effort.width, options.image)
+    space = replace(
+        space,
+        pools=vit_lowrank.POOLS if options.pool is None else (options.pool,),
+        positions=(options.position or vit_lowrank.POSITIONS[0],),
+    )
+    pieces = Pieces(board, schedule_goal(asked), classes, channels, options.keep_factors)
+    cost = VitCost(pieces, board, asked.toolchain, asked.optimize, limits, options.memory_model)
+    narrowed, _ = narrow(space, cost)
+    key = f" {options.memory_model}"
+    return System(VitLowRank(narrowed, options.keep_factors), cost, lambda: cost.warm_up(narrowed, request.seed), key)
 
 
 def mirrors(request: BuildRequest) -> bool:
@@ -172,15 +250,14 @@ def pareto_points(found: SearchResult) -> tuple[ParetoPoint, ...]:
     return tuple(points)
 
 
-def compare_exports(graph: Graph, tflite: bytes, onnx: bytes, x: Array) -> tuple[str, ...]:
+def compare_exports(graph: Graph, tflite: bytes | None, onnx: bytes, x: Array) -> tuple[str, ...]:
     """What the exported files compute in their own runtimes, beside the graph's reference, on x [n, h, w, c] int8."""
     wanted = np.stack([reference.run(graph, {graph.inputs[0]: s[None]})[graph.outputs[0]] for s in x]).reshape(
         len(x), -1
     )
-    answers = (
-        (".tflite", "LiteRT, reference kernels", _litert(tflite, x)),
-        (".onnx", "ONNX Runtime", _onnxruntime(graph, onnx, x)),
-    )
+    answers = [(".onnx", "ONNX Runtime", _onnxruntime(graph, onnx, x))]
+    if tflite is not None:
+        answers = [(".tflite", "LiteRT, reference kernels", _litert(tflite, x)), *answers]
     notes = []
     for name, runtime, outs in answers:
         differing = int((outs != wanted).sum())

@@ -10,10 +10,10 @@ from mcuc.search.evolution import Plan
 
 @dataclass(frozen=True)
 class Effort:
-    """supernet_work, final_work, tuning_work: training images shown times supernet.work_of their networks, which bounds
-    the time for any data and any winner; tuning is the training with quantization behind the final one. width: scale
-    of the space's channels. tolerance: accuracy given up for speed when choosing, in standard errors of the validation
-    accuracy.
+    """supernet_work, final_work, tuning_work: training images shown times Space.work of their networks, which
+    bounds the time for any data and any winner; tuning is the training with quantization behind the final one.
+    width: scale of the space's channels. tolerance: accuracy given up for speed when choosing, in standard errors of
+    the validation accuracy.
     """
 
     name: str

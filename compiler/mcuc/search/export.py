@@ -10,11 +10,11 @@ import torch
 from mcuc.ir import Array
 from mcuc.quantize.model import OPSET
 from mcuc.search.layers import Layer, same_padding
+from mcuc.search.naming import LINEAR
 from mcuc.search.network import EPSILON, Params, Stats
 from mcuc.search.spaces.ds_conv import Candidate, Space, to_layers
 
 INPUT = "input"
-LINEAR = ".linear"  # behind a layer's name: its value before the ReLU
 
 
 def to_onnx(name: str, params: Params, space: Space, candidate: Candidate, stats: Stats) -> Any:

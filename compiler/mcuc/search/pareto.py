@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from mcuc.search.spaces.ds_conv import Candidate
+from mcuc.search.space import Candidate
 
 
 @dataclass(frozen=True)

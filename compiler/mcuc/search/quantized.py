@@ -16,18 +16,17 @@ import torch.nn.functional as F
 
 from mcuc import data, quantize
 from mcuc.data.dataset import U8, Dataset
-from mcuc.ir import Array, Graph, check
+from mcuc.ir import Array
 from mcuc.quantize.model import to_proto
 from mcuc.quantize.network import Converted, convert
 from mcuc.quantize.qat import Trained as Network
-from mcuc.quantize.qdq import REAL
 from mcuc.quantize.quantizer import Options, judged
 from mcuc.quantize.runtime import Runtime
 from mcuc.search.effort import Effort
-from mcuc.search.export import LINEAR
+from mcuc.search.naming import named
 from mcuc.search.run import THREADS, SearchResult
 from mcuc.search.skeleton import INPUT
-from mcuc.search.supernet import to_tensor, work_of
+from mcuc.search.supernet import to_tensor
 from mcuc.search.train import Loss, Progress, Recipe, fit, reproducible
 
 CALIBRATION_IMAGES = 200
@@ -60,7 +59,7 @@ def quantized(found: SearchResult, dataset: Dataset, effort: Effort, seed: int, 
     side = found.candidate.resolution
     rows = np.sort(np.random.default_rng((seed, 5)).permutation(found.training)[:CALIBRATION_IMAGES])
     images = data.resize(dataset.train_x[rows], side, side)
-    after = convert(found.proto, NAME, WHERE, (as_columns(images),), OPTIONS, "tflite", progress)
+    after = convert(found.proto, NAME, WHERE, (as_columns(images),), OPTIONS, found.profile, progress)
     recipe = _recipe(found, effort, flip)
     tuned = _tuned(after, images, found, dataset, recipe, seed, progress)
     validation = as_columns(data.resize(dataset.train_x[found.validation], side, side))
@@ -108,12 +107,12 @@ def _tuned(
         with torch.no_grad():
             for name, value in logits.named_parameters():
                 value.copy_(trained.weights[name])
-        return quantize.convert(net, "tflite")
+        return quantize.convert(net, found.profile)
 
 
 def _recipe(found: SearchResult, effort: Effort, flip: bool) -> Recipe:
     count = len(found.training)
-    epochs = min(100, max(2, round(effort.tuning_work / work_of(found.layers) / count)))
+    epochs = min(100, max(2, round(effort.tuning_work / found.work / count)))
     return Recipe(
         STAGE,
         epochs,
@@ -156,12 +155,6 @@ def freezing(net: Network, epochs: int) -> Callable[[int], None]:
             net.freeze()
 
     return before
-
-
-def named(graph: Graph) -> Graph:
-    """Nodes named by the search's layers, as the report shows them; the importer numbers them."""
-    nodes = tuple(replace(n, name=n.outputs[0].removesuffix(REAL).removesuffix(LINEAR)) for n in graph.nodes)
-    return check(replace(graph, nodes=nodes))
 
 
 def as_columns(images: U8) -> Array:

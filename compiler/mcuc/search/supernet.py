@@ -77,12 +77,6 @@ def work_of(layers: Sequence[Layer]) -> float:
     return sum(layer.macs for layer in layers) + 8e5
 
 
-def mean_work(space: Space, seed: int) -> float:
-    """work_of a candidate, averaged over 64 random ones."""
-    rng = np.random.default_rng(seed)
-    return float(np.mean([work_of(to_layers(space, sample(space, rng))) for _ in range(64)]))
-
-
 def resize_batch(x: torch.Tensor, side: int) -> torch.Tensor:
     """resize() of float [n, c, h, h] without its rounding to whole steps."""
     if x.shape[2] == side:
@@ -96,10 +90,10 @@ def to_tensor(x: U8, side: int) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(resize(x, side, side).transpose(0, 3, 1, 2)))
 
 
-def make_judge(space: Space, calibration: U8, x: U8, y: torch.Tensor) -> Judge:
+def make_judge(resolutions: Sequence[int], calibration: U8, x: U8, y: torch.Tensor) -> Judge:
     """Everything at every resolution, resized as a host would do it before it sends an image to the firmware."""
-    return Judge({r: to_tensor(calibration, r) for r in space.resolutions},
-                 {r: to_tensor(x, r) for r in space.resolutions}, y)
+    return Judge({r: to_tensor(calibration, r) for r in resolutions},
+                 {r: to_tensor(x, r) for r in resolutions}, y)
 
 
 def accuracy(weights: Mapping[str, torch.Tensor], space: Space, candidate: Candidate, judge: Judge) -> float:

@@ -1,0 +1,50 @@
+"""Images that stay in files: decoded when a batch asks for them, for data that no memory holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mcuc.data.dataset import I64, U8, resize
+from mcuc.data.folder import SUFFIXES, centre_square, decoded
+from mcuc.errors import McucError
+
+THREADS = 16
+
+
+class Files:
+    """Image files as uint8 [n, 3, side, side]: centre squares, resized when they are asked for (see augment.Images)."""
+
+    def __init__(self, paths: Sequence[Path], side: int, device: str = "cpu", threads: int = THREADS) -> None:
+        self.paths, self.side, self.device = list(paths), side, device
+        self._threads = ThreadPoolExecutor(threads)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, rows: torch.Tensor, /) -> torch.Tensor:
+        found = list(self._threads.map(self._read, rows.tolist()))
+        return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).contiguous().to(self.device)
+
+    def _read(self, row: int) -> U8:
+        square = centre_square(decoded(self.paths[row], 3))
+        return np.asarray(resize(square[None], self.side, self.side)[0], np.uint8)
+
+
+def class_folders(root: Path) -> tuple[list[Path], I64, tuple[str, ...]]:
+    """Paths, labels int64 [n] and names of a folder of class folders, in the order of names."""
+    names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")))
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(names):
+        found = sorted(p for p in (root / name).iterdir() if p.suffix.lower() in SUFFIXES)
+        paths += found
+        labels += [label] * len(found)
+    if len(names) < 2 or not paths:
+        raise McucError("bad-dataset", f"{len(paths)} images in {len(names)} class folders", where=str(root),
+                        try_this="one folder for each class with image files inside")  # fmt: skip
+    return paths, np.array(labels, np.int64), names

@@ -1,0 +1,137 @@
+"""The planner's front of a whole transformer from those of its parts.
+
+Between two halves of a block (attention with its skip, MLP with its skip) only the tokens are alive, and all of them.
+So what is alive while a half runs does not depend on the others, and the front of SRAM and cost of a network follows
+from those of its ends (patches, and what is behind the blocks) alone and of each half between these ends: at any peak
+the cheapest schedules of all parts add up. Equal halves are explored once, in all candidates. Only streams that would
+run across such a border are left out; the whole network is explored when it is compiled.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from mcuc import passes
+from mcuc.plan import plan
+from mcuc.schedule import Layer
+from mcuc.schedule.explore import ADDING, AS_IS, PLAIN, REPEATED, Candidate, Family, fronts, in_order, merged
+from mcuc.schedule.select import wide_for
+from mcuc.search.spaces.vit_lowrank import VitBlock, VitCandidate
+from mcuc.search.vit.skeleton import skeleton
+from mcuc.targets import Board
+
+FORMS = (ADDING, PLAIN, AS_IS, REPEATED)
+INSTEAD = {ADDING: (PLAIN,), AS_IS: (PLAIN,), REPEATED: (AS_IS, PLAIN)}  # where a part does not have the form
+
+
+@dataclass(frozen=True)
+class Part:
+    """candidate: one block of which `halves` are there; what they do not depend on is fixed."""
+
+    candidate: VitCandidate
+    halves: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class Measured:
+    """A schedule of a part with its placement. arena: bytes; table_bytes: of weights and constants."""
+
+    candidate: Candidate
+
+    def __post_init__(self) -> None:
+        self.arena = plan(self.candidate.graph, self.candidate.schedule, fast=True).arena
+        self.layers: tuple[Layer, ...] = tuple(la for la in self.candidate.schedule.layers if la.calls)
+        self.table_bytes = sum(layer.table_bytes for layer in self.layers)
+
+    @property
+    def stream_cost(self) -> float:
+        """Instructions that its streams take more than their layers alone, estimated."""
+        return sum(unit.cost for unit in self.candidate.partition.units if unit.block is not None)
+
+
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """A schedule of a network. picks: one candidate for each part, that of the ends first. peak, cost: as a
+    schedule.explore.Candidate's."""
+
+    peak: int
+    cost: float
+    picks: tuple[Candidate, ...]
+
+
+@dataclass(eq=False)
+class Pieces:
+    """Remembers what it explored, for one board and goal."""
+
+    board: Board
+    goal: str
+    classes: int
+    channels: int
+    keep_factors: bool = False
+    families: dict[Part, Mapping[str, Family]] = field(default_factory=dict)
+    measured: dict[int, Measured] = field(default_factory=dict)
+
+    def parts(self, candidate: VitCandidate) -> tuple[tuple[Part, ...], tuple[int, ...]]:
+        """The ends and the different halves of the candidate's blocks, and how often each of these is there."""
+        one = replace(candidate, blocks=(VitBlock(1, 1.0),))
+        counts: Counter[Part] = Counter()
+        for b in candidate.blocks:
+            counts[Part(replace(one, blocks=(replace(b, ratio=1.0),)), ("attention",))] += 1
+            counts[Part(replace(one, blocks=(VitBlock(1, b.ratio),)), ("mlp",))] += 1
+        return (Part(one, ()), *counts), tuple(counts.values())
+
+    def of(self, part: Part) -> Mapping[str, Family]:
+        """The part's fronts by the name of their form."""
+        if part not in self.families:
+            graph = skeleton(part.candidate, self.classes, self.channels, self.keep_factors, part.halves)
+            found, _ = fronts(passes.optimize(graph), self.board.chip, self.goal, wide=wide_for(self.goal))
+            self.families[part] = {family.name: family for family in found}
+        return self.families[part]
+
+    def wholes(self, candidate: VitCandidate) -> tuple[Whole, ...]:
+        """The candidate's schedules in the order in which the goal wants them tried."""
+        parts, counts = self.parts(candidate)
+        families = [self.of(part) for part in parts]
+        found: list[Whole] = []
+        for name in FORMS:
+            if any(name in own for own in families):
+                those = [_family(own, name) for own in families]
+                fronts_ = [[f.usual] for f in those], [[f.small, f.usual] for f in those]
+                for choice in fronts_ if any(f.small for f in those) else fronts_[:1]:
+                    found += _composed([next((c for c in cs if c), ()) for cs in choice], counts)
+        first = [_family(own, next(n for n in FORMS if any(n in o for o in families))) for own in families]
+        instructions = _sum([f.instructions for f in first], counts)
+        return in_order(merged(found), self.goal, instructions)
+
+    def schedule(self, pick: Candidate) -> Measured:
+        """The pick placed; picks are remembered, so their identities stay."""
+        if id(pick) not in self.measured:
+            self.measured[id(pick)] = Measured(pick)
+        return self.measured[id(pick)]
+
+    def arena(self, whole: Whole) -> int:
+        """Bytes of the whole network's arena: that of the part that takes the most."""
+        return max(self.schedule(pick).arena for pick in whole.picks)
+
+
+def _family(own: Mapping[str, Family], name: str) -> Family:
+    return own[next(n for n in (name, *INSTEAD.get(name, ()), *FORMS) if n in own)]
+
+
+def _sum(values: Sequence[float], counts: Sequence[int]) -> float:
+    """Of a network, from the values of the ends and of each half between the ends."""
+    return values[0] + sum(n * (v - values[0]) for v, n in zip(values[1:], counts, strict=True))
+
+
+def _composed(parts: Sequence[Sequence[Candidate]], counts: Sequence[int]) -> list[Whole]:
+    """From the cheapest schedule on: at each peak the cheapest of every part, until one part has none below it."""
+    found: list[Whole] = []
+    at = [0] * len(parts)
+    while all(k < len(part) for k, part in zip(at, parts, strict=True)):
+        picks = tuple(part[k] for k, part in zip(at, parts, strict=True))
+        peak = max(p.peak for p in picks)
+        found.append(Whole(peak, _sum([p.cost for p in picks], counts), picks))
+        at = [k + (part[k].peak >= peak) for k, part in zip(at, parts, strict=True)]
+    return found

@@ -1,0 +1,51 @@
+"""The int8 graph of a transformer that nobody has trained: what the planner and the latency model look at.
+
+Layers and shapes are those of the trained network, because the same writer, quantizer and importer make both; weights
+and ranges are made up, so that nothing has to be run for them.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+from mcuc.importers import onnx as onnx_importer
+from mcuc.ir import Graph
+from mcuc.quantize import qdq
+from mcuc.quantize.model import FloatModel
+from mcuc.quantize.quantizer import scheme_for
+from mcuc.quantize.ranges import Range
+from mcuc.quantize.roles import roles
+from mcuc.search.naming import named
+from mcuc.search.skeleton import INPUT as PIXELS
+from mcuc.search.spaces.vit_lowrank import VitCandidate
+from mcuc.search.vit.export import HALVES, INPUT, float_model, made_up
+
+
+def skeleton(
+    candidate: VitCandidate,
+    classes: int,
+    channels: int,
+    keep_factors: bool = False,
+    halves: tuple[str, ...] = HALVES,
+    seed: int = 0,
+) -> Graph:
+    """A graph of profile onnx with seeded weights; blocks of one shape have the same."""
+    constants = made_up(candidate, classes, channels, keep_factors, seed)
+    return int8_graph(float_model("candidate", candidate, classes, channels, constants, halves))
+
+
+def int8_graph(model: FloatModel) -> Graph:
+    """The network quantized with assumed ranges."""
+    found = roles(model, {INPUT: PIXELS})
+    ranges = {key: _assumed(key) for key in set(found.groups.values())}
+    scheme = scheme_for(model, found, ranges)
+    graph = onnx_importer.parse_with_interface(qdq.write(model, found, scheme), "a candidate", model.name)[0]
+    return named(graph)
+
+
+def _assumed(value: str) -> Range:
+    """Unlike ranges, as trained networks have, the same for values of one role in all blocks."""
+    role = re.sub(r"^blocks\.\d+\.", "", value)
+    low, high = divmod(zlib.crc32(role.encode()) % 10000, 100)
+    return Range(-3.0 - low / 50, 3.5 + high / 50)

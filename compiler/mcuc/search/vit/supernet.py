@@ -1,0 +1,120 @@
+"""The supernet of the space vit-lowrank: one training from which every candidate's accuracy can be read.
+
+Every step trains the largest candidate, the smallest and a few random ones (sandwich rule): the largest learns the
+targets, the others the largest one's answers (in-place distillation; Yu and Huang 2019, "Universally Slimmable
+Networks"). Norms are of layers, not of batches, so that no statistics have to be measured for a candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from mcuc.search.network import to_float
+from mcuc.search.spaces.vit_lowrank import VitCandidate, VitSpace, largest, sample, smallest
+from mcuc.search.supernet import resize_batch
+from mcuc.search.train import Progress
+from mcuc.search.training.augment import Images
+from mcuc.search.training.distributed import Place
+from mcuc.search.training.loop import HERE, Recipe, Step, Trained, fit
+from mcuc.search.vit.network import Vit
+from mcuc.search.vit.weights import Weights, answers, init_supernet, network, view
+
+RANDOM = 2  # random candidates of a step
+TAUGHT = 0.5  # share of the largest one's answers in what the others learn; the targets are the rest
+BATCH = 250  # images judged at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """What candidates are judged on, by input size: images uint8 [n, c, r, r] that no training saw, and labels [n]."""
+
+    images: Mapping[int, torch.Tensor]
+    labels: torch.Tensor
+
+
+def train_supernet(
+    space: VitSpace,
+    images: Images,
+    targets: torch.Tensor,
+    recipe: Recipe,
+    seed: int,
+    checkpoint: Path,
+    progress: Progress,
+    place: Place = HERE,
+    randoms: int = RANDOM,
+) -> Trained:
+    """The shared weights after recipe.epochs over images uint8 [n, c, r, r], r being the space's largest image, with
+    targets float [n, classes]: labels, or what a teacher answers (mcuc.search.training.teacher)."""  # fmt: skip
+    loss = sandwich_loss(space, randoms, place)
+    return fit(init_supernet(space, seed), images, targets, recipe, seed, loss, checkpoint, progress, "supernet", place)
+
+
+def sandwich_loss(space: VitSpace, randoms: int = RANDOM, place: Place = HERE) -> Step:
+    """Leaves the mean gradient over the candidates of a step; gives the largest one's loss. A weight that none of them
+    has gets no gradient and stays as it is."""
+    ends = smallest(space)
+
+    def loss(weights: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor, rng: np.random.Generator) -> float:
+        whole = largest_drawn(space, rng)
+        share = 1 / (2 + randoms)
+        with place.autocast():
+            logits = given(weights, space, whole, x)
+        value = F.cross_entropy(logits.float(), y)
+        (value * share).backward()  # type: ignore[no-untyped-call]
+        taught = (1 - TAUGHT) * y + TAUGHT * logits.detach().float().softmax(1)
+        for candidate in (ends, *(sample(space, rng) for _ in range(randoms))):
+            with place.autocast():
+                logits = given(weights, space, candidate, x)
+            (F.cross_entropy(logits.float(), taught) * share).backward()  # type: ignore[no-untyped-call]
+        return float(value.detach())
+
+    return loss
+
+
+def largest_drawn(space: VitSpace, rng: np.random.Generator) -> VitCandidate:
+    """The largest candidate, with patches, pool and position drawn: these have weights of their own, and no choice of
+    them contains the others."""
+
+    def one(choices: tuple[object, ...]) -> object:
+        return choices[int(rng.integers(len(choices)))]
+
+    drawn = {"patch": one(space.patches), "pool": one(space.pools), "position": one(space.positions)}
+    return replace(largest(space), **drawn)  # type: ignore[arg-type]
+
+
+def given(weights: Weights, space: VitSpace, candidate: VitCandidate, x: torch.Tensor) -> torch.Tensor:
+    """Logits of a candidate with the supernet's weights; x float [n, c, r, r] of any r is brought to its size."""
+    return answers(view(weights, space, candidate), candidate, resize_batch(x, candidate.image))
+
+
+def accuracy(weights: Weights, space: VitSpace, candidate: VitCandidate, judge: Judge) -> float:
+    """The share of the judge's images that the candidate gets right with the supernet's weights."""
+    return share_right(view(weights, space, candidate), candidate, judge.images[candidate.image], judge.labels)
+
+
+@torch.no_grad()
+def share_right(own: Weights, candidate: VitCandidate, images: Images, labels: torch.Tensor) -> float:
+    """The share of images uint8 [n, c, image, image] that the candidate gets right with weights of its own."""
+    return float(right(own, candidate, images, labels).double().mean())
+
+
+@torch.no_grad()
+def right(own: Weights, candidate: VitCandidate, images: Images, labels: torch.Tensor) -> torch.Tensor:
+    """Which images the candidate gets right, bool [n]."""
+    device, found = labels.device, []
+    for start in range(0, len(images), BATCH):
+        rows = torch.arange(start, min(start + BATCH, len(images)), device=device)
+        logits = answers(own, candidate, to_float(images[rows].to(device)))
+        found.append(logits.argmax(1) == labels[rows])
+    return torch.cat(found)
+
+
+def inherit(weights: Weights, space: VitSpace, candidate: VitCandidate) -> Vit:
+    """The candidate as a network of its own, on pixels in 0..1, with the supernet's weights."""
+    return network(view(weights, space, candidate), candidate)
