@@ -83,6 +83,15 @@ def rms_difference(first: Array, second: Array) -> Interval | None:
     return None if found is None else (found[0] + middle, found[1] + middle)
 
 
+def kendall(first: Array, second: Array) -> float | None:
+    """Kendall's tau-b of two rankings of the same things [n], ties taken into account (Kendall 1945); None where one
+    of them ranks nothing (all equal)."""
+    pairs = np.triu_indices(len(first), 1)
+    a, b = (np.sign(x[:, None] - x[None, :])[pairs] for x in (np.asarray(first), np.asarray(second)))
+    scale = sqrt(float((a != 0).sum()) * float((b != 0).sum()))
+    return None if scale == 0 else float((a * b).sum()) / scale
+
+
 def student(freedom: int) -> float:
     """The 97.5 % quantile of Student's t (Abramowitz and Stegun 26.7.5; within 0.001 from 4 degrees of freedom on)."""
     x, v = Z, float(freedom)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,14 +22,24 @@ class Files:
 
     def __init__(self, paths: Sequence[Path], side: int, device: str = "cpu", threads: int = THREADS) -> None:
         self.paths, self.side, self.device = list(paths), side, device
-        self._threads = ThreadPoolExecutor(threads)
+        self.threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which has threads of its own."""
+        return {**self.__dict__, "_pool": None}
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, rows: torch.Tensor, /) -> torch.Tensor:
-        found = list(self._threads.map(self._read, rows.tolist()))
+        self._pool = self._pool or ThreadPoolExecutor(self.threads)
+        found = list(self._pool.map(self._read, rows.tolist()))
         return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).contiguous().to(self.device)
+
+    def part(self, rows: Sequence[int]) -> Files:
+        """Those of the files."""
+        return Files([self.paths[i] for i in rows], self.side, self.device)
 
     def _read(self, row: int) -> U8:
         square = centre_square(decoded(self.paths[row], 3))

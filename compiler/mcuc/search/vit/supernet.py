@@ -34,7 +34,7 @@ BATCH = 250  # images judged at a time
 class Judge:
     """What candidates are judged on, by input size: images uint8 [n, c, r, r] that no training saw, and labels [n]."""
 
-    images: Mapping[int, torch.Tensor]
+    images: Mapping[int, Images]
     labels: torch.Tensor
 
 
