@@ -94,8 +94,13 @@ def test_the_module_exports_so_that_attention_is_recognised(tmp_path: Path) -> N
     assert ops.count("batch_matmul") == 2 * sum(b.heads for b in SMALL.blocks) and "transpose" not in ops
 
 
-def layers(graph: Graph) -> list[tuple[str, str, tuple[tuple[int, ...], ...]]]:
-    return [(n.name, n.op, tuple(graph.tensors[t].shape for t in (*n.inputs, *n.outputs) if t)) for n in graph.nodes]
+def layers(graph: Graph) -> list[tuple[str, str, list[tuple[int, ...]]]]:
+    """Nodes with the shapes of their tensors but biases: a zero point that happens to be 0 leaves none behind."""
+    found = []
+    for n in graph.nodes:
+        shapes = [graph.tensors[t].shape for t in (*n.inputs, *n.outputs) if t]
+        found.append((n.name, n.op, [shape for shape in shapes if len(shape) > 1]))
+    return found
 
 
 @pytest.mark.parametrize("keep", [False, True], ids=["merged", "factors"])
