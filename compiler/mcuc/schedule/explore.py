@@ -185,12 +185,35 @@ def fronts(
     competing = forms(graph, goal)
     orders = [None if form.as_is else order(form.graph) for form in competing]
     ordered = [o for o in orders if o is not None][-1]  # every addition a layer of its own, every norm once
+    return _families(competing, orders, chip, goal, pushed, tuned, wide), ordered
+
+
+def fronts_as_is(graph: Graph, chip: Chip | None, goal: str, wide: tuple[str, ...] = ()) -> tuple[Family, ...]:
+    """The same in the order of the nodes alone: what a part of a network has, whose order the rest decides."""
+    competing = forms(graph, goal)
+    return _families(competing, [None] * len(competing), chip, goal, None, None, wide)
+
+
+def _families(
+    competing: Sequence[Form],
+    orders: Sequence[Ordered | None],
+    chip: Chip | None,
+    goal: str,
+    pushed: str | None,
+    tuned: Choice | None,
+    wide: tuple[str, ...],
+) -> tuple[Family, ...]:
     found: list[tuple[Graph, Family]] = []
     for form, reordered in zip(competing, orders, strict=True):
         own = form.graph if reordered is None else reordered.graph
         if all(own is not other for other, _ in found):
+<<<<<<< HEAD
             found.append((own, _of_form(form, own, chip, goal, pushed, tuned, wide)))
     return tuple(family for _, family in found), ordered
+=======
+            found.append((own, _of_form(own, chip, goal, pushed, tuned, form, wide)))
+    return tuple(family for _, family in found)
+>>>>>>> e0a8cedac944fcca3389d8467678e928a28afd4f
 
 
 def in_order(candidates: Sequence[C], goal: str, instructions: float) -> tuple[C, ...]:

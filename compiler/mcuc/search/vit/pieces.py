@@ -4,7 +4,8 @@ Between two halves of a block (attention with its skip, MLP with its skip) only 
 So what is alive while a half runs does not depend on the others, and the front of SRAM and cost of a network follows
 from those of its ends (patches, and what is behind the blocks) alone and of each half between these ends: at any peak
 the cheapest schedules of all parts add up. Equal halves are explored once, in all candidates. Only streams that would
-run across such a border are left out; the whole network is explored when it is compiled.
+run across such a border, and other orders of the layers, are left out: the compiler may find a little less than is said
+here.
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ from dataclasses import dataclass, field, replace
 from mcuc import passes
 from mcuc.plan import plan
 from mcuc.schedule import Layer
-from mcuc.schedule.explore import ADDING, AS_IS, PLAIN, REPEATED, Candidate, Family, fronts, in_order, merged
+from mcuc.schedule.explore import ADDING, PLAIN, REPEATED, Candidate, Family, fronts_as_is, in_order, merged
 from mcuc.schedule.select import wide_for
 from mcuc.search.spaces.vit_lowrank import VitBlock, VitCandidate
 from mcuc.search.vit.skeleton import skeleton
 from mcuc.targets import Board
 
+<<<<<<< HEAD
 FORMS = (ADDING, PLAIN, AS_IS, REPEATED)
 INSTEAD = {ADDING: (PLAIN,), AS_IS: (PLAIN,)}  # where a part does not have the form; of others see _family
+=======
+FORMS = (ADDING, PLAIN, REPEATED)
+>>>>>>> e0a8cedac944fcca3389d8467678e928a28afd4f
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class Pieces:
         """The part's fronts by the name of their form."""
         if part not in self.families:
             graph = skeleton(part.candidate, self.classes, self.channels, self.keep_factors, part.halves)
-            found, _ = fronts(passes.optimize(graph), self.board.chip, self.goal, wide=wide_for(self.goal))
+            found = fronts_as_is(passes.optimize(graph), self.board.chip, self.goal, wide_for(self.goal))
             self.families[part] = {family.name: family for family in found}
         return self.families[part]
 
@@ -121,10 +126,15 @@ def _groupings(families: Sequence[Mapping[str, Family]]) -> list[str]:
 
 
 def _family(own: Mapping[str, Family], name: str) -> Family:
+<<<<<<< HEAD
     """The part's fronts in that form; of attention with fewer heads than the form has groups those by single heads."""
     apart = [n for n in own if n not in FORMS and n.endswith("apart") == name.endswith("apart")]
     near = (AS_IS, PLAIN) if name in FORMS else (*reversed(apart), REPEATED, AS_IS, PLAIN)
     return own[next(n for n in (name, *INSTEAD.get(name, near), *FORMS) if n in own)]
+=======
+    """A part's schedules of a form; of the plain one where it does not have it."""
+    return own[name if name in own else PLAIN]
+>>>>>>> e0a8cedac944fcca3389d8467678e928a28afd4f
 
 
 def _sum(values: Sequence[float], counts: Sequence[int]) -> float:
