@@ -13,6 +13,7 @@ from dataclasses import replace
 from mcuc.schedule import Layer, Tiling
 from mcuc.targets import Chip
 
+DENSE = ("fully_connected", "concat_dense")
 SHARE = 2  # of the cache; the rest is for the activations that pass by
 LEAST = 8  # channels of a block
 TOKENS = 8  # at least so many, or there is little to gain
@@ -25,7 +26,7 @@ def by_channel_blocks(layer: Layer, chip: Chip | None) -> Layer:
         return layer
     call, kernel = layer.calls[0]
     group = kernel.group_bytes(call)
-    if call.family != "dot" or not group or call.height > 1 or call.width < TOKENS or layer.tiling != Tiling():
+    if layer.node.op not in DENSE or not group or call.height > 1 or call.width < TOKENS or layer.tiling != Tiling():
         return layer
     block = chip.caches.dcache_bytes // SHARE // group * 4
     if layer.table_bytes <= chip.caches.dcache_bytes or not LEAST <= block < call.channels:

@@ -207,13 +207,8 @@ def _families(
     for form, reordered in zip(competing, orders, strict=True):
         own = form.graph if reordered is None else reordered.graph
         if all(own is not other for other, _ in found):
-<<<<<<< HEAD
             found.append((own, _of_form(form, own, chip, goal, pushed, tuned, wide)))
-    return tuple(family for _, family in found), ordered
-=======
-            found.append((own, _of_form(own, chip, goal, pushed, tuned, form, wide)))
     return tuple(family for _, family in found)
->>>>>>> e0a8cedac944fcca3389d8467678e928a28afd4f
 
 
 def in_order(candidates: Sequence[C], goal: str, instructions: float) -> tuple[C, ...]:
@@ -242,7 +237,7 @@ def _of_form(
     layers = layers_of(graph, chip, Tiling(), alike=alike, wide=wide)
     layers = layers if tuned is None else tuple(map(tuned, layers))
     small = layers_of(graph, chip, Tiling(), small=True, alike=alike, wide=wide)
-    if form.as_is:
+    if goal != "flash":
         layers, small = (tuple(by_channel_blocks(layer, chip) for layer in them) for them in (layers, small))
     if form.again:
         layers, small = (

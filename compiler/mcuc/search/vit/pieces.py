@@ -23,12 +23,7 @@ from mcuc.search.spaces.vit_lowrank import VitBlock, VitCandidate
 from mcuc.search.vit.skeleton import skeleton
 from mcuc.targets import Board
 
-<<<<<<< HEAD
-FORMS = (ADDING, PLAIN, AS_IS, REPEATED)
-INSTEAD = {ADDING: (PLAIN,), AS_IS: (PLAIN,)}  # where a part does not have the form; of others see _family
-=======
 FORMS = (ADDING, PLAIN, REPEATED)
->>>>>>> e0a8cedac944fcca3389d8467678e928a28afd4f
 
 
 @dataclass(frozen=True)
@@ -126,15 +121,11 @@ def _groupings(families: Sequence[Mapping[str, Family]]) -> list[str]:
 
 
 def _family(own: Mapping[str, Family], name: str) -> Family:
-<<<<<<< HEAD
-    """The part's fronts in that form; of attention with fewer heads than the form has groups those by single heads."""
+    """A part's schedules of a form; of the plain one where it does not have it, of attention with fewer heads than the
+    form has groups those by single heads."""
     apart = [n for n in own if n not in FORMS and n.endswith("apart") == name.endswith("apart")]
-    near = (AS_IS, PLAIN) if name in FORMS else (*reversed(apart), REPEATED, AS_IS, PLAIN)
-    return own[next(n for n in (name, *INSTEAD.get(name, near), *FORMS) if n in own)]
-=======
-    """A part's schedules of a form; of the plain one where it does not have it."""
-    return own[name if name in own else PLAIN]
->>>>>>> e0a8cedac944fcca3389d8467678e928a28afd4f
+    near = () if name in FORMS else (*reversed(apart), REPEATED)
+    return own[next(n for n in (name, *near, PLAIN) if n in own)]
 
 
 def _sum(values: Sequence[float], counts: Sequence[int]) -> float:
