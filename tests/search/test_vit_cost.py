@@ -95,10 +95,13 @@ def test_the_module_exports_so_that_attention_is_recognised(tmp_path: Path) -> N
     assert ops.count("batch_matmul") == 2 * sum(b.heads for b in SMALL.blocks) and "transpose" not in ops
 
 
-def layers(graph: Graph) -> list[tuple[str, str, tuple[tuple[int, ...], ...]]]:
-    """Without biases, which a layer of inputs with zero point 0 may lack."""
-    named = ((n, (*n.inputs[:2], *n.outputs)) for n in graph.nodes)
-    return [(n.name, n.op, tuple(graph.tensors[t].shape for t in names if t)) for n, names in named]
+def layers(graph: Graph) -> list[tuple[str, str, list[tuple[int, ...]]]]:
+    """Nodes with the shapes of their tensors but biases: a zero point that happens to be 0 leaves none behind."""
+    found = []
+    for n in graph.nodes:
+        shapes = [graph.tensors[t].shape for t in (*n.inputs, *n.outputs) if t]
+        found.append((n.name, n.op, [shape for shape in shapes if len(shape) > 1]))
+    return found
 
 
 @pytest.mark.parametrize(("candidate", "keep"), [(CASES[0], False), (CASES[3], True)], ids=["merged", "factors"])
@@ -132,11 +135,11 @@ def test_the_front_of_a_network_follows_from_its_halves(goal: str) -> None:
     whole = explore(passes.optimize(skeleton(candidate, 10, 1)), BOARD.chip, goal).candidates
     found = pieces.wholes(candidate)
     assert len(pieces.families) == 5, "the ends, two attentions, two MLPs"
-    assert found[0].peak == pytest.approx(whole[0].peak, rel=0.02)
-    assert min(f.peak for f in found) == pytest.approx(min(w.peak for w in whole), rel=0.02)
+    assert found[0].peak == pytest.approx(whole[0].peak, rel=0.02, abs=64)
+    assert min(f.peak for f in found) == pytest.approx(min(w.peak for w in whole), rel=0.02, abs=64)
     assert max(f.cost for f in found) == pytest.approx(max(w.cost for w in whole), rel=0.1, abs=1)
     real = plan(whole[0].graph, whole[0].schedule, fast=True).arena
-    assert pieces.arena(found[0]) == pytest.approx(real, rel=0.05)
+    assert pieces.arena(found[0]) == pytest.approx(real, rel=0.05, abs=64)
 
 
 def test_the_compiler_gets_what_the_search_was_told(tmp_path: Path) -> None:

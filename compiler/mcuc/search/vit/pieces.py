@@ -95,12 +95,11 @@ class Pieces:
         parts, counts = self.parts(candidate)
         families = [self.of(part) for part in parts]
         found: list[Whole] = []
-        for name in FORMS:
-            if any(name in own for own in families):
-                those = [_family(own, name) for own in families]
-                fronts_ = [[f.usual] for f in those], [[f.small, f.usual] for f in those]
-                for choice in fronts_ if any(f.small for f in those) else fronts_[:1]:
-                    found += _composed([next((c for c in cs if c), ()) for cs in choice], counts)
+        for name in dict.fromkeys((*(n for n in FORMS if any(n in own for own in families)), *_groupings(families))):
+            those = [_family(own, name) for own in families]
+            fronts_ = [[f.usual] for f in those], [[f.small, f.usual] for f in those]
+            for choice in fronts_ if any(f.small for f in those) else fronts_[:1]:
+                found += _composed([next((c for c in cs if c), ()) for cs in choice], counts)
         first = [_family(own, next(n for n in FORMS if any(n in o for o in families))) for own in families]
         instructions = _sum([f.instructions for f in first], counts)
         return in_order(merged(found), self.goal, instructions)
@@ -116,9 +115,17 @@ class Pieces:
         return max(self.schedule(pick).arena for pick in whole.picks)
 
 
+def _groupings(families: Sequence[Mapping[str, Family]]) -> list[str]:
+    """Names of the forms by groups of heads."""
+    return [name for own in families for name in own if name not in FORMS]
+
+
 def _family(own: Mapping[str, Family], name: str) -> Family:
-    """A part's schedules of a form; of the plain one where it does not have it."""
-    return own[name if name in own else PLAIN]
+    """A part's schedules of a form; of the plain one where it does not have it, of attention with fewer heads than the
+    form has groups those by single heads."""
+    apart = [n for n in own if n not in FORMS and n.endswith("apart") == name.endswith("apart")]
+    near = () if name in FORMS else (*reversed(apart), REPEATED)
+    return own[next(n for n in (name, *near, PLAIN) if n in own)]
 
 
 def _sum(values: Sequence[float], counts: Sequence[int]) -> float:
