@@ -31,7 +31,8 @@ BOARD = "nucleo-h743zi"
 
 @dataclass(frozen=True)
 class Shape:
-    """A DeiT-like network: square images of so many pixels, square patches, blocks."""
+    """A DeiT-like network: square images of so many pixels, square patches, blocks. rank: of three factors that stand
+    for each dense layer of a block, 0 for none."""
 
     image: int
     patch: int
@@ -40,11 +41,17 @@ class Shape:
     heads: int
     ratio: int
     classes: int = 10
+    depth: int = 64  # channels of a head
+    rank: int = 0
 
 
 NETWORKS = {
-    "deit-tiny 224, 2 of 12 blocks": Shape(224, 16, 192, 2, 3, 4),
-    "64 pixels, 4 blocks of 96 channels": Shape(64, 8, 96, 4, 3, 4),
+    "64 pixels, 4 blocks of 96 channels": Shape(64, 8, 96, 4, 3, 4, depth=32),
+    "DeiT-tiny": Shape(224, 16, 192, 12, 3, 4),
+    "T, factors merged": Shape(240, 16, 216, 14, 4, 4),
+    "T, factors kept": Shape(240, 16, 216, 14, 4, 4, rank=205),
+    "S, factors merged": Shape(240, 16, 448, 14, 7, 4),
+    "S, factors kept": Shape(240, 16, 448, 14, 7, 4, rank=425),
 }
 CELLS: dict[str, dict[str, Any]] = {
     "latency": {"optimize": "latency"},
@@ -54,21 +61,29 @@ CELLS: dict[str, dict[str, Any]] = {
 }
 
 
+def linear(inputs: int, outputs: int, rank: int) -> nn.Module:
+    """A dense layer, or the product of three factors in its place."""
+    if not rank:
+        return nn.Linear(inputs, outputs)
+    inner = nn.Linear(inputs, rank, bias=False), nn.Linear(rank, rank, bias=False)
+    return nn.Sequential(*inner, nn.Linear(rank, outputs))
+
+
 class Block(nn.Module):
     def __init__(self, s: Shape) -> None:
         super().__init__()
-        e = s.channels
-        self.heads, self.depth = s.heads, e // s.heads
+        e, inner = s.channels, s.heads * s.depth
+        self.heads, self.depth = s.heads, s.depth
         self.first, self.second = nn.LayerNorm(e, eps=1e-6), nn.LayerNorm(e, eps=1e-6)
-        self.qkv, self.project = nn.Linear(e, 3 * e), nn.Linear(e, e)
-        self.mlp = nn.Sequential(nn.Linear(e, s.ratio * e), nn.GELU(), nn.Linear(s.ratio * e, e))
+        self.qkv, self.project = linear(e, 3 * inner, s.rank), linear(inner, e, s.rank)
+        self.mlp = nn.Sequential(linear(e, s.ratio * e, s.rank), nn.GELU(), linear(s.ratio * e, e, s.rank))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        batch, tokens, channels = x.shape
+        batch, tokens, _ = x.shape
         t = self.qkv(self.first(x)).reshape(batch, tokens, 3, self.heads, self.depth)
         q, k, v = t.permute(2, 0, 3, 1, 4).unbind(0)
         share = ((q * self.depth**-0.5) @ k.transpose(-2, -1)).softmax(-1)
-        x = x + self.project((share @ v).transpose(1, 2).reshape(batch, tokens, channels))
+        x = x + self.project((share @ v).transpose(1, 2).reshape(batch, tokens, -1))
         return x + self.mlp(self.second(x))
 
 

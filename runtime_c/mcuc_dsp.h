@@ -3,6 +3,7 @@
 #ifndef MCUC_DSP_H
 #define MCUC_DSP_H
 
+#include "mcuc_math.h"
 #include "mcuc_port.h"
 
 /* kernels/_linear.py: 256 times an accumulator to int8. constants: kink where there is one, multiplier, offset, shift
@@ -39,6 +40,19 @@ typedef struct {
     int32_t offset;
     int32_t apart;
 } mcuc_joined_t;
+
+/* A product of matrices, two rows of the left one, whose sums of columns of the right one begin with `starts` (`raised`:
+   where bytes of the right one are 128 too large); end: of the activations that the loop reads; scale: as its bits. */
+typedef struct {
+    int8_t *out;
+    int32_t stride;
+    const int32_t *end;
+    const int8_t *out_end;
+    int32_t starts[2];
+    int32_t scale;
+    int32_t zero_point;
+    int32_t raised[2];
+} mcuc_product_t;
 
 /* Depthwise 3x3 inside an image: groups of four channels with weights up to weights_end, of so many pixels. step: bytes
    between columns; in_next, out_next: from a pixel's last group to the next pixel's first. */
@@ -119,6 +133,26 @@ static inline uint32_t mcuc_two_rows(const int8_t *upper, const int8_t *lower)
     __builtin_memcpy(&u, upper, 2);
     __builtin_memcpy(&v, lower, 2);
     return (uint32_t)u | ((uint32_t)v << 16);
+}
+
+/* The highest of n bytes, -128 of none. */
+static inline int32_t mcuc_highest(const int8_t *x, int32_t n)
+{
+    int32_t highest = -128;
+#if MCUC_DSP
+    uint32_t most = 0x80808080u;
+    for (; n >= 4; n -= 4) {
+        most = mcuc_max4(most, mcuc_load32(x));
+        x += 4;
+    }
+    most = mcuc_max4(most, most >> 16); /* of the upper bytes nobody asks */
+    highest = (int8_t)(mcuc_max4(most, most >> 8) & 0xFFu);
+#endif
+    for (; n > 0; n--) {
+        highest = *x > highest ? *x : highest;
+        x++;
+    }
+    return highest;
 }
 
 /* Sum and sum of squares of up to 2^17 bytes. */
@@ -299,11 +333,12 @@ static inline void mcuc_sums(int32_t *acts, int32_t units, int32_t pixels)
 #define MCUC_PAIRS_ONE_BYTES 0
 #define MCUC_PAIRS_TWO_BYTES 0
 #define MCUC_PAIRS_DUAL_TWO_BYTES 0
+#endif
 
 /* What the assembly computes, of one or two pixels: groups of four channels from job->out to job->out_end. joined: what is
-   added, NULL for nothing. */
+   added, NULL for nothing, and its shift. clamp: of a stage by float32 products, NULL for one of one multiply. */
 static inline void mcuc_groups(const int32_t *acts, const int32_t *weights, mcuc_pairs_t *job, const mcuc_joined_t *joined,
-                               int32_t pixels, int32_t kinked, int32_t shift, int32_t common)
+                               int32_t pixels, int32_t kinked, int32_t shift, int32_t common, const int32_t *clamp)
 {
     const int8_t *const start = job->out;
     const int32_t units = (int32_t)((job->end - acts) / (2 * pixels));
@@ -327,9 +362,9 @@ static inline void mcuc_groups(const int32_t *acts, const int32_t *weights, mcuc
                 sums[1] -= sums[0];
                 sums[0] *= 256u;
                 for (int32_t c = 0; c < 2; c++) {
-                    const int32_t *o = output + (2 * pair + c) * words;
-                    const int32_t at = 2 * pair + c;
-                    int8_t v = mcuc_stage((int32_t)sums[c], o, kinked, common);
+                    const int32_t at = 2 * pair + c, sum = (int32_t)sums[c];
+                    int8_t v = clamp != NULL ? mcuc_clamp(mcuc_requant_f32(sum, output[at]) + output[4], clamp[0], clamp[1])
+                                             : mcuc_stage(sum, output + at * words, kinked, common);
                     if (joined != NULL) {
                         const int8_t *const residual = joined->residual + (job->out - start) + pixel * joined->apart;
                         v = mcuc_joined(v, residual[at], joined->first, joined->second, joined->offset, shift);
@@ -338,21 +373,28 @@ static inline void mcuc_groups(const int32_t *acts, const int32_t *weights, mcuc
                 }
             }
         }
-        weights = output + 4 * words;
+        weights = output + (clamp != NULL ? 5 : 4 * words);
     }
 }
 
 static inline void mcuc_pairs(const int32_t *acts, const int32_t *weights, mcuc_pairs_t *job, int32_t pixels,
                               int32_t kinked, int32_t common)
 {
-    mcuc_groups(acts, weights, job, NULL, pixels, kinked, 0, common);
+    mcuc_groups(acts, weights, job, NULL, pixels, kinked, 0, common, NULL);
 }
 
 static inline void mcuc_pairs_joined(const int32_t *acts, const int32_t *weights, mcuc_joined_t *job, int32_t pixels,
                                      int32_t kinked, int32_t shift, int32_t common)
 {
-    mcuc_groups(acts, weights, &job->pairs, job, pixels, kinked, shift, common);
+    mcuc_groups(acts, weights, &job->pairs, job, pixels, kinked, shift, common, NULL);
 }
-#endif
+
+/* The output by float32 products: kernels/_output.py, Product. */
+static inline void mcuc_products(const int32_t *acts, const int32_t *weights, mcuc_pairs_t *job, const mcuc_joined_t *joined,
+                                 int32_t pixels, int32_t shift, int32_t low, int32_t high)
+{
+    const int32_t clamp[2] = {low, high};
+    mcuc_groups(acts, weights, job, joined, pixels, 0, shift, 0, clamp);
+}
 
 #endif

@@ -239,6 +239,13 @@ static inline int32_t mcuc_saturate(int64_t v)
     return v > most ? most : (v < -most ? -most : (int32_t)v);
 }
 
+/* Whether the compiler may use an FPU. */
+#if defined(__arm__) && defined(__ARM_FP) && !defined(__SOFTFP__)
+#define MCUC_FPU 1
+#else
+#define MCUC_FPU 0
+#endif
+
 /* Keeps a compiler from fusing a product with the addition behind it. */
 #if defined(__arm__) && defined(__ARM_FP)
 #define MCUC_ROUNDED(f) __asm__("" : "+t"(f))
@@ -248,15 +255,20 @@ static inline int32_t mcuc_saturate(int64_t v)
 #define MCUC_ROUNDED(f) __asm__("" : "+m"(f))
 #endif
 
+/* f rounded half to even, |f| below 2^22. */
+static inline int32_t mcuc_near_int(float f)
+{
+    int32_t bits;
+    f += 12582912.0f; /* 1.5 * 2^23: the last bit of the sum counts ones */
+    MCUC_ROUNDED(f);
+    __builtin_memcpy(&bits, &f, 4);
+    return bits - 0x4B400000;
+}
+
 /* f rounded half to even; exact for |f| below 2^22, and never nearer to zero than 2^21 beyond that. */
 static inline int32_t mcuc_float_to_int(float f)
 {
-    float shifted = f > 2097152.0f ? 2097152.0f : (f < -2097152.0f ? -2097152.0f : f);
-    int32_t bits;
-    shifted += 12582912.0f; /* 1.5 * 2^23: the last bit of the sum counts ones */
-    MCUC_ROUNDED(shifted);
-    __builtin_memcpy(&bits, &shifted, 4);
-    return bits - 0x4B400000;
+    return mcuc_near_int(f > 2097152.0f ? 2097152.0f : (f < -2097152.0f ? -2097152.0f : f));
 }
 
 static inline float mcuc_float_of(int32_t bits)
@@ -277,7 +289,7 @@ static inline float mcuc_dequantize(int32_t steps, int32_t scale)
 /* numerics.f32_rne: float32(acc) * float32(scale), half to even; scale as its bits. In integers without an FPU. */
 static inline int32_t mcuc_requant_f32(int32_t acc, int32_t scale)
 {
-#if defined(__arm__) && defined(__ARM_FP) && !defined(__SOFTFP__)
+#if MCUC_FPU
     float product = (float)acc * mcuc_float_of(scale);
     MCUC_ROUNDED(product);
     return mcuc_float_to_int(product);

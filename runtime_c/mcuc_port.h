@@ -20,16 +20,20 @@
 #define MCUC_NOINLINE
 #endif
 
-/* MCUC_WEIGHTS_IN_RAM: weights are initialized data, which startup code copies to RAM. The firmware build gathers them in a
-   section of their own, to size them. */
+/* Of a table of weights. MCUC_WEIGHTS_IN_RAM: weights are initialized data, which startup code copies to RAM.
+   MCUC_WEIGHTS_SECTION: every table has a section of its own, .mcuc_weights.NAME, so that the linker script says which flash
+   it lies in; MCUC_WEIGHTS_ALIGN: 32 for the lines of a data cache. */
+#if !defined(MCUC_WEIGHTS_ALIGN)
+#define MCUC_WEIGHTS_ALIGN 4
+#endif
 #if defined(MCUC_WEIGHTS_IN_RAM)
-#define MCUC_WEIGHTS __attribute__((section(".data.mcuc_weights"), aligned(4)))
+#define MCUC_WEIGHTS(name) __attribute__((section(".data.mcuc_weights"), aligned(4)))
 #elif defined(MCUC_WEIGHTS_SECTION)
-#define MCUC_WEIGHTS __attribute__((section(".mcuc_weights"), aligned(4)))
+#define MCUC_WEIGHTS(name) __attribute__((section(".mcuc_weights." #name), aligned(MCUC_WEIGHTS_ALIGN)))
 #elif defined(__GNUC__)
-#define MCUC_WEIGHTS __attribute__((aligned(4)))
+#define MCUC_WEIGHTS(name) __attribute__((aligned(4)))
 #else
-#define MCUC_WEIGHTS
+#define MCUC_WEIGHTS(name)
 #endif
 
 /* Keeps the compiler from turning a byte loop into a call of memcpy or memset. */
@@ -56,6 +60,12 @@ static inline uint32_t mcuc_load32(const void *p)
 static inline void mcuc_store32(void *p, uint32_t v)
 {
     __builtin_memcpy(p, &v, 4);
+}
+
+/* Where a table would begin of which only a part is there, the one `bytes` further on. */
+static inline const void *mcuc_there_before(const void *there, uint32_t bytes)
+{
+    return (const void *)((uintptr_t)there - bytes);
 }
 
 /* ARMv6-M has no unaligned access: words only where both ends are aligned. */

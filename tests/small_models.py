@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -145,6 +146,23 @@ def dense_graph(size: int, outputs: int) -> Graph:
     x, y = activation("x", (1, size), 0.05, 3), activation("y", (1, outputs), 0.5, -4)
     w = weights(rng, "w", (outputs, size), 0)
     return network("dense", [("FULLY_CONNECTED", "FullyConnected", (x, w, bias(rng, "b", x, w)), y, {})], [x])
+
+
+def tokens_graph(tokens: int, features: int, outputs: int, layers: int = 1) -> Graph:
+    """Dense layers over so many tokens, with small weights, as most of trained ones are: features x outputs bytes in
+    the first, outputs x outputs in the others."""
+    rng = np.random.default_rng(7)
+    x = inputs = activation("x", (1, tokens, 1, features), 0.05, 3)
+    options = {"strideH": 1, "strideW": 1, "padding": SAME, "dilationHFactor": 1, "dilationWFactor": 1}
+    steps: list[tuple[str, str, Sequence[Tensor], Tensor, dict[str, int]]] = []
+    for i in range(layers):
+        y = activation(f"y{i}", (1, tokens, 1, outputs), 0.5, -4)
+        w = weights(rng, f"w{i}", (outputs, 1, 1, x.shape[3]), 0)
+        assert w.data is not None
+        w = replace(w, data=np.asarray(w.data // 4, np.int8))
+        steps.append(("CONV_2D", "Conv2D", (x, w, bias(rng, f"b{i}", x, w)), y, options))
+        x = y
+    return network("tokens", steps, [inputs])
 
 
 def wide_graph(side: int = 64, channels: int = 16) -> Graph:

@@ -18,7 +18,7 @@ from mcuc.schedule.explore import Candidate, Explored, explore
 from mcuc.schedule.fit import Fitted, Room, fit, inside, least, over_budget
 from mcuc.schedule.remedies import OTHER_STACK, SHOWN, larger, remedies
 from mcuc.schedule.staging import staged, staged_bytes
-from mcuc.targets import Board, weights_outside
+from mcuc.targets import Board
 from mcuc.toolchain import Sizes, bytes_over
 
 WORTH_FLASH = 32768  # bytes of code that --optimize flash may save
@@ -176,7 +176,9 @@ def with_staging(found: Fitted, limits: Limits, room: Room) -> Fitted:
     def place(schedule: Schedule) -> Plan:
         return make_plan(graph, schedule, regions=regions, most=room.arena)
 
-    schedule, plan = staged(found.schedule, found.plan, chip, place)
+    grow = chip.weights_in and not limits.request.least and limits.request.optimize in ("balanced", "latency")
+    most = room.arena - LINK_ROOM if grow else 0  # blocks of weights from outside are worth some more SRAM
+    schedule, plan = staged(found.schedule, found.plan, chip, place, most)
     return found if schedule is found.schedule else replace(found, schedule=schedule, plan=plan, weights="staged")
 
 
@@ -198,10 +200,11 @@ def built_or_refused(build: Callable[[], Image], fitted: Fitted, limits: Limits)
         over, board = bytes_over(error), limits.board
         if error.code != "over-flash" or over is None:
             raise
-        if weights_outside(board) is not None:
+        if outside.moved(board, limits.request.flash) is not None:
             return None
         sram = f" Its smallest arena takes {fitted.plan.arena:,} bytes of SRAM, {limits.budget:,} are allowed."
         ways = [] if limits.request.optimize == "flash" or over > WORTH_FLASH else ["--optimize flash"]
+        ways += outside.without_limit(board, limits.request.flash)
         ways += outside.larger_boards(board, fitted.schedule, over, fitted.plan.arena + LINK_ROOM)
         found = error.found + outside.refused(board, fitted.schedule) + ("" if limits.hold(fitted, 0) else sram)
         raise McucError(error.code, found, error.where, "; ".join([*ways, "a smaller model"])) from error
@@ -216,7 +219,14 @@ def code_within(limits: Limits) -> int:
 def staging_notes(sizes: Sizes, board: Board, schedule: Schedule) -> tuple[str, ...]:
     """What the report says of weights and code that are copied to RAM, at start or while a layer runs."""
     found = []
-    layers = [layer for layer in schedule.layers if layer.staged]
+    parts = [layer for layer in schedule.layers if layer.block]
+    if parts:
+        size = max(layer.scratch for layer in parts)
+        found.append(
+            f"weights: {len(parts)} layers copy theirs to the arena a block of channels at a time, so that each byte "
+            f"is read from outside the chip once; the arena has up to {size:,} bytes of scratch for it"
+        )
+    layers = [layer for layer in schedule.layers if layer.staged and not layer.block]
     if layers:
         found.append(
             f"weights: {staged_bytes(layers):,} bytes of {len(layers)} layers are copied to the arena while the layer "

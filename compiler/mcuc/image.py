@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from mcuc.toolchain.firmware import DEFAULT_STACK_BYTES
 STARTUP_STACK = 128  # bytes of stack that reset handler and main hold while the model runs
 SPARE_RAM = 1 << 26  # bytes added to a board to link what it cannot hold, which is measured and thrown away
 
+Keep = Callable[[int], Sequence[str]]  # bytes left of the chip's flash -> tables that lie there (inside.py)
+
 
 @dataclass(frozen=True, eq=False)
 class Image:
@@ -41,19 +44,28 @@ def linked(
     folder: Path,
     weights_in_ram: bool = False,
     code_within: int = 0,
+    keep_inside: Keep | None = None,
 ) -> Image:
     """The firmware of a schedule whose arenas take `arena` bytes. weights_in_ram: copied there at start; code_within:
-    the code too, if with it arena, static data and stack are at most so many bytes, or instead of the weights.
+    the code too, if with it arena, static data and stack are at most so many bytes, or instead of the weights;
+    keep_inside: as build_firmware takes it.
 
     Where the usual room for the stack is not left, the stack's static bound decides whether the board holds it.
     Raises McucError where it cannot be built.
     """
+    def build(of: Board, where: Path, stack_bytes: int = DEFAULT_STACK_BYTES) -> Firmware:
+        return build_image(
+            emitted, of, request, where, weights_in_ram=weights_in_ram, stack_bytes=stack_bytes, keep_inside=keep_inside
+        )
+
     choices = [weights_in_ram] if code_within else []
     if weights_in_ram and code_within and refetch(board.chip):
         choices.append(False)  # a branch that waits costs more than a weight that does
     for weights in choices:
         try:
-            firmware = build_image(emitted, board, request, folder, weights_in_ram=weights, code_in_ram=True)
+            firmware = build_image(
+                emitted, board, request, folder, weights_in_ram=weights, code_in_ram=True, keep_inside=keep_inside
+            )
             found = _measured(firmware, emitted, board)
             if arena + found.beside <= code_within:
                 return found
@@ -61,16 +73,15 @@ def linked(
             if error.code != "over-sram":
                 raise
     try:
-        return _measured(build_image(emitted, board, request, folder, weights_in_ram=weights_in_ram), emitted, board)
+        return _measured(build(board, folder), emitted, board)
     except McucError as error:
         if error.code != "over-sram" or request.regions:
             raise
     larger = msgspec.structs.replace(board, reserved_sram=board.reserved_sram - SPARE_RAM)
-    spare = folder / "spare"
-    found = _measured(build_image(emitted, larger, request, spare, weights_in_ram=weights_in_ram), emitted, board)
+    found = _measured(build(larger, folder / "spare"), emitted, board)
     stack = DEFAULT_STACK_BYTES if found.stack.bytes is None else found.stack.bytes + STARTUP_STACK
     try:
-        firmware = build_image(emitted, board, request, folder, weights_in_ram=weights_in_ram, stack_bytes=stack)
+        firmware = build(board, folder, stack)
     except McucError as error:
         if error.code != "over-sram":
             raise
@@ -97,14 +108,18 @@ def build_image(
     weights_in_ram: bool = False,
     stack_bytes: int = DEFAULT_STACK_BYTES,
     code_in_ram: bool = False,
+    keep_inside: Keep | None = None,
 ) -> Firmware:
     """The test firmware of the model for the board. trace: with a hash of every layer's output; weights_in_ram,
-    code_in_ram: copied there at start; stack_bytes: what the link must leave for the stack."""
+    code_in_ram: copied there at start; stack_bytes: what the link must leave for the stack; keep_inside: as
+    build_firmware takes it."""
     sources = host.write_sources(emitted, folder)
     main = folder / f"{emitted.name}_harness.c"
     main.write_text(emitted.harness, encoding="utf-8")
     defines = {"MCUC_WEIGHTS_IN_RAM" if weights_in_ram else "MCUC_WEIGHTS_SECTION": "1"}
     defines |= {"MCUC_TRACE": "1"} if trace else {}
+    if board.chip.weights_in and board.chip.caches.dcache_bytes:
+        defines["MCUC_WEIGHTS_ALIGN"] = str(board.chip.caches.line_bytes)
     return build_firmware(
         sources,
         [folder],
@@ -117,4 +132,5 @@ def build_image(
         stack_bytes=stack_bytes,
         arenas=ram.sections(emitted),
         code_in_ram=code_in_ram,
+        keep_inside=keep_inside,
     )

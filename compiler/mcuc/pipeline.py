@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from mcuc import outside, passes, ram
@@ -28,6 +29,7 @@ from mcuc.emulate import host
 from mcuc.emulate.cortex_m import CortexM
 from mcuc.image import Image, build_image, linked
 from mcuc.importers import load
+from mcuc.inside import kept
 from mcuc.ir import Array, Graph
 from mcuc.latency.tuning import tune
 from mcuc.plan import Plan
@@ -36,9 +38,9 @@ from mcuc.report.make import deliver, make_report
 from mcuc.report.types import ParetoPoint, Report
 from mcuc.request import Request
 from mcuc.schedule import Schedule
-from mcuc.schedule.explore import explore
+from mcuc.schedule.explore import Explored, explore
 from mcuc.schedule.select import wide_for
-from mcuc.targets import load_board, weights_outside
+from mcuc.targets import Board, load_board, weights_outside
 from mcuc.toolchain import Firmware
 from mcuc.verify.answers import Answers, check_answers, host_samples
 from mcuc.verify.compare import Outputs
@@ -104,12 +106,17 @@ def compile_graph(
     graph = passes.optimize(graph)
     graph = passes.check_supported(passes.answer_argmax(graph) if request.argmax else graph)
 
-    board = outside.settled(board, graph)
+    board = outside.settled(board, graph, request.flash)
     tuned = tune(graph, board, request, progress)
 
     progress("planning memory")
-    wide = wide_for(request.optimize)
-    explored = explore(graph, board.chip, schedule_goal(request), pushed_input(graph, request), tuned.choose, wide)
+    original = graph
+
+    def explored_on(board: Board) -> Explored:
+        goal, pushed = schedule_goal(request), pushed_input(original, request)
+        return explore(original, board.chip, goal, pushed, tuned.choose, wide_for(request.optimize))
+
+    explored = explored_on(board)
     limits = Limits(board, ram.chosen(board, request.regions), request)
     within = code_within(limits)
     asked: tuple[list[list[Array]], Outputs] | None = None  # samples and the reference's answers
@@ -129,14 +136,15 @@ def compile_graph(
             progress("compiling for the board and the host")
             with ThreadPoolExecutor(2) as pool:
                 copied = fitted.weights == "copied"
-                device = pool.submit(linked, emitted, plan.arena, board, request, work / "device", copied, within)
+                keep = partial(kept, emitted, schedule, board.chip)
+                device = pool.submit(linked, emitted, plan.arena, board, request, work / "device", copied, within, keep)
                 # the first schedule mostly fits; of later ones only that which does gets a program for the host
                 ahead = None if tried else pool.submit(host.build, emitted, graph, work / "host")
                 samples, wanted = asked = asked or host_samples(graph, schedule, request.seed)
                 image = built_or_refused(device.result, fitted, limits)
             if image is None:
                 board = weights_outside(board) or board
-                limits, tried = replace(limits, board=board), {}
+                explored, limits, tried = explored_on(board), replace(limits, board=board), {}
                 continue
             firmware = image.firmware
             if firmware is not None and limits.hold(fitted, image.beside):
@@ -186,7 +194,7 @@ def compile_graph(
             (*stack_notes, *memory, *outside.notes(firmware.sizes, board), *ram.notes(board, plan)),
         )
         check_budgets(report, request.latency_ms)
-        files = extra.files if judged is None else (*extra.files, *judged.files)
+        files = (*extra.files, *(() if judged is None else judged.files), *outside.images(firmware, board))
         deliver(folder, emitted, firmware, report, schedule, files)
     return Compiled(
         graph, schedule, plan, emitted, replace(firmware, elf=folder / "firmware.elf"), answers, report, folder

@@ -5,10 +5,11 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 
-from mcuc import outside, passes
+from mcuc import inside, outside, passes
 from mcuc.choice import Limits, code_within, copies_weights, pushed_input, weights_wait, with_staging
 from mcuc.emit.deliver import os_errors
 from mcuc.emit.model import emit
@@ -27,7 +28,7 @@ from mcuc.schedule import Segment
 from mcuc.schedule.explore import Candidate, explore
 from mcuc.schedule.fit import Fitted, Room
 from mcuc.schedule.select import wide_for
-from mcuc.targets import Board, load_board, weights_outside
+from mcuc.targets import Board, load_board
 from mcuc.verify.compare import difference, emulated, expected
 from mcuc.verify.samples import random_samples
 
@@ -82,7 +83,7 @@ def tradeoff(model: Path, request: Request, progress: Progress = quiet) -> Trade
         graph = load(model, request.profile)
     board = load_board(request.board)
     graph = passes.check_supported(passes.optimize(graph))
-    board = outside.settled(board, graph)
+    board = outside.settled(board, graph, request.flash)
     tuned = tune(graph, board, request, progress)
     progress("planning memory")
     goal = "flash" if request.optimize == "flash" else "latency"
@@ -157,11 +158,12 @@ def build_point(
     )
     try:
         within = board.sram_bytes if copied.code else 0
-        image = linked(emitted, found.arena, board, request, folder, copied.weights, within)
+        keep = partial(inside.kept, emitted, schedule, board.chip)
+        image = linked(emitted, found.arena, board, request, folder, copied.weights, within, keep)
     except McucError as error:
         if error.code not in ("over-sram", "over-flash"):
             raise
-        moved = weights_outside(board) if error.code == "over-flash" and not copied.weights else None
+        moved = outside.moved(board, request.flash) if error.code == "over-flash" and not copied.weights else None
         return None if moved is None else build_point(candidate, moved, request, source, folder, copied)
     firmware = image.firmware
     if firmware is None:
@@ -181,7 +183,8 @@ def build_point(
         )
     coded = [layer for layer in schedule.layers if layer.calls]
     cycles = sum(layer.cycles for layer in run.layers)  # as a report adds them up
-    cycles += 0 if copied.weights else sum(flash_cycles(layer, board.chip) for layer in coded)
+    near = inside.contents(emitted, firmware)
+    cycles += 0 if copied.weights else sum(flash_cycles(layer, board.chip, near) for layer in coded)
     total = found.arena + image.beside
     streams = sum(isinstance(unit, Segment) for unit in schedule.segments)
     point = Point(

@@ -42,7 +42,7 @@ def softmax(classes: int) -> bytes:
     return m.build(m.qdq(m.node("Softmax", [m.qdq(m.input([1, 3, classes]), "int8", 0.1)]), "int8", 1 / 255, -128))
 
 
-GROUPS["softmax"] = [softmax(n) for n in (2, 10, 100)]
+GROUPS["softmax"] = [softmax(n) for n in (2, 10, 100, 197)]
 
 
 @pytest.mark.parametrize("group", GROUPS)

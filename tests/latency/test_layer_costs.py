@@ -144,7 +144,7 @@ def test_a_broken_entry_is_measured_again(content: str, measured: list[str], emp
     entry.write_text(content)
     keys(conv())
     assert len(measured) == 2
-    assert entry.read_text() == "[20, 200, 2]"
+    assert entry.read_text() == "[20, 200, 2, []]"
 
 
 def test_many_layers_take_several_firmwares(measured: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

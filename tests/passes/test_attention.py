@@ -105,7 +105,7 @@ def test_heads_are_layers_of_their_own_and_nothing_is_moved(spelling: str) -> No
     kinds = [node.op for node in after.nodes]
     assert kinds.count("softmax") == HEADS and kinds.count("batch_matmul") == 2 * HEADS
     assert kinds.count("fully_connected") == 3 * HEADS and "transpose" not in kinds
-    assert kinds.count("conv_2d") == (spelling != "a relu behind"), "all heads go into one layer"
+    assert kinds.count("concat_dense") == (spelling != "a relu behind"), "all heads go into one layer"
     images = [after.tensors[n.outputs[0]].shape for n in after.nodes if n.op in ("fully_connected", "softmax")]
     assert all(shape[:3] == (1, 1, TOKENS) for shape in images)
 

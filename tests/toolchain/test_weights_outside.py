@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -14,12 +15,14 @@ import mcuc
 import small_models
 from mcuc import passes
 from mcuc.choice import Limits, copies_at_start, copies_weights
+from mcuc.emit.tables import content
 from mcuc.emulate.cortex_m import CortexM
 from mcuc.emulate.cycles import BAND, stream_cycles
 from mcuc.emulate.image import load_image
 from mcuc.errors import McucError
+from mcuc.inside import contents
 from mcuc.latency.emulated import layer_costs
-from mcuc.latency.flash import flash_bytes
+from mcuc.latency.flash import flash_bytes, flash_cycles, table_reads
 from mcuc.pipeline import Compiled
 from mcuc.plan import plan
 from mcuc.report.text import figures
@@ -76,13 +79,15 @@ def made(request: pytest.FixtureRequest, tools: Toolchain, tmp_path: Path) -> tu
     return compiled(tmp_path, file, toolchain=tools.id), load_board(file)
 
 
-def test_weights_lie_outside_and_everything_else_inside(made: tuple[Compiled, Board]) -> None:
+def test_tables_lie_outside_but_those_that_fit_inside_and_save_the_most(made: tuple[Compiled, Board]) -> None:
     """By the ELF's symbols and load addresses; answers and audit are as ever on the emulated core."""
     done, board = made
     image = load_image(done.firmware.elf)
     inside = board.chip.flash_region
     tables = [s for s in image.symbols.values() if s.name.startswith("net_l") and not s.function]
-    assert tables and all(BASE <= s.address < s.address + s.size <= BASE + (1 << 16) for s in tables)
+    outside = [s for s in tables if s.address >= BASE]
+    assert outside and all(s.address + s.size <= BASE + (1 << 16) for s in outside)
+    assert {s.name for s in tables} - {s.name for s in outside} == set(done.firmware.inside) != set()
     loads = [(s.load, s.load + len(s.data)) for s in image.segments if s.data]
     assert {BASE <= low < high <= BASE + (1 << 16) for low, high in loads if low >= BASE} == {True}
     assert all(inside.base <= low < high <= inside.end for low, high in loads if low < BASE)
@@ -97,25 +102,45 @@ def test_the_report_says_what_lies_where(made: tuple[Compiled, Board]) -> None:
     assert flash.total == flash.weights + flash.code == sizes.weights + sizes.code > 0
     assert flash.budget == board.flash_bytes + (1 << 16)
     own, outside = flash.regions
-    assert (own.name, own.weights, own.code, own.size) == ("flash", 0, sizes.code, board.flash_bytes)
-    assert (outside.name, outside.weights, outside.code, outside.size) == ("qspi", sizes.weights, 0, 1 << 16)
+    near, far = sizes.weights_inside, sizes.weights - sizes.weights_inside
+    assert near > 0 < far
+    assert (own.name, own.weights, own.code, own.size) == ("flash", near, sizes.code, board.flash_bytes)
+    assert (outside.name, outside.weights, outside.code, outside.size) == ("qspi", far, 0, 1 << 16)
     (note,) = [n for n in done.report.notes if "memory-mapped mode before the first run" in n]
-    assert f"{sizes.weights:,} bytes of weights lie in qspi" in note and f"{sizes.code:,} bytes of code" in note
+    assert f"{far:,} bytes of weights lie in qspi" in note
+    assert f"{sizes.code:,} bytes of code and {near:,} bytes" in note
     assert any(label == "in qspi" and "weights" in text for label, text in figures(done.report))
     page = (done.out / "report.html").read_text()
-    assert "weights in qspi" in page and "code in flash" in page
+    assert "weights in qspi" in page and "weights in flash" in page and "code in flash" in page
+
+
+def test_each_flash_has_a_file_of_its_own_and_the_elf_holds_both(made: tuple[Compiled, Board]) -> None:
+    done, board = made
+    files = {base: (done.out / f"firmware_{name}.bin").read_bytes()
+             for name, base in (("flash", board.chip.flash_region.base), ("qspi", BASE))}
+    stored = [s for s in load_image(done.out / "firmware.elf").segments if s.data]
+    assert {max(base for base in files if base <= s.load) for s in stored} == set(files)
+    for s in stored:
+        base = max(base for base in files if base <= s.load)
+        assert files[base][s.load - base : s.load - base + len(s.data)] == s.data
+    manifest = json.loads((done.out / "manifest.json").read_text())
+    assert {"firmware.elf", "firmware_flash.bin", "firmware_qspi.bin"} <= set(manifest["files"])
 
 
 def test_its_reads_are_charged_and_the_band_is_that_of_no_measurement(made: tuple[Compiled, Board]) -> None:
-    """The cycles of a layer are those of the core and CYCLES for every LINE bytes that it reads."""
+    """The cycles of a layer are those of the core (here on another input) and CYCLES for every LINE bytes that it
+    reads, but of tables inside."""
     done, board = made
     chip = msgspec.structs.replace(board.chip, weights_in="qspi")
     assert stream_cycles(chip, 10 * LINE) == 10 * CYCLES
     core = CortexM(done.firmware.elf, board.chip, done.emitted.symbols).run()
-    counts = iter(core.layers[1:])
+    counts, near = iter(core.layers[1:]), contents(done.emitted, done.firmware)
     for layer, row in zip(done.schedule.layers, done.report.layers, strict=True):
-        count = next(counts).instructions if layer.calls else 0
-        assert row.cycles >= count // 2 + CYCLES * flash_bytes(layer, chip) // LINE
+        count = next(counts).cycles if layer.calls else 0
+        far = sum(r.bytes for r in table_reads(layer, chip) if content(r.table) not in near)
+        waits = 0 if row.weights is None else row.weights.waits
+        assert row.cycles - waits == pytest.approx(count, rel=0.01) and waits >= CYCLES * far // LINE
+        assert row.weights is None or row.weights.bytes_read == flash_bytes(layer, chip)
     assert done.report.cycles_band == BAND
     assert any(f"{CYCLES} are charged for every {LINE} bytes" in n for n in done.report.notes)
 
@@ -132,7 +157,6 @@ def test_a_flash_that_holds_all_of_it_is_used_alone(chip: str, tmp_path: Path) -
 
 def test_a_refusal_counts_both(tmp_path: Path) -> None:
     """Code that is more than the chip's flash, and weights that are more than the other."""
-    code, weights = needs("stm32l4r5", "zig")
     with pytest.raises(McucError) as caught:
         compiled(tmp_path, board_file(tmp_path, "stm32l4r5", 4096, 1 << 16))
     found = caught.value.found
@@ -141,11 +165,23 @@ def test_a_refusal_counts_both(tmp_path: Path) -> None:
     with pytest.raises(McucError) as caught:
         compiled(tmp_path, board_file(tmp_path, "stm32l4r5", between("stm32l4r5", "zig"), 512))
     found = caught.value.found
-    assert caught.value.code == "over-flash" and f"{weights - 512:,} bytes more than FLASH_QSPI has" in found
+    assert caught.value.code == "over-flash" and "bytes more than FLASH_QSPI has" in found
     assert "512 for weights" in found and "--board " in caught.value.try_this
-    with pytest.raises(McucError) as caught:
-        compiled(tmp_path, board_file(tmp_path, "stm32l4r5", between("stm32l4r5", "zig"), 1 << 16), flash=code)
-    assert caught.value.code == "over-flash" and "in qspi" in caught.value.found
+
+
+def test_flash_up_to_the_chips_own_keeps_weights_on_the_chip(tmp_path: Path) -> None:
+    """--flash counts both. What it does not allow is refused: weights alone before anything is built, weights and code
+    by the linker, more than the chip's own by the sum."""
+    code, weights = needs("stm32l4r5", "zig")
+    size = between("stm32l4r5", "zig")
+    file = board_file(tmp_path, "stm32l4r5", size, 1 << 16)
+    for allowed, words in ((64, "--flash allows 64"), (size, "than FLASH has")):
+        with pytest.raises(McucError) as caught:
+            compiled(tmp_path, file, flash=allowed)
+        assert caught.value.code == "over-flash" and words in caught.value.found
+        assert "without --flash, which keeps weights on the chip: own has 65,536 bytes in qspi" in caught.value.try_this
+    done = compiled(tmp_path, file, flash=code + weights)
+    assert done.report.flash.regions[1].weights > 0 and done.report.flash.budget == code + weights
 
 
 def test_weights_outside_are_staged_but_never_copied_at_start(tmp_path: Path) -> None:
@@ -182,6 +218,6 @@ def test_the_front_and_the_layers_costs_know_it(tmp_path: Path) -> None:
     moved = weights_outside(board)
     assert moved is not None and weights_outside(moved) is None
     near, far = (layer_costs([(done.graph, layer)], b, "zig", "balanced")[0] for b in (board, moved))
-    waits = (stream_cycles(b.chip, flash_bytes(layer, b.chip)) for b in (board, moved))
+    waits = (flash_cycles(layer, b.chip) for b in (board, moved))
     assert near.instructions == far.instructions
     assert near.cycles - next(waits) == pytest.approx(far.cycles - next(waits), abs=1)

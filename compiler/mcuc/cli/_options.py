@@ -89,6 +89,17 @@ Budget = Annotated[
         "smallest that computes nothing twice. Default: all that the board has.",
     ),
 ]
+Flash = Annotated[
+    int | None,
+    typer.Option(
+        "--flash",
+        metavar="N",
+        parser=SIZE,
+        show_default=False,
+        help="Flash allowed for weights and code together, outside the chip too: up to what the chip has itself, none "
+        "of it lies outside. Default: all that the board has.",
+    ),
+]
 RowsIn = Annotated[
     bool,
     typer.Option(

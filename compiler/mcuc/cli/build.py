@@ -16,6 +16,7 @@ from mcuc.cli._options import (
     Activations,
     BoardName,
     Calibration,
+    Flash,
     Goal,
     Json,
     Mean,
@@ -86,16 +87,6 @@ Budget = Annotated[
         parser=SIZE,
         show_default=False,
         help="SRAM allowed: 320KB (1 KB = 1024 bytes), 1MB or 327680. Default: all that the board has.",
-    ),
-]
-Flash = Annotated[
-    int | None,
-    typer.Option(
-        "--flash",
-        metavar="N",
-        parser=SIZE,
-        show_default=False,
-        help="Flash allowed for weights and code. Default: all that the board has.",
     ),
 ]
 Latency = Annotated[

@@ -11,6 +11,7 @@ from mcuc.cli._options import (
     DEFAULT_BOARD,
     BoardName,
     Budget,
+    Flash,
     Goal,
     Json,
     Model,
@@ -69,6 +70,7 @@ def command(
     model: Model,
     board: BoardName = DEFAULT_BOARD,
     budget: Budget = None,
+    flash: Flash = None,
     optimize: Goal = Optimize.balanced,
     toolchain: ToolchainName = Toolchain.auto,
     profile: ProfileName = None,
@@ -88,8 +90,9 @@ def command(
 
     chosen = None if profile is None else profile.value
     if pareto:
-        if budget is not None or name is not None or out is not None or seed or regions is not None or argmax:
-            left = "--budget, --name, --seed, --regions, --argmax and -o"
+        given = (budget, flash, name, out, regions)
+        if any(option is not None for option in given) or seed or argmax:
+            left = "--budget, --flash, --name, --seed, --regions, --argmax and -o"
             raise typer.BadParameter(f"--pareto writes nothing: leave {left} out")
         with stages(verbose) as progress:
             found = api.pareto(
@@ -109,6 +112,7 @@ def command(
             model,
             board=board,
             budget=budget,
+            flash=flash,
             optimize=optimize.value,
             toolchain=toolchain.value,
             profile=chosen,

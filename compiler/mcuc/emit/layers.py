@@ -122,6 +122,11 @@ def _trace(index: int, layer: Layer, out: Tensor, pointer: str) -> str:
     return "\n".join(lines)
 
 
+def channels_at_a_time(layer: Layer, call: Call) -> int:
+    """Channels that the call computes at a time, 0 for all of them."""
+    return 0 if call.whole_channels or not 0 < layer.tiling.channels < call.channels else layer.tiling.channels
+
+
 def _call(
     call: Call, kernel: Kernel, layer: Layer, place: str, kernels: KernelPool, tables: TablePool
 ) -> dict[str, Any]:
@@ -131,7 +136,7 @@ def _call(
         rows.append(_rows(r, at, tables, f"{place}_{k}"))
         at += r.count
     tiling = layer.tiling
-    step = 0 if call.whole_channels or not 0 < tiling.channels < call.channels else tiling.channels
+    step = channels_at_a_time(layer, call)
     columns = tiling.columns if 0 < tiling.columns < call.width else 0
     staged = None
     if layer.staged:
@@ -141,6 +146,8 @@ def _call(
             "ctype": table.ctype,
             "bytes": table.bytes,
             "at": kernel.scratch(call),
+            "block": layer.block,
+            "group": kernel.group_bytes(call),
         }
     return {
         "staged": staged,
@@ -152,12 +159,21 @@ def _call(
         "channels": call.channels,
         "columns": columns,
         "step": step,
-        **kernels.function(call, kernel, tables, place, "staged" if staged else ""),
+        **kernels.function(call, kernel, tables, place, _first_table(layer, kernel, call)),
         "out_row_bytes": call.out_row_bytes,
         "out_stride": call.out_stride,
         "offset": f"{call.out_offset} + " if call.out_offset else "",
         "scratch": "scratch" if kernel.scratch(call) else "NULL",
     }
+
+
+def _first_table(layer: Layer, kernel: Kernel, call: Call) -> str:
+    """What stands for the first table where it is staged: of a block of channels, where that of channel 0 would be."""
+    if not layer.staged:
+        return ""
+    ctype = kernel.tables(call)[0].ctype
+    there = f"mcuc_there_before(staged, (uint32_t)c / 4u * {kernel.group_bytes(call)}u)"
+    return f"(const {ctype} *){there}" if layer.block else "staged"
 
 
 def per_row(call: Call, at: int, tables: TablePool, place: str) -> str:

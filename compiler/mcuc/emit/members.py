@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mcuc.emit import render
-from mcuc.emit.layers import KernelPool, per_row
+from mcuc.emit.layers import KernelPool, channels_at_a_time, per_row
 from mcuc.emit.names import comment, layer_symbol
 from mcuc.emit.tables import TablePool
 from mcuc.ir import Graph
@@ -105,7 +105,9 @@ def member_function(j: int, member: Member, step: int, place: Place) -> tuple[st
                 **place.kernels.function(call, kernel, place.tables, spot),
                 "offset": f" + {call.out_offset}" if call.out_offset else "",
                 "out_stride": call.out_stride if member.sink or not grouped else grouped.group,
-                "channels": "c, c_end" if grouped else f"0, {call.channels}",
+                "channels": "c, c_end" if grouped or channels_at_a_time(layer, call) else f"0, {call.channels}",
+                "step": channels_at_a_time(layer, call),
+                "count": call.channels,
                 "scratch": scratch,
             }
         )

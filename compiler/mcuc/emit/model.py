@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from mcuc.emit.names import comment
 from mcuc.emit.rows_in import early_outputs, pushed_segment, rows_in_context
 from mcuc.emit.sharing import shared
 from mcuc.emit.streams import stream_context
-from mcuc.emit.tables import TablePool
+from mcuc.emit.tables import Content, TablePool
 from mcuc.errors import McucError
 from mcuc.ir import Graph, Tensor
 from mcuc.kernels._base import Table
@@ -45,7 +45,8 @@ class EmittedArena:
 @dataclass(frozen=True)
 class Emitted:
     """files: name -> text that the user gets; harness, host_main: test programs; symbols: layer functions in order;
-    entries: the functions that one inference calls; arenas: of a plan with named RAM regions."""
+    entries: the functions that one inference calls; arenas: of a plan with named RAM regions; tables: the C symbol of
+    every table, by content, with its bytes."""
 
     name: str
     files: Mapping[str, str]
@@ -55,6 +56,7 @@ class Emitted:
     weight_bytes: int
     entries: tuple[str, ...]
     arenas: tuple[EmittedArena, ...] = ()
+    tables: Mapping[Content, tuple[str, int]] = field(default_factory=dict)
 
 
 def emit(
@@ -130,7 +132,8 @@ def emit(
     calls = ("run",) if pushed is None else ("begin", "push_rows", "finish")
     calls = ("reset", *calls) if graph.states else calls
     entries = tuple(f"{name}_{call}" for call in calls)
-    return Emitted(name, files, harness, host_main, tuple(symbols), tables.bytes, entries, placed)
+    known = {key: (symbol, table.bytes) for key, (symbol, table) in tables.found.items()}
+    return Emitted(name, files, harness, host_main, tuple(symbols), tables.bytes, entries, placed, known)
 
 
 def _units(

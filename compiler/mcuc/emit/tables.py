@@ -10,6 +10,13 @@ import numpy as np
 from mcuc.ir import Array
 from mcuc.kernels._base import Table
 
+Content = tuple[str, bytes]  # of a table: its type, and its values as they lie in memory
+
+
+def content(table: Table) -> Content:
+    """What two tables have in common that are one array of the generated code."""
+    return table.ctype, np.ascontiguousarray(table.values).astype(_NUMPY[table.ctype]).tobytes()
+
 
 @dataclass
 class TablePool:
@@ -17,11 +24,11 @@ class TablePool:
     another table has that name (index tables of two layers of a stream)."""
 
     prefix: str
-    found: dict[tuple[str, bytes], tuple[str, Table]] = field(default_factory=dict)
+    found: dict[Content, tuple[str, Table]] = field(default_factory=dict)
 
     def symbol(self, table: Table, place: str) -> str:
         """The C symbol of the table, first used at place (part of a C identifier)."""
-        key = (table.ctype, np.ascontiguousarray(table.values).astype(_NUMPY[table.ctype]).tobytes())
+        key = content(table)
         if key not in self.found:
             base, taken = f"{self.prefix}_{place}_{table.name}", {symbol for symbol, _ in self.found.values()}
             names = chain([base], (f"{base}_{n}" for n in count(2)))

@@ -115,6 +115,11 @@ def no_helpers(call: Call) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
     return {}
 
 
+def no_scratch(call: Call) -> int:
+    """No scratch; no groups of channels."""
+    return 0
+
+
 @dataclass(frozen=True)
 class Kernel:
     """A variant of a family: a template with the reasons it may be used for and the scratch it needs.
@@ -126,7 +131,10 @@ class Kernel:
     tables(call): the constants as the kernel reads them. helpers(call): name -> (template, values) of functions that
     kernels share; the kernel's template finds each function's C name under that name. pixels: output columns that it
     computes at once; a column left over costs almost as much. outputs: output channels for which it goes through its
-    operand once, 0 for all of them. per_mac: instructions a MAC, about, on a Cortex-M4.
+    operand once, 0 for all of them. per_mac: instructions a MAC, about, on a Cortex-M4. ahead: it asks for lines of its
+    first table before it needs them, for a flash outside the chip. front_to_back: it reads its first table in one run,
+    not several rows of it side by side. group_bytes(call): of its first table for four
+    output channels, where those of all groups lie one behind the other from the table's start; 0 where they do not.
     """
 
     id: str
@@ -141,6 +149,9 @@ class Kernel:
     pixels: int = 1
     outputs: int = 0
     per_mac: float = 0.0
+    ahead: bool = False
+    front_to_back: bool = False
+    group_bytes: Callable[[Call], int] = no_scratch
 
 
 @dataclass(frozen=True)
@@ -154,11 +165,6 @@ class Family:
 def always(call: Call, chip: Chip | None) -> No | None:
     """The kernel applies to every call of its family on every chip."""
     return None
-
-
-def no_scratch(call: Call) -> int:
-    """The kernel needs no scratch."""
-    return 0
 
 
 def no_context(call: Call) -> Mapping[str, Any]:

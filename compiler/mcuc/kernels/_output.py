@@ -1,4 +1,4 @@
-"""The one-multiply output stage of a call's tables, and the words that kernels in assembly read."""
+"""The output stages of a call's tables: of one multiply (_linear.py), or ONNX Runtime's float32 product itself."""
 
 from __future__ import annotations
 
@@ -11,12 +11,39 @@ import numpy as np
 
 from mcuc.ir import Array, Requant
 from mcuc.kernels._base import Table
-from mcuc.kernels._linear import COMMON, SCALED, Linear, linear
+from mcuc.kernels._linear import COMMON, REACH, SCALED, Linear, linear
 from mcuc.numerics import requantize
 
 MOST_KNOWN = 4096
+LARGEST = 2.0**29  # steps that a product may reach, so that the zero point can be added in 32 bits
+LEAST_SCALE = 2.0**-100  # products of smaller ones might not be normal numbers
 _STAGE = ("bias", "multiplier", "shift", "scale")  # tables that decide the stage, besides the weights
 _known: dict[bytes, Linear | None] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """256 times an accumulator to clamped int8 by the rule f32_rne itself, for cores with an FPU:
+
+        out = clamp(rint(float32(256 * acc) * (scale / 256)) + zero_point, low, high)
+
+    It is float32(acc) * scale rounded once: no accumulator reaches 2^23, so that its float32 is exact, and so are 256
+    times it and scale / 256. scale: [channels] int32, the bits of scale / 256.
+    """
+
+    scale: Array
+    zero_point: int
+    low: int
+    high: int
+
+    def groups(self, channels: int, of: int) -> Array:
+        """[channels / of, of + 1]: the scales of a group of channels, then the zero point; zeros beyond the stage's
+        channels."""
+        found = np.zeros((channels // of, of + 1), np.int64)
+        scales = np.zeros(channels, np.int64)
+        scales[: len(self.scale)] = self.scale
+        found[:, :of], found[:, of] = scales.reshape(-1, of), self.zero_point
+        return found
 
 
 @dataclass(frozen=True)
@@ -52,16 +79,34 @@ def output_stage(tables: tuple[Table, ...], rule: Rule, weights: Array) -> Linea
     return _known[key]
 
 
-def _output_stage(tables: tuple[Table, ...], rule: Rule, weights: Array) -> Linear | None:
+def product_stage(tables: tuple[Table, ...], rule: Rule, weights: Array) -> Product | None:
+    """The rule f32_rne as a stage, for int8 activations times weights [channels, taps] plus the tables' bias; None for
+    other rules and where accumulators or products may be too large."""
+    if rule.rule != "f32_rne":
+        return None
+    scale = np.broadcast_to(values_of(tables, "scale").astype(np.int32).view(np.float32), len(weights))
+    reach = np.abs(_reached(tables, weights)).max(0)
+    largest = float((reach * scale.astype(np.float64)).max())
+    if int(reach.max()) > REACH or largest > LARGEST or scale.min() < LEAST_SCALE:
+        return None
+    return Product((scale / np.float32(SCALED)).view(np.int32), rule.zero_point, rule.act_min, rule.act_max)
+
+
+def _reached(tables: tuple[Table, ...], weights: Array) -> tuple[Array, Array]:
+    """The least and the most that each channel can sum up to."""
     bias = values_of(tables, "bias")
-    requant, scale, kink = _requant(tables, rule.rule)
     low = bias + np.where(weights > 0, weights * -128, weights * 127).sum(1)
-    high = bias + np.where(weights > 0, weights * 127, weights * -128).sum(1)
+    return low, bias + np.where(weights > 0, weights * 127, weights * -128).sum(1)
+
+
+def _output_stage(tables: tuple[Table, ...], rule: Rule, weights: Array) -> Linear | None:
+    requant, scale, kink = _requant(tables, rule.rule)
+    low, high = _reached(tables, weights)
 
     def output(acc: Array) -> Array:
         return requantize(acc, requant, rule.zero_point, rule.act_min, rule.act_max).astype(np.int64)
 
-    every = len(bias)
+    every = len(weights)
     kinks = np.broadcast_to(kink, every).astype(np.int64)
     common = () if rule.own_shifts else COMMON
     return linear(output, np.broadcast_to(scale, every), rule.zero_point, kinks, low, high, common)

@@ -48,11 +48,13 @@ _FUNCTION = re.compile(r"^[^\n;]*?\b(\w+)\((?:[^();{]|\([^();{]*\))*\)\n\{\n(.*?
 @dataclass(frozen=True)
 class LayerCost:
     """instructions, cycles: of one run of the layer; code: bytes of its functions (kernels shared by several layers
-    are counted in each)."""
+    are counted in each); kernels: what is the same in layers that share a kernel -> its part of the code, by the
+    length of its C, because most are inlined."""
 
     instructions: int
     cycles: int
     code: int
+    kernels: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,9 @@ def layer_costs(
     for key, entry in zip(keys, layers, strict=True):
         if key in known or key in missing:
             continue
-        kept = cache.read_json("layers", key)
-        if isinstance(kept, list) and len(kept) == 3:
-            known[key] = LayerCost(*map(int, kept))
+        kept = _restored(cache.read_json("layers", key))
+        if kept is not None:
+            known[key] = kept
         else:
             missing[key] = entry
     todo = list(missing.items())
@@ -100,8 +102,20 @@ def layer_costs(
         found = _measure([entry for _, entry in part], board, toolchain, optimize)
         for (key, _), cost in zip(part, found, strict=True):
             known[key] = cost
-            cache.write_json("layers", key, [cost.instructions, cost.cycles, cost.code])
+            cache.write_json("layers", key, [cost.instructions, cost.cycles, cost.code, cost.kernels])
     return [known[k] for k in keys]
+
+
+def _restored(kept: object) -> LayerCost | None:
+    """What write_json has kept; None where it is something else."""
+    if not isinstance(kept, list) or len(kept) != 4 or not all(isinstance(n, int) for n in kept[:3]):
+        return None
+    found = []
+    for pair in kept[3] if isinstance(kept[3], list) else [None]:
+        if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[1], int):
+            return None
+        found.append((str(pair[0]), pair[1]))
+    return LayerCost(kept[0], kept[1], kept[2], tuple(found))
 
 
 def _key(graph: Graph, layer: Layer, board: Board, toolchain: str, optimize: str) -> str:
@@ -176,8 +190,8 @@ def _measure(
         (symbol,) = probe.symbols
         count = counts[symbol]
         stream = flash_cycles(layer, chip)  # of the flash that the board has, however the probes are linked
-        code = _code(size, probe.files[f"{probe.name}.c"], probe.name, symbol)
-        found.append(LayerCost(count.instructions, count.cycles + stream, code))
+        code, kernels = _code(size, probe.files[f"{probe.name}.c"], probe.name, symbol)
+        found.append(LayerCost(count.instructions, count.cycles + stream, code, kernels))
     return found
 
 
@@ -198,17 +212,23 @@ def _main(names: Sequence[str], arena: int, align: int) -> str:
     return environment().from_string(template).render(names=names, arena=arena, align=align)
 
 
-def _code(size: Mapping[str, int], source: str, name: str, symbol: str) -> int:
-    """Bytes of a layer's function and of the kernels that it names, and they, and that were not inlined into it."""
-    bodies = {found[1]: found[2] for found in _FUNCTION.finditer(source)}
+def _code(
+    size: Mapping[str, int], source: str, name: str, symbol: str
+) -> tuple[int, tuple[tuple[str, int], ...]]:
+    """Bytes of a layer's function and of the kernels that it names, and they, and that were not inlined into it; and
+    LayerCost.kernels."""
+    found = {match[1]: match for match in _FUNCTION.finditer(source)}
     kernels, todo = set[str](), [symbol]
     while todo:
-        named = set(re.findall(rf"\b{name}_k\d+_\w+", bodies[todo.pop()])) & bodies.keys()
+        named = set(re.findall(rf"\b{name}_k\d+_\w+", found[todo.pop()][2])) & found.keys()
         todo += named - kernels
         kernels |= named
-    return size.get(symbol, 0) + sum(
+    bytes_ = size.get(symbol, 0) + sum(
         n for f, n in size.items() if f.split(".")[0] in kernels or any(f == f"{k}_patch" for k in kernels)
     )
+    texts = sorted(_DISTANCE.sub(r"\1n", re.sub(rf"\b{name}_k\d+_", "k_", found[k][0])) for k in kernels)
+    whole = max(1, sum(map(len, texts)))
+    return bytes_, tuple((hashlib.sha256(t.encode()).hexdigest()[:16], bytes_ * len(t) // whole) for t in texts)
 
 
 def _isolated(graph: Graph, layer: Layer) -> tuple[Graph, Layer]:

@@ -25,6 +25,7 @@ NAMES = (
     "clip",
     "compare",
     "concat",
+    "concat_dense",
     "conv_2d",
     "conv_2d_16x8",
     "conv_2d_add",

@@ -4,10 +4,9 @@ before: t = dense(x); q, k, v = slices and transposes of t, [heads, tokens, dept
         p = softmax(s); o = batch_matmul(p, v), [heads, tokens, depth]; y = transpose(o), [tokens, heads * depth]
 after:  for each head: q = dense(x), k = dense(x), v = dense(x) with that head's weights, [1, tokens, depth];
         s = batch_matmul(q, k^T); p = softmax(s); o = batch_matmul(p, v);   y = concat(o of all heads)
-Where a dense layer reads y, heads lie one after the other as the rows of an image, [1, heads, tokens, depth], and the
-layer becomes a convolution over all rows: each head's result is written where it stays. Heads then need not be there at
-once, and the scores of a token need not outlive it (schedule/stream.py). Which element of t an element of q is,
-whatever the exporter's spelling, follows from moving the elements' numbers instead of values.
+Where a dense layer reads y, it becomes one over the heads side by side (ops/concat_dense), which moves none of them.
+Heads then need not be there at once, and the scores of a token need not outlive it (schedule/tokens.py). Which element
+of t an element of q is, whatever the exporter's spelling, follows from moving the elements' numbers instead of values.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ import numpy as np
 
 from mcuc import ops
 from mcuc.ir import Array, DType, Graph, Node, Tensor, rebuild
-from mcuc.ops._spatial import Window
 from mcuc.ops.concat import ConcatAttrs
 from mcuc.ops.reshape import ReshapeAttrs
 from mcuc.passes._picked import picked, picked_quant, picked_requant
@@ -217,25 +215,18 @@ def _by_heads(
         s = new.add(f"{scores.name}/{h}", scores, (q, k), (1, tokens, keys), replace(scores.attrs, adj_y=True))
         p = new.add(f"{share.name}/{h}", share, (s, *share.inputs[1:]), (1, tokens, keys))
         depth = len(operands[2].channels[h])
-        parts.append(new.add(f"{product.name}/{h}", product, (p, v), (1, tokens, depth)))
+        parts.append((new.add(f"{product.name}/{h}", product, (p, v), (1, tokens, depth)), depth))
     out = graph.tensors[last.outputs[0]]
     if behind is None:
-        joined = new.join(f"{last.name}/heads", parts, (1, tokens, out.elements // tokens), 2)
+        joined = new.join(f"{last.name}/heads", [name for name, _ in parts], (1, tokens, out.elements // tokens), 2)
         new.nodes.append(Node(last.name, "reshape", (joined,), last.outputs, ReshapeAttrs(out.shape)))
         return new.nodes, new.tensors
-    depth = len(operands[2].channels[0])
-    rows = [new.reshape(f"{name}/row", name, (1, 1, tokens, depth)) for name in parts]
-    heads = new.join(f"{last.name}/heads", rows, (1, len(rows), tokens, depth), 1)
-    weights = graph.tensors[behind.inputs[1]]
-    assert weights.data is not None
-    shape = (len(weights.data), len(rows), 1, depth)
-    new.tensors.append(replace(weights, name=f"{behind.name}/by_heads", shape=shape, data=weights.data.reshape(shape)))
-    attrs = replace(behind.attrs, window=Window((len(rows), 1)))
-    inputs = (heads, new.tensors[-1].name, *behind.inputs[2:])
+    rows = [new.reshape(f"{name}/row", name, (1, 1, tokens, depth)) for name, depth in parts]
     final = graph.tensors[behind.outputs[0]]
     row = f"{behind.outputs[0]}/row"
-    new.tensors.append(replace(final, name=row, shape=(1, 1, tokens, len(weights.data))))
-    new.nodes.append(Node(behind.name, "conv_2d", inputs, (row,), attrs))
+    new.tensors.append(replace(final, name=row, shape=(1, 1, tokens, final.shape[-1])))
+    weights, bias = behind.inputs[1], behind.inputs[2] if len(behind.inputs) > 2 else ""
+    new.nodes.append(Node(behind.name, "concat_dense", (*rows, weights, bias), (row,), behind.attrs))
     new.nodes.append(Node(f"{behind.name}/row", "reshape", (row,), behind.outputs, ReshapeAttrs(final.shape)))
     return new.nodes, new.tensors
 

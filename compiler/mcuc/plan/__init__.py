@@ -102,7 +102,7 @@ def plan(
     return Plan(
         tensors={n: at[root] + found.offset[n] for n, root in found.storage.items()},
         scratch={node: at[b] for node, b in found.scratch.items()},
-        lines={tensor: at[b] for tensor, b in found.lines.items()},
+        lines={tensor: at[b] + found.within.get(tensor, 0) for tensor, b in found.lines.items()},
         state={node: at[b] for node, b in found.state.items()},
         storage=found.storage,
         buffers=found.buffers,

@@ -44,7 +44,7 @@ def _layer(layer: Layer, graph: Graph) -> Accesses:
     names = graph.runtime_inputs(layer.node)
     output = layer.node.outputs[0]
     size = spread(graph.tensors[output], layer.pitch)
-    counts = [_ticks(call, kernel, layer.tiling) for call, kernel in layer.calls]
+    counts = [1 if layer.block else _ticks(call, kernel, layer.tiling) for call, kernel in layer.calls]
     found: dict[str, list[Pieces]] = {}
     writes: Pieces = ((0, size, 0),)
     begin = 0
@@ -112,6 +112,8 @@ def stream_accesses(stream: Stream, members: Sequence[Member], graph: Graph) -> 
 
     In strips every row is written in part from the first strip on and read until the last: whole rows count.
     """
+    if stream.blocks:
+        return _block_accesses(stream, members, graph)
     passes = len(stream.passes)
     last = stream.ticks - passes  # tick of the first pass of the last strip, or group of channels
     first = last if stream.group else 0
@@ -136,6 +138,29 @@ def stream_accesses(stream: Stream, members: Sequence[Member], graph: Graph) -> 
                 row = grid(graph, member.output).row_bytes
                 writes[member.output] = merged((y * row, (y + 1) * row, first + p) for y, p in enumerate(row_pass))
     return Accesses(stream.ticks, {n: latest(p) for n, p in found.items()}, writes)
+
+
+def _block_accesses(stream: Stream, members: Sequence[Member], graph: Graph) -> Accesses:
+    """Of a stream of token blocks: a tick a block. What is read from other columns is in use to the end."""
+    block, count = stream.steps[0], stream.blocks
+
+    def by_blocks(name: str) -> Pieces:
+        g = grid(graph, name)
+        cuts = [min(k * block, g.width) * g.pixel_bytes for k in range(count + 1)]
+        return tuple((cuts[k], cuts[k + 1], k) for k in range(count))
+
+    found: dict[str, list[Pieces]] = {}
+    writes: dict[str, Pieces] = {}
+    for member in members:
+        for name, rows in _outside(member, graph):
+            g = grid(graph, name)
+            pixel = rows.columns is not None and rows.columns == Columns(g.pixel_bytes)
+            alike = pixel and g.height == 1 and g.width == member.width and rows.row_bytes == g.row_bytes
+            pieces = by_blocks(name) if alike else ((0, graph.tensors[name].bytes, count - 1),)
+            found.setdefault(name, []).append(pieces)
+        if member.sink:
+            writes[member.output] = by_blocks(member.output)
+    return Accesses(count, {n: latest(p) for n, p in found.items()}, writes)
 
 
 def _outside(member: Member, graph: Graph) -> list[tuple[str, Rows]]:

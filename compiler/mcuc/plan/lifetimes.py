@@ -17,6 +17,7 @@ from mcuc.plan.place import Buffer, Span
 from mcuc.schedule import Layer, Line, Schedule, Segment, Stream
 from mcuc.schedule.groups import PROJECT, SUM_BYTES
 from mcuc.schedule.select import in_place_inputs
+from mcuc.schedule.tokens import laid_over
 from mcuc.schedule.views import View, places, spread
 
 CACHE_LINE = 32  # bytes, of the Cortex-M7: DMA into the push buffer must not share a line with anything else
@@ -31,7 +32,8 @@ class Lifetimes:
     model's inputs and outputs but for those that a stream writes whose input arrives by rows.
 
     scratch, lines, state: buffer ids by node name, by tensor, and by the name of a stream's first node. ranges: for
-    each unit of the schedule its ticks [lower, upper). offset: run-time tensor -> its first byte in the buffer.
+    each unit of the schedule its ticks [lower, upper). offset: run-time tensor -> its first byte in the buffer; within:
+    the same of lines that share one.
     states: run-time tensors outside the arena, those whose bytes are a state's -> where they lie in it.
     """
 
@@ -43,6 +45,7 @@ class Lifetimes:
     io: frozenset[str]
     ranges: tuple[tuple[int, int], ...]
     offset: Mapping[str, int]
+    within: Mapping[str, int] = field(default_factory=dict)
     states: Mapping[str, View] = field(default_factory=dict)
 
 
@@ -93,7 +96,9 @@ def lifetimes(graph: Graph, schedule: Schedule) -> Lifetimes:
     io = frozenset(storage[n] for n in (*graph.inputs, *graph.outputs) if n in storage) - _early(units, storage)
     offset = {name: home.offset for name, home in homes.items()}
     states = {name: home for name, home in whole.items() if home.root in outside}
-    return Lifetimes(tuple(buffers), storage, scratch, lines, state, io, ranges, offset, states)
+    streams = [u.stream for u in units if isinstance(u, Segment) and u.stream is not None]
+    within = {name: at for stream in streams for name, at in stream.offsets.items()}
+    return Lifetimes(tuple(buffers), storage, scratch, lines, state, io, ranges, offset, within, states)
 
 
 def _early(units: Sequence[Layer | Segment], storage: Mapping[str, str]) -> frozenset[str]:
@@ -116,8 +121,11 @@ def _of_stream(
     members = [layer for layer in unit.members if isinstance(layer, Layer)]
     first = members[0].node.name
     found = []
+    if unit.stream.shared:
+        lines.update(dict.fromkeys(unit.stream.lines, f"{first}/lines"))
+        found.append(Buffer(f"{first}/lines", lower, upper, unit.stream.shared, ALIGN))
     for tensor, line in unit.stream.lines.items():
-        if line.bytes:
+        if line.bytes and not unit.stream.shared:
             lines[tensor] = f"{tensor}/line"
             begin, end = line.live
             found.append(Buffer(lines[tensor], lower + begin, lower + end, line.bytes, ALIGN))
@@ -169,18 +177,32 @@ def _storages(graph: Graph, units: Sequence[Layer | Segment]) -> dict[str, View]
     ends = {n: last.get(n, 0) for n in home}
     for step, unit in enumerate(units):
         lines: Mapping[str, Line] = {} if isinstance(unit, Layer) or unit.stream is None else unit.stream.lines
-        for layer in _nodes(unit):
+        layers, over, taken = _nodes(unit), _over(unit, graph, base), set(caller)
+        read = {n for layer in layers for n in graph.runtime_inputs(layer.node)}
+        for layer in layers:
             out = layer.node.outputs[0]
             own = base[out].root
             if own in home or out in lines:
                 continue
             home[own] = View(own, 0)
-            if isinstance(unit, Layer) and own not in caller:
-                reads = {n: _inside(home[base[n].root], base[n]) for n in graph.runtime_inputs(layer.node)}
-                dying = (reads[n] for n in in_place_inputs(layer, graph) if _replaceable(n, reads, graph))
-                home[own] = next((v for v in dying if v.root not in caller and ends[v.root] == step), home[own])
+            if own not in caller:
+                reads = {n: _inside(home[base[n].root], base[n]) for n in read if base[n].root in home}
+                dying = (reads[n] for n in over.get(out, ()) if n in reads and _replaceable(n, reads, graph))
+                home[own] = next((v for v in dying if v.root not in taken and ends[v.root] == step), home[own])
+                taken.add(home[own].root)
             ends[home[own].root] = max(ends.get(home[own].root, step), last.get(own, step))
     return {n: _inside(home[v.root], v) for n, v in base.items() if v.root in home}
+
+
+def _over(unit: Layer | Segment, graph: Graph, base: Mapping[str, View]) -> Mapping[str, tuple[str, ...]]:
+    """Outputs of the unit -> inputs over which they may go where these die in it."""
+    if isinstance(unit, Layer):
+        return {unit.node.outputs[0]: in_place_inputs(unit, graph)}
+    stream, layers = unit.stream, _nodes(unit)
+    if stream is None or not stream.blocks:
+        return {}
+    sinks = [layer.node.outputs[0] for layer in layers if layer.node.outputs[0] not in stream.lines]
+    return laid_over(layers, sinks, graph, {name: view.root for name, view in base.items()})
 
 
 def _inside(outer: View, inner: View) -> View:

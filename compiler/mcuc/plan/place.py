@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from mcuc.plan import _native_blocks
 from mcuc.plan._blocks import Blocks
 from mcuc.plan._exact import Problem, Verdict, permuted
+from mcuc.plan._floors import by_floors
 from mcuc.plan._greedy import fit, orders, search_orders
 from mcuc.plan._native import decide
 from mcuc.plan._problem import Buffer, Part, Span, check, parts
@@ -26,6 +27,8 @@ __all__ = ["Buffer", "Placement", "Span", "lower_bound", "place", "place_with_io
 NODE_LIMIT = 400_000
 FIRST_ROUND_NODES = 300
 LOOKAHEADS = (1, 4)  # the widths of the exact search: some problems need none, some need it
+MANY = 12  # buffers with spans, from which on floors are tried
+NEARLY = 64  # a placement by floors that is above the bound by less than such a part is good enough
 REVISIONS_A_NODE = 50  # of the search with spans, which take about as long together
 
 
@@ -168,12 +171,28 @@ def _solve(task: _Task, enough: int, fast: bool, budget: _Budget) -> _Best:
     if task.blocks is None:
         start = _heuristic(part.problem, enough)
     else:
-        offsets = lowest_peak(part, task.blocks, enough, fast, budget.deadline)
-        start = _Best(offsets, _height(part.problem, offsets), 0)
+        start = _with_spans(part, task.blocks, enough, fast, budget.deadline)
     start = _Best(start.offsets, start.height, part.bound)
     if fast:
         return start
     return _minimise(task, start, enough, lambda t: (t, t), lambda o: _height(part.problem, o), budget)
+
+
+def _with_spans(part: Part, found: Blocks, enough: int, fast: bool, deadline: float) -> _Best:
+    """The lower of the placement by floors and that of the search; for many buffers the search is cut short."""
+    best: _Best | None = None
+    if part.problem.count >= MANY:
+
+        def solve(few: Part) -> list[int]:
+            return lowest_peak(few, _native_blocks.blocks(few), few.bound, fast, deadline)
+
+        offsets = by_floors(part, solve)
+        best = _Best(offsets, _height(part.problem, offsets), 0)
+        if best.height <= enough + enough // NEARLY:
+            return best
+    offsets = lowest_peak(part, found, enough, fast, deadline)
+    height = _height(part.problem, offsets)
+    return best if best is not None and best.height <= height else _Best(offsets, height, 0)
 
 
 def _named(buffers: Sequence[Buffer], solved: Sequence[tuple[_Task, _Best]]) -> dict[str, int]:

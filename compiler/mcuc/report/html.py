@@ -74,7 +74,7 @@ def _context(report: Report) -> dict[str, Any]:
         "cycles_class": words.cycles_class(report), "counted": words.evidence(report, "instructions"),
         "map": memory.memory_map(report) if report.memory_map else None, "kinds": memory.kinds(report),
         "buffers": [BufferRow(b, memory.alive(b, segments)) for b in report.memory_map],
-        "streams": words.streams(report), "streams_hint": words.STREAMS_HINT,
+        "weight_reads": words.weight_reads, "streams": words.streams(report), "streams_hint": words.STREAMS_HINT,
         "light": list(palette.variables(dark=False)), "dark": list(palette.variables(dark=True)),
         "kind_colours": palette.OTHER + 1,
         "sram_bars": _sram_bars(report.sram), "flash_bars": _flash_bars(report.flash), "mix": _mix(report),
@@ -124,9 +124,12 @@ def _sram_bars(s: Sram) -> list[Bar]:
 
 def _flash_bars(f: Flash) -> list[Bar]:
     other = max(0, f.total - f.weights - f.code)
-    where = {what: f" in {words.clean(r.name)}" for r in f.regions for what in ("weights", "code") if getattr(r, what)}
-    parts = [(what + where.get(what, ""), n, css) for what, n, css in (
-        ("weights", f.weights, "c0"), ("code", f.code, "c1"), ("other", other, "c2"))]
+    parts = [("weights", f.weights, "c0"), ("code", f.code, "c1")]
+    if f.regions:
+        colours = {"weights": "c0", "code": "c1"}
+        parts = [(f"{what} in {words.clean(r.name)}", getattr(r, what), colours[what])
+                 for what in colours for r in f.regions if getattr(r, what)]
+    parts.append(("other", other, "c2"))
     return _shares([p for p in parts if p[1] or p[0] != "other"], f.total)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mcuc import __version__
 from mcuc.emit.deliver import GENERATOR, staging
 from mcuc.emit.model import RUNTIME_HEADERS, Emitted
+from mcuc.emit.tables import Content
+from mcuc.inside import contents
 from mcuc.ir import Graph
-from mcuc.latency.flash import flash_cycles
+from mcuc.latency.flash import flash_cycles, table_reads
 from mcuc.plan import ArenaPlan, Plan
 from mcuc.report.html import to_html
 from mcuc.report.json import to_json
@@ -24,9 +27,10 @@ from mcuc.report.types import (
     RegionReport,
     Report,
     Sram,
+    Weights,
 )
-from mcuc.schedule import Schedule, Segment
-from mcuc.targets import Board
+from mcuc.schedule import Layer, Schedule, Segment
+from mcuc.targets import Board, Chip
 from mcuc.toolchain import Firmware, Sizes, runtime_folder
 from mcuc.verify.answers import Answers
 
@@ -64,7 +68,8 @@ def make_report(
     """All figures of one model. stack: bytes, the larger of measured and bounded; budget: SRAM bytes allowed."""
     run, sizes = answers.run, firmware.sizes
     static = sizes.data + sizes.bss
-    layers = _layers(schedule, plan, answers, board, sizes.weights_in_ram > 0)
+    inside = None if sizes.weights_in_ram else contents(emitted, firmware)
+    layers = _layers(schedule, plan, answers, board, inside)
     cycles = run.layers[0].cycles + sum(layer.cycles for layer in layers)
     return Report(
         model=emitted.name,
@@ -103,6 +108,7 @@ def make_report(
         mix=dict(run.mix),
         segments=segment_reports(graph, schedule, plan, board.chip),
         options=_options(request, extra),
+        weights=_together([layer.weights for layer in layers if layer.weights]),
     )
 
 
@@ -142,26 +148,46 @@ def _flashes(sizes: Sizes, board: Board) -> tuple[FlashRegionReport, ...]:
         return ()
     inside, outside = board.chip.flash_region, board.chip.weights_region
     return (
-        FlashRegionReport(inside.name, 0, sizes.code, inside.size),
-        FlashRegionReport(outside.name, sizes.weights, 0, outside.size),
+        FlashRegionReport(inside.name, sizes.weights_inside, sizes.code, inside.size),
+        FlashRegionReport(outside.name, sizes.weights - sizes.weights_inside, 0, outside.size),
     )
 
 
 def _layers(
-    schedule: Schedule, plan: Plan, answers: Answers, board: Board, weights_in_ram: bool
+    schedule: Schedule, plan: Plan, answers: Answers, board: Board, inside: Collection[Content] | None
 ) -> tuple[LayerReport, ...]:
+    """inside: tables in the chip's own flash where others lie outside it; None where all are copied to RAM."""
     counts = iter(answers.run.layers[1:])
     found = []
     for layer, live in zip(schedule.layers, plan.live, strict=True):
         count = next(counts) if layer.calls else None
         kernel = "+".join(dict.fromkeys(k.id for _, k in layer.calls)) or "none"
         instructions = 0 if count is None else count.instructions
-        waits = 0 if weights_in_ram else flash_cycles(layer, board.chip)
+        waits = 0 if inside is None or count is None else flash_cycles(layer, board.chip, inside)
         cycles = 0 if count is None else count.cycles + waits
+        weights = _weights(layer, board.chip, waits)
         found.append(
-            LayerReport(layer.node.name, layer.node.op, kernel, layer.why, layer.macs, instructions, cycles, live)
+            LayerReport(
+                layer.node.name, layer.node.op, kernel, layer.why, layer.macs, instructions, cycles, live, weights
+            )
         )
     return tuple(found)
+
+
+def _weights(layer: Layer, chip: Chip, waits: int) -> Weights | None:
+    reads = [read for read in table_reads(layer, chip) if read.table.bytes]
+    if not reads:
+        return None
+    size, total = sum(read.table.bytes for read in reads), sum(read.bytes for read in reads)
+    return Weights(size, total, float(max(read.times for read in reads)), round(total / size, 4), waits)
+
+
+def _together(found: Sequence[Weights]) -> Weights | None:
+    if not found:
+        return None
+    size, total = sum(w.bytes for w in found), sum(w.bytes_read for w in found)
+    most = max(w.reads_max for w in found)
+    return Weights(size, total, most, round(total / size, 4), sum(w.waits for w in found))
 
 
 def deliver(

@@ -45,7 +45,7 @@ def segment_reports(graph: Graph, schedule: Schedule, plan: Plan, chip: Chip | N
             weight_bytes_read_alone=sum(_read_alone(plain[n]) for n in names),
             columns=max(unit.stream.steps, default=0),
             passes=len(unit.stream.passes),
-            line_bytes=sum(line.bytes for line in unit.stream.lines.values()),
+            line_bytes=unit.stream.line_bytes,
             whole_bytes=sum(graph.tensors[name].bytes for name in unit.stream.lines),
             other_bytes=sum(b.size for b in plan.buffers
                             if kinds[b.id] in ("sums", "counters", "push buffer") and lower <= b.lower < upper),

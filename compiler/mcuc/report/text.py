@@ -59,6 +59,7 @@ def figures(report: Report) -> list[tuple[str, str]]:
         ("flash", f"{words.size(f.total)}{_of(f.total, f.budget)}; {words.evidence(report, 'flash')}"),
         ("", f"weights {words.size(f.weights)}, code {words.size(f.code)}"),
         *_flashes(f),
+        *_weights(report),
         ("MACs", words.count(report.macs)),
         ("instructions", f"{words.count(report.instructions)} ({words.evidence(report, 'instructions')})"),
         ("cycles", f"{words.count(report.cycles)} ({cycles}), "
@@ -107,6 +108,15 @@ def _flashes(flash: Flash) -> list[tuple[str, str]]:
         used = f"{words.size(r.weights + r.code)}{_of(r.weights + r.code, r.size)}"
         rows.append((f"in {words.clean(r.name)}", f"{used}: {', '.join(parts)}"))
     return rows
+
+
+def _weights(report: Report) -> list[tuple[str, str]]:
+    """How often the weights are read, and what that costs."""
+    w = report.weights
+    if w is None:
+        return []
+    wait = f"; {words.count(w.waits)} cycles of waiting ({words.cycles_class(report)})" if w.waits else ""
+    return [("weights read", f"a byte {words.weight_reads(w)}, {words.size(w.bytes_read)} in all{wait}")]
 
 
 def _streams(report: Report) -> list[tuple[str, str]]:

@@ -59,6 +59,19 @@ class Flash:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """How often weights are read in an inference, from the memory that they lie in, past the caches. bytes: of the
+    layers' tables, one of several layers counted in each; bytes_read: the same times their reads; reads_max,
+    reads_mean: of a byte; waits: cycles that the layers wait for them, as estimated, inside `cycles`."""
+
+    bytes: int
+    bytes_read: int
+    reads_max: float
+    reads_mean: float
+    waits: int
+
+
+@dataclass(frozen=True)
 class Verify:
     """Answers compared. oracle: what the outputs were compared with; inputs: "n random (seed s)" and the like.
 
@@ -81,7 +94,8 @@ class Verify:
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer: sram_live is the bytes of the arena alive while it runs."""
+    """One layer: sram_live is the bytes of the arena alive while it runs. weights: as in Report; of cycles,
+    weights.waits are spent waiting for them; None where the layer has no tables."""
 
     name: str
     op: str
@@ -91,6 +105,7 @@ class LayerReport:
     instructions: int
     cycles: int
     sram_live: int
+    weights: Weights | None = None
 
 
 @dataclass(frozen=True)
@@ -226,7 +241,7 @@ class Report:
     """report.json. cycles_band: the estimate's relative error band (0.25 means +-25 %); evidence: class of the figures
     ("emulated" counts, "estimated" cycles); pareto: of a search, empty for a compiled file; segments: of the schedule,
     empty in reports of earlier versions, where a tick of the memory map is a layer; options: what was asked for, by
-    name."""
+    name; weights: of all layers, None in reports of earlier versions and of networks without tables."""
 
     model: str
     board: str
@@ -253,3 +268,4 @@ class Report:
     mix: Mapping[str, int] | None = None
     segments: tuple[SegmentReport, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
+    weights: Weights | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Literal, NamedTuple
 
-from mcuc.report.types import Report, SegmentReport, Verify
+from mcuc.report.types import Report, SegmentReport, Verify, Weights
 
 KB = 1024
 KB_RULE = "1 KB = 1024 bytes"
@@ -183,6 +183,13 @@ def _cost(s: SegmentReport) -> str:
 def _times(read: int, stored: int) -> str:
     times = f"{read / stored:,.0f}" if read >= 100 * stored else f"{read / stored:.3g}"
     return "once" if times == "1" else f"{times} times"
+
+
+def weight_reads(w: Weights) -> str:
+    """How often weights are read: "3 times at most, 1.2 times on average"."""
+    if w.reads_max == 1:
+        return "once"
+    return f"{w.reads_max:,.0f} times at most, {w.reads_mean:,.3g} on average"
 
 
 def plural(n: int, one: str, many: str = "") -> str:

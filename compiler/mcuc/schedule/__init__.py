@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mcuc.ir import Node
 from mcuc.kernels._base import Call, Kernel
@@ -37,7 +37,8 @@ class Layer:
     into: the tensor in whose bytes the output lies, from byte `at` on, "" where it has bytes of its own (see views.py);
     the layer's own output where other layers write all of it. pitch: bytes from one pixel of the output to the next
     where they lie apart in `into`, 0 where the output is one run of bytes. staged: the first table of its one call is
-    copied to the end of the scratch before the layer runs (see staging.py).
+    copied to the end of the scratch before the layer runs (see staging.py); block: channels whose part of it is there
+    at a time, for all pixels, 0 for all of it. again: another layer computes the same.
     """
 
     node: Node
@@ -52,6 +53,8 @@ class Layer:
     at: int = 0
     pitch: int = 0
     staged: bool = False
+    block: int = 0
+    again: bool = False
 
     @property
     def table_bytes(self) -> int:
@@ -96,6 +99,8 @@ class Stream:
     strips: the passes run once for each, from top to bottom of the image, and member j computes columns [begin, end)
     of its grid, the j-th pair; () for whole rows. recomputed: MACs of the pixels that several strips compute.
     group: the passes run once for each run of so many channels of the first member (see groups.py); 0 for all at once.
+    blocks: of columns that all members compute in turns, one pass in all (see tokens.py), 0 where it is no such stream;
+    then the lines lie in one buffer of `shared` bytes, each at its offset.
     """
 
     passes: tuple[int, ...]
@@ -105,12 +110,20 @@ class Stream:
     strips: tuple[tuple[tuple[int, int], ...], ...] = ()
     recomputed: int = 0
     group: int = 0
+    blocks: int = 0
+    offsets: Mapping[str, int] = field(default_factory=dict)
+    shared: int = 0
+
+    @property
+    def line_bytes(self) -> int:
+        """Of all lines, each whole words."""
+        return self.shared if self.blocks else sum((line.bytes + 3) & ~3 for line in self.lines.values())
 
     @property
     def ticks(self) -> int:
         """Steps of time of the lifetimes: a pass; where the passes run once a group of channels, those of the last
-        group, and one tick before them for all other groups."""
-        return len(self.passes) * max(1, len(self.strips)) + (self.group > 0)
+        group, and one tick before them for all other groups; a block of tokens."""
+        return self.blocks or len(self.passes) * max(1, len(self.strips)) + (self.group > 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +149,8 @@ class Schedule:
     @property
     def recomputed(self) -> int:
         """MACs that are computed more than once, in total."""
-        return sum(unit.stream.recomputed for unit in self.segments if isinstance(unit, Segment) and unit.stream)
+        layers = sum(layer.macs for layer in self.layers if layer.again)
+        return layers + sum(u.stream.recomputed for u in self.segments if isinstance(u, Segment) and u.stream)
 
     @property
     def segments(self) -> tuple[Layer | Segment, ...]:

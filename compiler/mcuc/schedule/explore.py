@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol, TypeVar
 
 from mcuc import ops
+from mcuc.emulate.cycles import stream_cycles
 from mcuc.errors import McucError
 from mcuc.ir import Graph
 from mcuc.passes.fuse_add import FUSED, split_add
+from mcuc.passes.head_groups import group_heads, most_heads
 from mcuc.passes.repeat_norms import repeat_norms, repeated_cost
 from mcuc.schedule import Layer, Schedule, Segment, Tiling
+from mcuc.schedule.channel_blocks import by_channel_blocks
 from mcuc.schedule.order import Ordered, order
 from mcuc.schedule.partition import Partition, schedule_of
 from mcuc.schedule.select import select
@@ -24,6 +27,8 @@ Choice = Callable[[Layer], Layer]
 # What `balanced` may cost in instructions against the fastest schedule, estimated so that the true share stays below
 # 5 % (benchmarks/memory.py compares).
 BALANCED_SHARE = 0.04
+MUCH = 1 << 20  # bytes, for a rate
+PER_MAC = 1.0  # instructions, about, of MACs computed again
 PER_ADDED = 6  # instructions of an element of an addition that are saved where a convolution adds it
 ADDING, PLAIN, AS_IS, REPEATED = "adding", "plain", "as is", "repeated norms"  # forms, see below
 LOOP_BYTES = 800  # of code, about, of an inner loop and of the kernels that differ for its sake
@@ -62,8 +67,9 @@ class Candidate:
 
     @property
     def recomputed(self) -> int:
-        """MACs that its strips compute again."""
-        return sum(unit.recomputed for unit in self.partition.units)
+        """MACs that its strips compute again, and those of layers that others compute too."""
+        layers = sum(layer.macs for layer in self.layers if layer.again)
+        return layers + sum(unit.recomputed for unit in self.partition.units)
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -86,13 +92,14 @@ class Explored:
 class Form:
     """A graph that computes the same numbers. name: of this way to write it. cost: instructions beyond the fastest
     form, estimated. least: only the kernels that take the least memory are of interest. as_is: in the order of its
-    nodes, which streams want."""
+    nodes, which streams want. again: nodes whose MACs other nodes compute too."""
 
     name: str
     graph: Graph
     cost: float = 0.0
     least: bool = False
     as_is: bool = False
+    again: frozenset[str] = frozenset()
 
 
 def forms(graph: Graph, goal: str) -> tuple[Form, ...]:
@@ -110,7 +117,20 @@ def forms(graph: Graph, goal: str) -> tuple[Form, ...]:
         found.append(Form(AS_IS, plain, cost, as_is=True))
         if repeated is not plain:
             found.append(Form(REPEATED, repeated, cost + repeated_cost(plain, repeated), as_is=True))
+        found += _by_groups(plain, cost)
     return tuple(found)
+
+
+def _by_groups(plain: Graph, cost: float) -> Iterator[Form]:
+    """Attention whose heads run by groups, from two of them to a head each."""
+    heads = most_heads(plain)
+    for passes, apart in [*((p, False) for p in range(1, heads + 1)), (heads, True)]:
+        grouped, again = group_heads(plain, passes, apart)
+        if grouped is not plain:
+            macs = sum(ops.get(n.op).cost(n, grouped).macs for n in grouped.nodes if n.name in again)
+            more = PER_MAC * macs + repeated_cost(plain, grouped)
+            name = f"{passes} groups" + (", queries apart" if apart else "")
+            yield Form(name, grouped, cost + more, as_is=True, again=again)
 
 
 def explore(
@@ -165,12 +185,30 @@ def fronts(
     competing = forms(graph, goal)
     orders = [None if form.as_is else order(form.graph) for form in competing]
     ordered = [o for o in orders if o is not None][-1]  # every addition a layer of its own, every norm once
+    return _families(competing, orders, chip, goal, pushed, tuned, wide), ordered
+
+
+def fronts_as_is(graph: Graph, chip: Chip | None, goal: str, wide: tuple[str, ...] = ()) -> tuple[Family, ...]:
+    """The same in the order of the nodes alone: what a part of a network has, whose order the rest decides."""
+    competing = forms(graph, goal)
+    return _families(competing, [None] * len(competing), chip, goal, None, None, wide)
+
+
+def _families(
+    competing: Sequence[Form],
+    orders: Sequence[Ordered | None],
+    chip: Chip | None,
+    goal: str,
+    pushed: str | None,
+    tuned: Choice | None,
+    wide: tuple[str, ...],
+) -> tuple[Family, ...]:
     found: list[tuple[Graph, Family]] = []
     for form, reordered in zip(competing, orders, strict=True):
         own = form.graph if reordered is None else reordered.graph
         if all(own is not other for other, _ in found):
-            found.append((own, _of_form(own, chip, goal, pushed, tuned, form, wide)))
-    return tuple(family for _, family in found), ordered
+            found.append((own, _of_form(form, own, chip, goal, pushed, tuned, wide)))
+    return tuple(family for _, family in found)
 
 
 def in_order(candidates: Sequence[C], goal: str, instructions: float) -> tuple[C, ...]:
@@ -186,25 +224,33 @@ def in_order(candidates: Sequence[C], goal: str, instructions: float) -> tuple[C
 
 
 def _of_form(
+    form: Form,
     graph: Graph,
     chip: Chip | None,
     goal: str,
     pushed: str | None,
     tuned: Choice | None,
-    form: Form,
     wide: tuple[str, ...],
 ) -> Family:
-    """The layers of a graph in this order, and their fronts."""
+    """The layers of a form's graph in this order, and their fronts."""
     alike = goal == "flash" and alike_is_smaller(graph, chip)
     layers = layers_of(graph, chip, Tiling(), alike=alike, wide=wide)
     layers = layers if tuned is None else tuple(map(tuned, layers))
     small = layers_of(graph, chip, Tiling(), small=True, alike=alike, wide=wide)
+    if goal != "flash":
+        layers, small = (tuple(by_channel_blocks(layer, chip) for layer in them) for them in (layers, small))
+    if form.again:
+        layers, small = (
+            tuple(replace(layer, again=layer.node.name in form.again) for layer in them) for them in (layers, small)
+        )
     others = _kernels(small) != _kernels(layers)
-    usual = () if form.least and others else _dearer(_candidates(layers, graph, pushed), form.cost)
+    per_byte = 0.0 if chip is None else stream_cycles(chip, MUCH) / MUCH
+    skipped = form.least and others
+    usual = () if skipped else _dearer(_candidates(layers, graph, pushed, per_byte), form.cost)
     if not others:
         return Family(form.name, layers, usual, ())
     more = sum(_per_mac(b) * b.macs - _per_mac(a) * a.macs for a, b in zip(layers, small, strict=True))
-    return Family(form.name, layers, usual, _dearer(_candidates(small, graph, pushed), form.cost + more))
+    return Family(form.name, layers, usual, _dearer(_candidates(small, graph, pushed, per_byte), form.cost + more))
 
 
 def _dearer(candidates: Sequence[Candidate], cost: float) -> tuple[Candidate, ...]:
@@ -231,8 +277,11 @@ def alike_is_smaller(graph: Graph, chip: Chip | None) -> bool:
     return sizes[0] <= 1.01 * sizes[1]
 
 
-def _candidates(layers: tuple[Layer, ...], graph: Graph, pushed: str | None) -> tuple[Candidate, ...]:
-    found = front_of_both(layers, without_copies(layers, graph, pushed), graph, pushed)
+def _candidates(
+    layers: tuple[Layer, ...], graph: Graph, pushed: str | None, per_byte: float
+) -> tuple[Candidate, ...]:
+    """The front. per_byte: cycles that a byte of flash takes more than one of SRAM."""
+    found = front_of_both(layers, without_copies(layers, graph, pushed), graph, pushed, per_byte)
     return tuple(Candidate(partition, chosen, graph, pushed) for partition, chosen in found)
 
 

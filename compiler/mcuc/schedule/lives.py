@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 
 from mcuc.ir import Graph
@@ -11,22 +12,46 @@ from mcuc.plan.accesses import Accesses, Pieces, latest
 from mcuc.schedule import Layer
 from mcuc.schedule.views import places, spread
 
+NOTHING: Mapping[str, str] = {}
+
 
 @dataclass(frozen=True, eq=False)
 class Lives:
     """root: tensor -> the tensor whose storage it has (behind reshapes, see views.py); begins: its first byte there;
     last: layer number of a storage's last reader (number of layers for outputs); shared: storages that other tensors'
     layers write into or read in part. pieces: of each storage (start, end, layer number of the first writer of these
-    bytes, -1 for model inputs, and of their last reader)."""
+    bytes, -1 for model inputs, and of their last reader). attention: some layers multiply tokens by
+    tokens; per_byte: cycles that a byte of a table takes; known: what units.py keeps of units that are alike."""
 
     root: Mapping[str, str]
     begins: Mapping[str, int]
     last: Mapping[str, int]
     shared: frozenset[str]
     pieces: Mapping[str, tuple[tuple[int, int, int, int], ...]]
+    attention: bool = False
+    per_byte: float = 0.0
+    known: dict[Hashable, tuple[tuple[int, int, float], ...]] = field(default_factory=dict)
+
+    @cached_property
+    def _at(self) -> list[dict[tuple[str, int], None]]:
+        """For each layer the (storage, number of the piece) that are alive while it runs."""
+        count = 1 + max(self.last.values(), default=0)
+        found: list[dict[tuple[str, int], None]] = [{} for _ in range(count)]
+        for root, pieces in self.pieces.items():
+            for i, (_, _, first, last) in enumerate(pieces):
+                for k in range(max(0, first), min(last, count - 1) + 1):
+                    found[k][root, i] = None
+        return found
+
+    def alive(self, begin: int, end: int) -> list[tuple[str, int, int, int, int]]:
+        """(storage, its piece) of the pieces that are alive in some of the layers [begin, end)."""
+        keys = dict.fromkeys(key for k in range(begin, end) for key in self._at[k])
+        return [(root, *self.pieces[root][i]) for root, i in keys]
 
 
-def lives_of(layers: Sequence[Layer], graph: Graph, pushed: str | None = None) -> Lives:
+def lives_of(
+    layers: Sequence[Layer], graph: Graph, pushed: str | None = None, per_byte: float = 0.0
+) -> Lives:
     """Storages when every layer runs alone and nothing is in place. pushed: an input that is never held whole."""
     place = places(layers, graph)
     writes: dict[str, list[tuple[int, int, int]]] = {}
@@ -52,7 +77,9 @@ def lives_of(layers: Sequence[Layer], graph: Graph, pushed: str | None = None) -
     elsewhere = {pushed, *states}  # not in the arena
     pieces = {root: _pieces(found, reads.get(root, [])) for root, found in writes.items() if root not in elsewhere}
     shared = frozenset(layer.into for layer in layers if layer.into)
-    return Lives({n: v.root for n, v in place.items()}, {n: v.first for n, v in place.items()}, last, shared, pieces)
+    root, begins = {n: v.root for n, v in place.items()}, {n: v.first for n, v in place.items()}
+    attention = any(layer.node.op == "batch_matmul" for layer in layers)
+    return Lives(root, begins, last, shared, pieces, attention, per_byte)
 
 
 def _pieces(
@@ -87,8 +114,11 @@ def peak_of(
     fixed: Sequence[int],
     timed: Sequence[tuple[int, int, int]] = (),
     in_place: bool = False,
+    over: Mapping[str, str] = NOTHING,
 ) -> int:
     """Most bytes alive in a tick of the unit: tensors that pass by, dying inputs, outputs that come, its own memory.
+    in_place: its output is laid over a dying input; over: the same of a unit with several outputs, storage of the
+    output -> storage of the input, which stays to the end.
 
     Whole buffers take whole words, but for the highest, of which it is not known which one that is.
     """
@@ -97,15 +127,14 @@ def peak_of(
     reads, writes = _by_root(touched.reads, lives), _by_root(touched.writes, lives)
     base = sum((f + 3) & ~3 for f in fixed)
     rounded = [*fixed, *(size for *_, size in timed)]
-    for root, low, high, first, last in ((root, *piece) for root, pieces in lives.pieces.items() for piece in pieces):
-        if first >= end or last < begin:
-            continue
+    laid_over = set(over.values())
+    for root, low, high, first, last in lives.alive(begin, end):
         if first >= begin and root in writes:
-            if in_place:
+            if in_place or root in over:
                 continue
             for s, e, t in _within(writes[root], low, high):
                 change[t] += e - s
-        elif first < begin and last >= end:
+        elif first < begin and (last >= end or root in laid_over):
             whole = len(lives.pieces[root]) == 1
             base += (high + 3) & ~3 if whole else high - low
             rounded += [high] if whole else []

@@ -16,7 +16,10 @@ from mcuc.schedule.lives import lives_of, needed_whole
 from mcuc.schedule.stream import Member, make_stream, members_of, stream_segment
 from mcuc.schedule.strips import strips_of
 from mcuc.schedule.tilings import lower_units
+from mcuc.schedule.tokens import one_row, token_stream
 from mcuc.schedule.units import Unit, alone, streams_over
+
+FINE, COARSE = 48, 256  # partitions of a front, behind which the next one's peak is lower by at least so small a part
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,16 +31,19 @@ class Partition:
     cost: float
 
 
-def units(layers: Sequence[Layer], graph: Graph, pushed: str | None = None) -> list[Unit]:
+def units(
+    layers: Sequence[Layer], graph: Graph, pushed: str | None = None, per_byte: float = 0.0
+) -> list[Unit]:
     """Every layer alone and every run of layers that can be a stream, in all blocks, and in strips or by groups of
     channels those with which the lowest peak gets lower. pushed: an input that arrives by rows; then the first unit is
-    the stream that takes it in."""
-    lives = lives_of(layers, graph, pushed)
+    the stream that takes it in. per_byte: cycles of a byte of flash."""
+    lives = lives_of(layers, graph, pushed, per_byte)
     taken = -1 if pushed is None else lives.last[pushed]
     found = []
+    single = [alone(layers, begin, graph, lives) for begin in range(len(layers))]
     for begin in range(len(layers)):
         if pushed is None or begin > taken:
-            found.append(alone(layers, begin, graph, lives))
+            found.append(single[begin])
         elif begin > 0:
             continue  # the stream that takes the input in covers all its readers
         for end in range(begin + 1, len(layers) + 1):
@@ -51,7 +57,8 @@ def units(layers: Sequence[Layer], graph: Graph, pushed: str | None = None) -> l
                 if arriving is None or end - begin > 31:
                     break
                 continue
-            found += streams_over(begin, end, members, graph, lives, arriving)
+            worst = max(unit.peak for unit in single[begin:end])
+            found += streams_over(begin, end, members, graph, lives, arriving, worst)
     return [*found, *lower_units(found, layers, graph, lives, taken)]
 
 
@@ -65,9 +72,12 @@ def front(found: Sequence[Unit], count: int) -> list[Partition]:
     while True:
         best = cheapest(by_end, count, lambda u: u.peak < below)  # noqa: B023
         if best is None:
-            return partitions
+            if not partitions or below == partitions[-1].peak:
+                return partitions
+            below = partitions[-1].peak  # the last coarse step was too large
+            continue
         partitions.append(best)
-        below = best.peak
+        below = best.peak - (best.peak // COARSE if len(partitions) > FINE else 0)
 
 
 def cheapest(by_end: Sequence[Sequence[Unit]], count: int, allowed: Callable[[Unit], bool]) -> Partition | None:
@@ -98,6 +108,8 @@ def cheapest(by_end: Sequence[Sequence[Unit]], count: int, allowed: Callable[[Un
 def stream_of(unit: Unit, members: Sequence[Member], graph: Graph, pushed: str | None) -> Stream:
     """The stream of a unit over its members, worked out."""
     assert unit.block is not None
+    if pushed is None and one_row(members):
+        return token_stream(members, graph, unit.block)
     strips = strips_of(members, unit.strips) if unit.strips else ()
     assert strips is not None
     return make_stream(members, graph, unit.block, pushed, strips=strips, group=unit.group)

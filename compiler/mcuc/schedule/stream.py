@@ -10,6 +10,7 @@ The whole may be done once for each of a few strips of columns (strips.py) or gr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mcuc.ir import Graph
 from mcuc.schedule import Layer, Line, Segment, Stream
@@ -78,7 +79,10 @@ def _step(member: Member, block: int, most: int) -> int:
 def stream_segment(members: Sequence[Member], stream: Stream) -> Segment:
     """The segment of the schedule's tree."""
     kind = "strips" if stream.strips else "groups" if stream.group else "stream"
-    return Segment(kind, tuple(m.layer for m in members), stream)
+    layers = [m.layer for m in members]
+    if stream.blocks:
+        layers = [replace(layer, tiling=replace(layer.tiling, columns=stream.steps[0])) for layer in layers]
+    return Segment(kind, tuple(layers), stream)
 
 
 def segment_members(segment: Segment, graph: Graph) -> tuple[Member, ...]:

@@ -16,6 +16,7 @@ from mcuc.schedule.groups import bottleneck
 from mcuc.schedule.lives import Lives, needed_whole
 from mcuc.schedule.stream import Member, make_stream, members_of, replay
 from mcuc.schedule.strips import strips_of
+from mcuc.schedule.tokens import one_row
 from mcuc.schedule.units import BLOCKS, Unit, stream_unit
 
 STRIPS = (2, 3, 4)
@@ -46,6 +47,8 @@ def lower_units(
             tried.add((begin, end))
             members = members_of(layers[begin:end], graph, needed_whole(layers, begin, end, graph, lives))
             assert members is not None
+            if one_row(members):  # a strip of tokens is a block of them
+                continue
             options = (*_in_groups(begin, end, members, graph, lives), *_in_strips(begin, end, members, graph, lives))
             new += [unit for unit in options if unit.peak < min(lowest, best[begin, end])]
         if not new:

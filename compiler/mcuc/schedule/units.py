@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mcuc.ir import Graph
-from mcuc.plan.accesses import Accesses, accesses, stream_accesses
+from mcuc.plan.accesses import Accesses, Pieces, accesses, stream_accesses
 from mcuc.plan.lifetimes import CACHE_LINE, FEED_STATE, LINE_STATE
 from mcuc.schedule import Layer, Stream
 from mcuc.schedule.access import grid
@@ -15,6 +15,7 @@ from mcuc.schedule.lives import Lives, peak_of
 from mcuc.schedule.select import in_place_inputs
 from mcuc.schedule.stream import Member, make_stream, replay
 from mcuc.schedule.strips import computed_columns
+from mcuc.schedule.tokens import block_sizes, in_lockstep, laid_over, one_row, token_stream
 
 BLOCKS = (0, 8, 2)  # columns at a time: whole rows, and two sizes that trade speed for windows of fewer pixels
 
@@ -53,14 +54,28 @@ def alone(layers: Sequence[Layer], begin: int, graph: Graph, lives: Lives) -> Un
     if layer.calls and out not in graph.kept:
         dying = (n for n in in_place_inputs(layer, graph) if lives.last[lives.root[n]] == begin)
         shared = {lives.root[n] for n in dying if lives.root[n] not in graph.given}
-    peak = peak_of(accesses(layer, graph), begin, begin + 1, lives, [layer.scratch], in_place=bool(shared))
+    touched = accesses(layer, graph)
+    if lives.attention and layer.calls and _by_tokens_alone(layer, graph):
+        touched = Accesses(1, _whole(touched.reads, 0), _whole(touched.writes, 0))
+    peak = peak_of(touched, begin, begin + 1, lives, [layer.scratch], in_place=bool(shared))
     return Unit(begin, begin + 1, None, peak, 0.0)
 
 
+def _by_tokens_alone(layer: Layer, graph: Graph) -> bool:
+    """Whether the layer computes tokens: what beside it dies and grows token by token, others seldom find room in."""
+    g = grid(graph, layer.node.outputs[0])
+    return g.height == 1 and g.width > 1
+
+
 def streams_over(
-    begin: int, end: int, members: tuple[Member, ...], graph: Graph, lives: Lives, pushed: str | None
+    begin: int, end: int, members: tuple[Member, ...], graph: Graph, lives: Lives, pushed: str | None, worst: int
 ) -> Iterator[Unit]:
-    """The streams over layers [begin, end) in all blocks. pushed: an input that arrives by rows."""
+    """The streams over layers [begin, end) in all blocks. pushed: an input that arrives by rows; worst: the highest
+    peak of these layers alone."""
+    if pushed is None and one_row(members):
+        if in_lockstep(members):
+            yield from _by_tokens(begin, end, members, graph, lives, worst)
+        return
     arriving = None if pushed is None else (pushed, grid(graph, pushed).height)
     played = replay(members, arriving)
     touched: Accesses | None = None
@@ -70,6 +85,86 @@ def streams_over(
         stream = make_stream(members, graph, block, pushed, played, exact=waits)
         touched = touched or stream_accesses(stream, members, graph)
         yield stream_unit(begin, end, block, members, stream, touched, graph, lives)
+
+
+def _by_tokens(
+    begin: int, end: int, members: tuple[Member, ...], graph: Graph, lives: Lives, worst: int
+) -> Iterator[Unit]:
+    """In blocks of tokens, of every size that lowers the peak below that of the layers alone, `worst`. Networks repeat
+    their blocks: what is worked out of one is kept for the others."""
+    key = (worst, *_alike(begin, end, members, graph, lives))
+    if key not in lives.known:
+        lives.known[key] = tuple(_peaks(begin, end, members, graph, lives, worst))
+    for block, peak, cost in lives.known[key]:
+        yield Unit(begin, end, block, peak, cost)
+
+
+def _alike(begin: int, end: int, members: tuple[Member, ...], graph: Graph, lives: Lives) -> tuple[Hashable, ...]:
+    """The same for units with the same peaks and costs: what they read and write, and what is alive beside."""
+    number: dict[str, int] = {}
+
+    def of(name: str) -> int:
+        return number.setdefault(lives.root.get(name, name), len(number))
+
+    parts: list[Hashable] = []
+    for m in members:
+        rows = [(r.input, r.height, r.row_bytes, r.columns) for call, _ in m.layer.calls for r in call.rows]
+        names = tuple((of(n), graph.tensors[n].shape) for n in graph.runtime_inputs(m.layer.node))
+        over = tuple(map(of, in_place_inputs(m.layer, graph)))
+        layer = m.layer
+        own = (m.width, m.together, m.sink, grid(graph, m.output).pixel_bytes, layer.scratch, layer.table_bytes)
+        parts.append((own, layer.macs, of(m.output), names, over, tuple(rows)))
+    kept = {lives.root.get(n, n) for n in (*graph.given, *graph.kept)}
+    alive = sorted(
+        (number.get(root, -1), low, high, first < begin, last >= end, lives.last[root] >= end, root in lives.shared,
+         root in kept, len(lives.pieces[root]))
+        for root, low, high, first, last in lives.alive(begin, end)
+    )  # fmt: skip
+    return (*parts, *alive)
+
+
+def _peaks(
+    begin: int, end: int, members: tuple[Member, ...], graph: Graph, lives: Lives, worst: int
+) -> Iterator[tuple[int, int, float]]:
+    """(tokens of a block, peak, cost) from the smallest block on, while the peak stays below the worst."""
+    layers = [m.layer for m in members]
+    over: dict[str, str] = {}  # storage of a sink -> that of the input which it goes over
+    ends = {lives.root[n] for n in (*graph.given, *graph.kept) if n in lives.root}
+    sinks = [m.output for m in members if m.sink]
+    for sink, inputs in laid_over(layers, sinks, graph, lives.root).items():
+        roots = [lives.root[n] for n in inputs if lives.begins[n] == 0]
+        dying = [r for r in roots if lives.last[r] < end and not {r} & {*over.values(), *ends, *lives.shared}]
+        free = [r for r in dying if len(lives.pieces.get(r, ())) == 1]
+        if free and sink not in ends and lives.root[sink] == sink:
+            over[sink] = free[0]
+    scratch = max((layer.scratch for layer in layers), default=0)
+    blocked = sum(layer.table_bytes for layer in layers if layer.tiling.channels)  # read once a block, others anyway
+    single = sum(PER_SINGLE * m.layer.macs / m.width for m in members if m.together > 1 and m.width % m.together)
+    for block in block_sizes(members):
+        stream = token_stream(members, graph, block)
+        fixed = [LINE_STATE * len(members), scratch, stream.shared]
+        touched = _rigid(stream_accesses(stream, members, graph), [lives.root.get(n, n) in over for n in sinks], sinks)
+        peak = peak_of(touched, begin, end, lives, fixed, over=over)
+        if peak >= worst:
+            return
+        cost = stream.blocks * (PER_RUN + PER_PASS) * len(members) + single
+        yield block, peak, cost + (stream.blocks - 1) * lives.per_byte * blocked
+
+
+def _rigid(touched: Accesses, over: Sequence[bool], sinks: Sequence[str]) -> Accesses:
+    """The accesses as several sinks see them that grow side by side: no placement lays more than one of them over bytes
+    that die, or leaves room for others in more than one of them. over: those that go over an input anyway."""
+    free = [name for name, placed in zip(sinks, over, strict=True) if not placed]
+    if len(free) < 2:
+        return touched
+
+    growing = max(free, key=lambda name: touched.writes[name][-1][1])
+    at_once = _whole({name: p for name, p in touched.writes.items() if name in free and name != growing}, 0)
+    return Accesses(touched.ticks, _whole(touched.reads, touched.ticks - 1), {**touched.writes, **at_once})
+
+
+def _whole(touched: Mapping[str, Pieces], tick: int) -> dict[str, Pieces]:
+    return {name: ((pieces[0][0], pieces[-1][1], tick),) for name, pieces in touched.items()}
 
 
 def stream_unit(

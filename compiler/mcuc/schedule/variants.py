@@ -23,16 +23,21 @@ PER_COPIED_BYTE = 1.0
 
 
 def front_of_both(
-    copying: tuple[Layer, ...], direct: tuple[Layer, ...], graph: Graph, pushed: str | None = None
+    copying: tuple[Layer, ...],
+    direct: tuple[Layer, ...],
+    graph: Graph,
+    pushed: str | None = None,
+    per_byte: float = 0.0,
 ) -> list[tuple[Partition, tuple[Layer, ...]]]:
     """The front of partitions, each with its layers: of every block either those that copy or those that do not.
 
     copying: all layers of the graph's nodes; direct: without_copies of them. pushed: an input that arrives by rows;
-    the stream that takes it in copies. Costs count from the fastest schedule that is made of layers alone.
+    the stream that takes it in copies. per_byte: cycles of a byte of flash. Costs count from the fastest schedule that
+    is made of layers alone.
     """
-    found = units(copying, graph, pushed)
+    found = units(copying, graph, pushed, per_byte)
     taken = -1 if pushed is None else lives_of(copying, graph, pushed).last[pushed]
-    lives = lives_of(direct, graph, pushed)
+    lives = lives_of(direct, graph, pushed, per_byte)
     inner: dict[Unit, Partition] = {}
     total = 0.0
     for begin, end in blocks(copying, direct, graph):
@@ -77,13 +82,15 @@ def blocks(copying: Sequence[Layer], direct: Sequence[Layer], graph: Graph) -> l
 
 def _within(layers: Sequence[Layer], begin: int, end: int, graph: Graph, lives: Lives) -> Iterator[Unit]:
     """The units inside a block."""
+    single = [alone(layers, first, graph, lives) for first in range(begin, end)]
+    yield from single
     for first in range(begin, end):
-        yield alone(layers, first, graph, lives)
         for last in range(first + 2, end + 1):
             members = members_of(layers[first:last], graph, needed_whole(layers, first, last, graph, lives))
             if members is None:
                 break
-            yield from streams_over(first, last, members, graph, lives, None)
+            worst = max(unit.peak for unit in single[first - begin : last - begin])
+            yield from streams_over(first, last, members, graph, lives, None, worst)
 
 
 def _resolved(partition: Partition, inner: dict[Unit, Partition], total: float) -> Partition:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mcuc import __version__, cache, data
 from mcuc.accuracy.known import known_of
+from mcuc.choice import schedule_goal
 from mcuc.data.dataset import Dataset
 from mcuc.emit.deliver import check_ours
 from mcuc.errors import McucError
@@ -205,7 +206,7 @@ def _transformers(
         pools=vit_lowrank.POOLS if options.pool is None else (options.pool,),
         positions=(options.position or vit_lowrank.POSITIONS[0],),
     )
-    pieces = Pieces(board, asked.optimize, classes, channels, options.keep_factors)
+    pieces = Pieces(board, schedule_goal(asked), classes, channels, options.keep_factors)
     cost = VitCost(pieces, board, asked.toolchain, asked.optimize, limits, options.memory_model)
     narrowed, _ = narrow(space, cost)
     key = f" {options.memory_model}"

@@ -44,7 +44,7 @@ class Sizes:
     """Bytes of a linked firmware. Flash is weights + code (constants and initial values included); the harness
     (vectors, startup, test program) is in neither. data and bss are static RAM, arena and stack excluded.
     weights_in_ram, code_in_ram: those of the weights and of the code that are copied to RAM, which data counts as
-    well."""
+    well; weights_inside: those in the chip's own flash while others lie outside."""
 
     weights: int
     code: int
@@ -54,6 +54,7 @@ class Sizes:
     harness: int
     weights_in_ram: int = 0
     code_in_ram: int = 0
+    weights_inside: int = 0
 
     @property
     def flash(self) -> int:
@@ -63,8 +64,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Firmware:
-    """A linked image. toolchain: name and version for the report."""
+    """A linked image. toolchain: name and version for the report; inside: symbols of the tables in the chip's own
+    flash, where weights lie outside."""
 
     elf: Path
     toolchain: str
     sizes: Sizes
+    inside: tuple[str, ...] = ()

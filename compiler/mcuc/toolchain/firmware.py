@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -23,10 +23,11 @@ from . import gcc, zig
 from ._find import find
 from ._model import C_FLAGS, Firmware, Optimize, Toolchain
 from ._process import disk_errors, in_parallel, run_compiler
-from .sizes import sizes_of
+from .sizes import flash_left, sizes_of
 
 DEFAULT_STACK_BYTES = 2048
 CODE_OFFSET = 32  # bytes at the start of a RAM for code that stay free
+BEHIND = 128  # bytes behind the last table that stay free: kernels ask for lines ahead (kernels/dot/_pairs.py)
 HARNESS_PREFIX = "mcuc_harness_obj_"  # the linker script knows these objects by it
 _RUNTIME_FILES = ("mcuc_startup.c", "mcuc_startup.h", "mcuc_semihost.h")
 
@@ -52,13 +53,15 @@ def build_firmware(
     extra_flags: Sequence[str] = (),
     arenas: Mapping[str, str] | None = None,
     code_in_ram: bool = False,
+    keep_inside: Callable[[int], Sequence[str]] | None = None,
 ) -> Firmware:
     """Compile, add startup, clock table and linker script of the board, link to out_elf.
 
     sources: the model. harness_sources: test program and the like, whose code and RAM `Firmware.sizes` leaves out.
     One of them defines main(). stack_bytes: what the link must leave free for the stack. arenas: section -> name of its
     RAM region, where sections go to regions of their own. code_in_ram: the model's code is copied to the chip's RAM for
-    code at start. The same input gives the same bytes, wherever the files lie.
+    code at start. keep_inside: where weights lie outside the chip, which tables (symbols) lie in the chip's own flash
+    after all, of which so many bytes are left. The same input gives the same bytes, wherever the files lie.
     out_elf appears only when all went well. McucError where anything fails.
     """
     tools = find(toolchain)
@@ -86,12 +89,19 @@ def build_firmware(
                 compile_object(unit.source, unit.object, board.chip, tools, optimize, folders, unit.flags)
 
         in_parallel(compile_unit, units)
-        script = work / "link.ld"
-        script.write_text(render_linker_script(board, stack_bytes, arenas, code_in_ram), encoding="utf-8")
-        image = work / "firmware.elf"
-        _link(tools, board.chip, [unit.object.name for unit in units], script, image, optimize)
+        script, image, inside = work / "link.ld", work / "firmware.elf", list[str]()
+
+        def link(spare: int = 0) -> None:
+            text = render_linker_script(board, stack_bytes, arenas, code_in_ram, inside, spare)
+            script.write_text(text, encoding="utf-8")
+            _link(tools, board.chip, [unit.object.name for unit in units], script, image, optimize)
+
+        if board.chip.weights_in and keep_inside is not None:
+            link(board.flash_bytes)  # to see what the code leaves
+            inside += keep_inside(flash_left(image, board.chip.flash_region) - BEHIND)
+        link()
         _install(image, out_elf)
-    return Firmware(out_elf, tools.label, sizes_of(out_elf))
+    return Firmware(out_elf, tools.label, sizes_of(out_elf), tuple(inside))
 
 
 _STARTUP: dict[tuple[object, ...], bytes] = {}  # objects of this process's earlier builds
@@ -140,12 +150,15 @@ def render_linker_script(
     stack_bytes: int = DEFAULT_STACK_BYTES,
     arenas: Mapping[str, str] | None = None,
     code_in_ram: bool = False,
+    inside: Sequence[str] = (),
+    spare: int = 0,
 ) -> str:
     """The linker script of a board: flash regions, linked RAM less the reserve, stack at the end of RAM.
 
     arenas: section -> name of its RAM region. Then every region is a memory of its own, and static data and the stack
-    share the last linked one. code_in_ram: the model's code runs from the chip's RAM for code. Raises KeyError for a
-    region that the chip lacks.
+    share the last linked one. code_in_ram: the model's code runs from the chip's RAM for code. inside: tables in the
+    chip's flash where weights lie outside; spare: bytes by which the flash outside is taken to be larger. Raises
+    KeyError for a region that the chip lacks.
     """
     chip = board.chip
     memories = [("RAM", chip.ram_base, board.sram_bytes)]
@@ -159,13 +172,15 @@ def render_linker_script(
             code = _memory(place)  # no function at address 0, where ITCM begins
             memories.append((code, place.base + CODE_OFFSET, place.size - CODE_OFFSET))
     outside = chip.region(chip.weights_in) if chip.weights_in else None
+    behind = BEHIND if chip.caches.dcache_bytes else 0
     return _template("link.ld.j2").render(
         board=board.name,
         chip=chip.name,
         core=chip.core,
         flash_base=f"0x{chip.flash_region.base:08X}",
         flash_bytes=board.flash_bytes,
-        outside=outside and {"base": f"0x{outside.base:08X}", "bytes": outside.size},
+        outside=outside and {"base": f"0x{outside.base:08X}", "bytes": outside.size + spare - behind},
+        inside=inside,
         weights=f"FLASH_{outside.name.upper()}" if outside else "FLASH",
         memories=[(name, f"0x{base:08X}", length) for name, base, length in memories],
         home=home,

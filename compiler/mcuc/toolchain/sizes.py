@@ -9,11 +9,13 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from mcuc.errors import McucError
+from mcuc.targets import Region
 
 from ._model import Sizes
 
 _HARNESS = (".vectors", ".mcuc_harness", ".mcuc_harness_rodata")
 _WEIGHTS = ".mcuc_weights"
+_INSIDE = ".mcuc_weights_inside"  # in the chip's own flash, where that one lies outside
 _CODE = ".mcuc_code"  # that runs from RAM
 _ARENA = ".mcuc_arena"  # and what begins so: one section an arena
 _RESUME = ".mcuc_resume"  # a word of the harness, not the user's
@@ -41,11 +43,11 @@ def sizes_of(elf: Path) -> Sizes:
     harness_bss = symbols.get("__harness_bss_end", 0) - symbols.get("__harness_bss_start", 0)
     arenas = {name: size for name, size in sections.items() if name.startswith(_ARENA)}
     code = sections.get(_CODE, 0)
-    placed = {*_HARNESS, *arenas, _WEIGHTS, _RESUME, ".data", ".bss", ".noinit"}
+    placed = {*_HARNESS, *arenas, _WEIGHTS, _INSIDE, _RESUME, ".data", ".bss", ".noinit"}
     data = sections.get(".data", 0)
     copied = symbols.get("__weights_in_ram_end", 0) - symbols.get("__data_start", 0)
     return Sizes(
-        weights=sections.get(_WEIGHTS, 0) + copied,
+        weights=sections.get(_WEIGHTS, 0) + sections.get(_INSIDE, 0) + copied,
         code=sum(size for name, size in sections.items() if name not in placed) + data - copied,
         data=data + code,
         bss=sections.get(".bss", 0) - harness_bss + sections.get(".noinit", 0),
@@ -53,4 +55,12 @@ def sizes_of(elf: Path) -> Sizes:
         harness=sum(sections.get(name, 0) for name in _HARNESS),
         weights_in_ram=copied,
         code_in_ram=code,
+        weights_inside=sections.get(_INSIDE, 0),
     )
+
+
+def flash_left(elf: Path, flash: Region) -> int:
+    """Bytes behind the last one that the image at elf stores in this flash."""
+    with elf.open("rb") as stream:
+        ends = [int(p["p_paddr"]) + int(p["p_filesz"]) for p in ELFFile(stream).iter_segments("PT_LOAD")]
+    return flash.end - max((end for end in ends if flash.base <= end <= flash.end), default=flash.base)

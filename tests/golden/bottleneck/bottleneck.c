@@ -8,7 +8,7 @@
 #include "mcuc_port.h"
 #include "mcuc_stream.h"
 
-#if BOTTLENECK_BUILD_ID != 0xd3faeaffu || MCUC_RUNTIME_VERSION != 1
+#if BOTTLENECK_BUILD_ID != 0x1ed843b1u || MCUC_RUNTIME_VERSION != 1
 #error "bottleneck: header, source and runtime come from different runs of mcuc"
 #endif
 

@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define BOTTLENECK_BUILD_ID 0xd3faeaffu
+#define BOTTLENECK_BUILD_ID 0x1ed843b1u
 
 /* Memory, in bytes. ARENA: everything but the stack, input and output included. WORK: the same when the caller
    keeps input and output in buffers of its own. STACK: what bottleneck_run needs of the calling task's stack, measured

@@ -4,79 +4,79 @@
 
 #include "mcuc_port.h"
 
-#if BOTTLENECK_BUILD_ID != 0xd3faeaffu
+#if BOTTLENECK_BUILD_ID != 0x1ed843b1u
 #error "bottleneck: header and weights come from different runs of mcuc"
 #endif
 
 extern const int8_t bottleneck_l00_weights[12];
-MCUC_WEIGHTS const int8_t bottleneck_l00_weights[12] = {
+MCUC_WEIGHTS(bottleneck_l00_weights) const int8_t bottleneck_l00_weights[12] = {
     101, 93, 82, 91, -110, 79, 113, -61, -84, -108, 76, 114
 };
 
 extern const int32_t bottleneck_l00_bias[6];
-MCUC_WEIGHTS const int32_t bottleneck_l00_bias[6] = {
+MCUC_WEIGHTS(bottleneck_l00_bias) const int32_t bottleneck_l00_bias[6] = {
     1343, -2723, 3666, -21, 1134, 285
 };
 
 extern const int32_t bottleneck_l00_multiplier[6];
-MCUC_WEIGHTS const int32_t bottleneck_l00_multiplier[6] = {
+MCUC_WEIGHTS(bottleneck_l00_multiplier) const int32_t bottleneck_l00_multiplier[6] = {
     1104027744, 1622403456, 1256349888, 1544161440, 1781134080, 1921528128
 };
 
 extern const int8_t bottleneck_l00_shift[6];
-MCUC_WEIGHTS const int8_t bottleneck_l00_shift[6] = {
+MCUC_WEIGHTS(bottleneck_l00_shift) const int8_t bottleneck_l00_shift[6] = {
     -6, -9, -5, -5, -8, -6
 };
 
 extern const int8_t bottleneck_l01_weights[54];
-MCUC_WEIGHTS const int8_t bottleneck_l01_weights[54] = {
+MCUC_WEIGHTS(bottleneck_l01_weights) const int8_t bottleneck_l01_weights[54] = {
     102, -106, 40, -16, -40, 81, 48, -23, 97, 5, 90, -98, 105, 80, 8, -1, -47, -64, -56, 71, -29, 122, -30, 10,
     -27, 60, -36, 126, 36, -120, 115, 25, 48, 119, -56, -98, 48, -71, -124, 13, 13, 57, 103, 13, -65, 12, -111, -114,
     -100, 61, 101, -46, -106, -109
 };
 
 extern const int32_t bottleneck_l01_bias[6];
-MCUC_WEIGHTS const int32_t bottleneck_l01_bias[6] = {
+MCUC_WEIGHTS(bottleneck_l01_bias) const int32_t bottleneck_l01_bias[6] = {
     41774, 11364, 6873, 43228, -30447, -58728
 };
 
 extern const int32_t bottleneck_l01_multiplier[6];
-MCUC_WEIGHTS const int32_t bottleneck_l01_multiplier[6] = {
+MCUC_WEIGHTS(bottleneck_l01_multiplier) const int32_t bottleneck_l01_multiplier[6] = {
     1913906560, 1671719040, 1899709696, 2046633856, 2019792768, 1517327488
 };
 
 extern const int8_t bottleneck_l01_shift[6];
-MCUC_WEIGHTS const int8_t bottleneck_l01_shift[6] = {
+MCUC_WEIGHTS(bottleneck_l01_shift) const int8_t bottleneck_l01_shift[6] = {
     -5, -6, -7, -6, -7, -8
 };
 
 extern const int8_t bottleneck_l01_padding[6];
-MCUC_WEIGHTS const int8_t bottleneck_l01_padding[6] = {
+MCUC_WEIGHTS(bottleneck_l01_padding) const int8_t bottleneck_l01_padding[6] = {
     -128, -128, -128, -128, -128, -128
 };
 
 extern const int32_t bottleneck_l02_weights[24];
-MCUC_WEIGHTS const int32_t bottleneck_l02_weights[24] = {
+MCUC_WEIGHTS(bottleneck_l02_weights) const int32_t bottleneck_l02_weights[24] = {
     11397201, 31569, 0, 0, -802195600, 0, 1832848667, 0, 18115, 0, 29246, 0, 453, 607180624, 3104, 457, 150443489, 3080, 0, 0, 0, 0, 0, 0
 };
 
 extern const int32_t bottleneck_l04_f_multiplier[1];
-MCUC_WEIGHTS const int32_t bottleneck_l04_f_multiplier[1] = {
+MCUC_WEIGHTS(bottleneck_l04_f_multiplier) const int32_t bottleneck_l04_f_multiplier[1] = {
     1073741824
 };
 
 extern const int8_t bottleneck_l04_f_shift[1];
-MCUC_WEIGHTS const int8_t bottleneck_l04_f_shift[1] = {
+MCUC_WEIGHTS(bottleneck_l04_f_shift) const int8_t bottleneck_l04_f_shift[1] = {
     -4
 };
 
 extern const uint8_t bottleneck_s00_passes[9];
-MCUC_WEIGHTS const uint8_t bottleneck_s00_passes[9] = {
+MCUC_WEIGHTS(bottleneck_s00_passes) const uint8_t bottleneck_s00_passes[9] = {
     1, 31, 31, 31, 31, 31, 31, 31, 30
 };
 
 extern const int16_t bottleneck_s00_strips[40];
-MCUC_WEIGHTS const int16_t bottleneck_s00_strips[40] = {
+MCUC_WEIGHTS(bottleneck_s00_strips) const int16_t bottleneck_s00_strips[40] = {
     0, 3, 0, 2, 0, 2, 0, 2, 0, 2, 1, 5, 2, 4, 2, 4, 2, 4, 2, 4, 3, 7, 4, 6,
     4, 6, 4, 6, 4, 6, 5, 8, 6, 8, 6, 8, 6, 8, 6, 8
 };

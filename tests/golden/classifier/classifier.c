@@ -7,7 +7,7 @@
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if CLASSIFIER_BUILD_ID != 0x1b31502au || MCUC_RUNTIME_VERSION != 1
+#if CLASSIFIER_BUILD_ID != 0x2c2a009eu || MCUC_RUNTIME_VERSION != 1
 #error "classifier: header, source and runtime come from different runs of mcuc"
 #endif
 

@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define CLASSIFIER_BUILD_ID 0x1b31502au
+#define CLASSIFIER_BUILD_ID 0x2c2a009eu
 
 /* Memory, in bytes. ARENA: everything but the stack, input and output included. WORK: the same when the caller
    keeps input and output in buffers of its own. STACK: what classifier_run needs of the calling task's stack, measured

@@ -7,7 +7,7 @@
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if GATE_BUILD_ID != 0x9891bfbcu || MCUC_RUNTIME_VERSION != 1
+#if GATE_BUILD_ID != 0x2d61d7bdu || MCUC_RUNTIME_VERSION != 1
 #error "gate: header, source and runtime come from different runs of mcuc"
 #endif
 

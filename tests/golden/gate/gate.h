@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define GATE_BUILD_ID 0x9891bfbcu
+#define GATE_BUILD_ID 0x2d61d7bdu
 
 /* Memory, in bytes. ARENA: everything but the stack, input and output included. WORK: the same when the caller
    keeps input and output in buffers of its own. STACK: what gate_run needs of the calling task's stack, measured

@@ -4,12 +4,12 @@
 
 #include "mcuc_port.h"
 
-#if GATE_BUILD_ID != 0x9891bfbcu
+#if GATE_BUILD_ID != 0x2d61d7bdu
 #error "gate: header and weights come from different runs of mcuc"
 #endif
 
 extern const int8_t gate_l00_table[256];
-MCUC_WEIGHTS const int8_t gate_l00_table[256] = {
+MCUC_WEIGHTS(gate_l00_table) const int8_t gate_l00_table[256] = {
     43, 49, 54, 59, 64, 69, 73, 77, 81, 85, 88, 92, 95, 97, 100, 102, 105, 107, 109, 110, 112, 113, 115, 116,
     117, 118, 119, 120, 120, 121, 122, 122, 123, 123, 124, 124, 125, 125, 125, 125, 126, 126, 126, 126, 126, 127, 127, 127,
     127, 127, 127, 127, 127, 127, 127, 127, 127, 127, 127, 127, 127, 127, 127, 127, 127, 127, 127, 127, 127, 127, 127, 127,
@@ -24,12 +24,12 @@ MCUC_WEIGHTS const int8_t gate_l00_table[256] = {
 };
 
 extern const int32_t gate_l02_multiplier[1];
-MCUC_WEIGHTS const int32_t gate_l02_multiplier[1] = {
+MCUC_WEIGHTS(gate_l02_multiplier) const int32_t gate_l02_multiplier[1] = {
     715827882
 };
 
 extern const int8_t gate_l02_shift[1];
-MCUC_WEIGHTS const int8_t gate_l02_shift[1] = {
+MCUC_WEIGHTS(gate_l02_shift) const int8_t gate_l02_shift[1] = {
     -1
 };
 

@@ -7,7 +7,7 @@
 #include "mcuc_math.h"
 #include "mcuc_port.h"
 
-#if RESIDUAL_BUILD_ID != 0xf919a975u || MCUC_RUNTIME_VERSION != 1
+#if RESIDUAL_BUILD_ID != 0xb29c9f3cu || MCUC_RUNTIME_VERSION != 1
 #error "residual: header, source and runtime come from different runs of mcuc"
 #endif
 

@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define RESIDUAL_BUILD_ID 0xf919a975u
+#define RESIDUAL_BUILD_ID 0xb29c9f3cu
 
 /* Memory, in bytes. ARENA: everything but the stack, input and output included. WORK: the same when the caller
    keeps input and output in buffers of its own. STACK: what residual_run needs of the calling task's stack, measured

@@ -27,21 +27,29 @@ def _context(call: Call) -> Mapping[str, Any]:
     }
 
 
+def _rows_of_four(call: Call) -> int:
+    """Weights of four output channels."""
+    return 4 * _taps(call) if call.params["groups"] == 1 and call.tables[0].name == "weights" else 0
+
+
 def _pairs_kernel(
-    name: str, pixels: int, per_mac: float, dual: bool = False, unrolled: int = _pairs.UNROLLED
+    name: str, pixels: int, per_mac: float, dual: bool = False, unrolled: int = _pairs.UNROLLED, asks: bool = False
 ) -> Kernel:
     return Kernel(
         name,
         "dot/pairs.c.j2",
-        _pairs.dual_issue if dual else _pairs.applies,
+        _pairs.far if asks else _pairs.dual_issue if dual else _pairs.applies,
         partial(_pairs.scratch, pixels=pixels, ahead=_pairs.AHEAD if dual else 0),
         partial(_pairs.context, pixels=pixels, dual=dual, unrolled=unrolled),
         tables=partial(_pairs.tables, ahead=dual),
-        helpers=partial(_pairs.helpers, pixels=pixels, dual=dual, unrolled=unrolled),
+        helpers=partial(_pairs.helpers, pixels=pixels, dual=dual, unrolled=unrolled, asks=asks),
         in_place=True,
         pixels=pixels,
         outputs=_pairs.CHANNELS,
         per_mac=per_mac,
+        ahead=asks,
+        front_to_back=True,
+        group_bytes=_pairs.group_bytes,
     )
 
 
@@ -71,6 +79,7 @@ FAMILY = Family(
             outputs=1,
             per_mac=6.0,
         ),
+        _pairs_kernel("dot_pairs_ahead", 2, 1.0, dual=True, asks=True),
         _pairs_kernel("dot_pairs_dual", 2, 1.0, dual=True),
         _pairs_kernel("dot_pairs_dual_8", 2, 1.0, dual=True, unrolled=8),
         _pairs_kernel("dot_pairs", 2, 0.9),
@@ -88,7 +97,17 @@ FAMILY = Family(
             outputs=_pairs.CHANNELS,
             per_mac=4.0,
         ),
-        Kernel("dot_patch", "dot/dot.c.j2", always, _scratch, _context, in_place=True, outputs=2, per_mac=2.4),
+        Kernel(
+            "dot_patch",
+            "dot/dot.c.j2",
+            always,
+            _scratch,
+            _context,
+            in_place=True,
+            outputs=2,
+            per_mac=2.4,
+            group_bytes=_rows_of_four,
+        ),
     ),
 )
 

@@ -14,19 +14,23 @@ from typing import Any
 import numpy as np
 
 from mcuc.kernels._base import Call, No, Table
-from mcuc.kernels._linear import SCALED
+from mcuc.kernels._linear import SCALED, Linear
 from mcuc.kernels._output import signed_words, values_of
-from mcuc.kernels.dot._pairs import CHANNELS, UNROLLED, Key, fits_pairs, key_of, stage_of, stage_of_tables, taps
+from mcuc.kernels.dot._pairs import CHANNELS, UNROLLED, Key, fits_pairs, key_of, linear_of, stage_of_tables, taps
 from mcuc.targets import Chip
 
 CORES = ("cortex-m0plus", "cortex-m3")
 
 
 def applies(call: Call, chip: Chip | None) -> No | None:
-    """Refuses cores with a dual multiplier, and what _pairs.py refuses of weights and sums."""
+    """Refuses cores with a dual multiplier, what _pairs.py refuses of weights, and output stages that no constants make
+    exact."""
     if chip is None or chip.core not in CORES:
         return No("for cores without a dual multiplier")
-    return fits_pairs(call)
+    refused = fits_pairs(call)
+    if refused is None and linear_of(call) is None:
+        return No("no output stage of one multiply is exact")
+    return refused
 
 
 def tables(call: Call) -> tuple[Table, ...]:
@@ -36,7 +40,7 @@ def tables(call: Call) -> tuple[Table, ...]:
 
 def context(call: Call) -> Mapping[str, Any]:
     """What the template names."""
-    stage = stage_of(call)
+    stage = linear_of(call)
     assert stage is not None
     return {
         "taps": taps(call),
@@ -67,7 +71,7 @@ def _tables(found: tuple[Table, ...], key: Key) -> tuple[Table, ...]:
     low, high = starts.reshape(-1, 2, 2)[..., 0], starts.reshape(-1, 2, 2)[..., 1]
     first = np.stack([SCALED * high + low, low], -1).reshape(len(words), -1)
     stage = stage_of_tables(found, key)
-    assert stage is not None
+    assert isinstance(stage, Linear)
     made = (
         Table("weights", "int32_t", signed_words(np.concatenate([first, words], 1))),
         Table("output", "int32_t", signed_words(stage.constants(channels))),

@@ -20,7 +20,7 @@ import numpy as np
 from mcuc.ir import Array
 from mcuc.kernels._base import Call, No, Table
 from mcuc.kernels._linear import SCALED, Linear
-from mcuc.kernels._output import Rule, output_stage, rule_of, signed_words, values_of
+from mcuc.kernels._output import Product, Rule, output_stage, product_stage, rule_of, signed_words, values_of
 from mcuc.targets import Chip
 
 CHANNELS = 4  # of a group
@@ -44,21 +44,28 @@ class Key:
 
 
 def applies(call: Call, chip: Chip | None) -> No | None:
-    """Refuses cores without DSP, and what fits_pairs refuses."""
+    """Refuses cores without DSP, what fits_pairs refuses, and output stages that neither one multiply computes exactly
+    nor an FPU."""
     if chip is None or not chip.dsp:
         return No("needs the DSP extension")
-    return fits_pairs(call)
+    refused = fits_pairs(call)
+    if refused is not None:
+        return refused
+    stage = stage_of(call)
+    if stage is None or (isinstance(stage, Product) and chip.fpu == "none"):
+        return No("no output stage of one multiply is exact")
+    return None
 
 
 def fits_pairs(call: Call) -> No | None:
-    """Refuses groups, weights of which two do not fit a half, and output stages that no constants make exact."""
+    """Refuses groups, and weights of which two do not fit a half."""
     if call.params["groups"] != 1:
         return No("convolution in groups")
     weights = _weights(call)
     odd = len(weights) // 2
     if ((weights[1::2] == -128) & (weights[: 2 * odd : 2] < 0)).any():
         return No("a pair of weights does not fit 16 bits")
-    return None if stage_of(call) is not None else No("no output stage of one multiply is exact")
+    return None
 
 
 def taps(call: Call) -> int:
@@ -76,6 +83,13 @@ def dual_issue(call: Call, chip: Chip | None) -> No | None:
     if chip is None or chip.core != "cortex-m7":
         return No("for cores that issue two instructions a cycle")
     return applies(call, chip)
+
+
+def far(call: Call, chip: Chip | None) -> No | None:
+    """The same, for weights outside the chip behind a data cache: the loop asks for lines ahead (PLD)."""
+    if chip is None or not chip.weights_in or not chip.caches.dcache_bytes:
+        return No("for weights outside the chip, behind a data cache")
+    return dual_issue(call, chip)
 
 
 def scratch(call: Call, pixels: int, ahead: int = 0) -> int:
@@ -122,30 +136,58 @@ def context(call: Call, pixels: int, dual: bool, unrolled: int = UNROLLED) -> Ma
         "by_row": by_row(call),
         "contiguous": call.params["dil_w"] == 1,
         "single": min(pixels, call.width) == 1,
-        "kinked": stage.kinked,
-        "words": CHANNELS + UNIT * units + CHANNELS * stage.words,  # of a group
-        "common": stage.common,
+        "words": CHANNELS + UNIT * units + words_of_group(stage),  # of a group
     }
 
 
+def group_bytes(call: Call) -> int:
+    """Biases, weights and constants of a group of channels."""
+    return 4 * int(context(call, 1, False)["words"])
+
+
 def helpers(
-    call: Call, pixels: int, dual: bool = False, unrolled: int = UNROLLED
+    call: Call, pixels: int, dual: bool = False, unrolled: int = UNROLLED, asks: bool = False
 ) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
     """The inner loops, which layers share. dual: of two pixels, for cores that issue two instructions a cycle.
-    unrolled: units in the loop."""
+    unrolled: units in the loop. asks: for lines of weights before they are needed."""
     stage = stage_of(call)
     assert stage is not None
     residual = call.params["residual"]
     joined = 0 if residual is None else residual["shift"]
-    values = {"kinked": stage.kinked, "common": stage.common, "unrolled": unrolled, "joined": joined}
+    values = {**stage_values(stage), "unrolled": unrolled, "joined": joined, "asks": asks}
     one = ("dot/pairs_one.c.j2", values)
     two = ("dot/pairs_two.c.j2", {**values, "dual": dual})
     return {"one": one} if min(pixels, call.width) == 1 else {"one": one, "two": two}
 
 
-def stage_of(call: Call) -> Linear | None:
-    """The output stage of the call's channels; None where no constants are exact."""
+def stage_values(stage: Linear | Product) -> Mapping[str, Any]:
+    """What templates know of a stage. product: the clamp of a float32 product, None for one multiply."""
+    if isinstance(stage, Product):
+        return {"product": (stage.low, stage.high), "kinked": False, "common": 0}
+    return {"product": None, "kinked": stage.kinked, "common": stage.common}
+
+
+def words_of_group(stage: Linear | Product) -> int:
+    """Of the constants of CHANNELS channels."""
+    return CHANNELS + 1 if isinstance(stage, Product) else CHANNELS * stage.words
+
+
+def constants(stage: Linear | Product, channels: int) -> Array:
+    """[groups, words]: the constants of the stage as groups of channels read them."""
+    if isinstance(stage, Product):
+        return stage.groups(channels, CHANNELS)
+    return stage.constants(channels).reshape(channels // CHANNELS, -1)
+
+
+def stage_of(call: Call) -> Linear | Product | None:
+    """The output stage of the call's channels, of one multiply where one is exact for all of them."""
     return stage_of_tables(call.tables, key_of(call))
+
+
+def linear_of(call: Call) -> Linear | None:
+    """That of one multiply; None where no constants are exact."""
+    found = stage_of(call)
+    return found if isinstance(found, Linear) else None
 
 
 def key_of(call: Call) -> Key:
@@ -161,11 +203,11 @@ def _weights(call: Call) -> Array:
 
 
 @lru_cache(maxsize=512)
-def stage_of_tables(found: tuple[Table, ...], key: Key) -> Linear | None:
-    """The same from the tables."""
+def stage_of_tables(found: tuple[Table, ...], key: Key) -> Linear | Product | None:
+    """The output stage from the tables."""
     weights = values_of(found, "weights").reshape(len(values_of(found, "bias")), -1)
     weights = weights - _zero_points(found, key.weight_zp)[:, None]
-    return output_stage(found, key.rule, weights)
+    return output_stage(found, key.rule, weights) or product_stage(found, key.rule, weights)
 
 
 def _zero_points(found: tuple[Table, ...], of_all: int) -> Array:
@@ -210,7 +252,7 @@ def _tables(found: tuple[Table, ...], key: Key, ahead: bool) -> tuple[Table, ...
     starts[: len(bias)] = bias
     low, high = starts.reshape(groups, 2, 2)[..., 0], starts.reshape(groups, 2, 2)[..., 1]
     first = np.stack([SCALED * high + low, low], -1).reshape(groups, -1)
-    stream = np.concatenate([first, stream, stage.constants(channels).reshape(groups, -1)], 1)
+    stream = np.concatenate([first, stream, constants(stage, channels)], 1)
     unused = np.zeros(AHEAD // 4 if ahead else 0, np.int64)
     stream = np.concatenate([stream.reshape(-1), unused])
     made = [Table("weights", "int32_t", signed_words(stream))]

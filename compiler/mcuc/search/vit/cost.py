@@ -4,7 +4,7 @@ tables and code. And, for comparison, the formula of MCUFormer's release.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,16 +19,18 @@ from mcuc.targets import Board
 from mcuc.toolchain import Optimize
 
 MEMORY_MODELS = ("planner", "paper")
+CALL_CODE, STREAM_CODE = 60, 1200  # bytes of a layer's function and its call, and of a stream's own loop, about
 WARM_CANDIDATES = 6  # random candidates whose layers are measured together before the search starts
 
 
 @dataclass(frozen=True)
 class _Sum:
-    """Of a schedule of one part: cycles with what its streams add, bytes of tables and of code."""
+    """Of a schedule of one part: cycles with what its streams add, bytes of calls, and kernels -> bytes, which layers
+    share."""
 
     cycles: float
-    tables: int
-    code: int
+    calls: int
+    kernels: Mapping[str, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,8 @@ class VitCost:
         counts = self.pieces.parts(candidate)[1]
         sums = {id(pick): self._measured(pick) for pick in whole.picks}
         cycles = _of(lambda pick: sums[id(pick)].cycles, whole, counts)
-        code = _of(lambda pick: sums[id(pick)].code, whole, counts)
+        code = _of(lambda pick: sums[id(pick)].calls, whole, counts)
+        code += sum(dict(kernel for s in sums.values() for kernel in s.kernels.items()).values())
         return Cost(sram, round(tables + code), 1000 * cycles / self.board.chip.clock_hz)
 
     def chosen(self, candidate: VitCandidate) -> tuple[Whole, int]:
@@ -93,8 +96,12 @@ class VitCost:
         found = self.pieces.schedule(pick)
         costs = layer_costs([(pick.graph, la) for la in found.layers], self.board, self.toolchain, self.optimize)
         cycles, instructions = sum(c.cycles for c in costs), sum(c.instructions for c in costs)
-        return _Sum(cycles + found.stream_cost * cycles / max(1, instructions), found.table_bytes,
-                    sum(c.code for c in costs))  # fmt: skip
+        streams = sum(unit.block is not None for unit in pick.partition.units)
+        return _Sum(
+            cycles + found.stream_cost * cycles / max(1, instructions),
+            CALL_CODE * len(costs) + STREAM_CODE * streams,
+            dict(kernel for c in costs for kernel in c.kernels),
+        )
 
 
 def within(cost: Cost, limits: Constraints) -> bool:

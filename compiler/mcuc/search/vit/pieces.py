@@ -4,7 +4,8 @@ Between two halves of a block (attention with its skip, MLP with its skip) only 
 So what is alive while a half runs does not depend on the others, and the front of SRAM and cost of a network follows
 from those of its ends (patches, and what is behind the blocks) alone and of each half between these ends: at any peak
 the cheapest schedules of all parts add up. Equal halves are explored once, in all candidates. Only streams that would
-run across such a border are left out; the whole network is explored when it is compiled.
+run across such a border, and other orders of the layers, are left out: the compiler may find a little less than is said
+here.
 """
 
 from __future__ import annotations
@@ -16,14 +17,13 @@ from dataclasses import dataclass, field, replace
 from mcuc import passes
 from mcuc.plan import plan
 from mcuc.schedule import Layer
-from mcuc.schedule.explore import ADDING, AS_IS, PLAIN, REPEATED, Candidate, Family, fronts, in_order, merged
+from mcuc.schedule.explore import ADDING, PLAIN, REPEATED, Candidate, Family, fronts_as_is, in_order, merged
 from mcuc.schedule.select import wide_for
 from mcuc.search.spaces.vit_lowrank import VitBlock, VitCandidate
 from mcuc.search.vit.skeleton import skeleton
 from mcuc.targets import Board
 
-FORMS = (ADDING, PLAIN, AS_IS, REPEATED)
-INSTEAD = {ADDING: (PLAIN,), AS_IS: (PLAIN,), REPEATED: (AS_IS, PLAIN)}  # where a part does not have the form
+FORMS = (ADDING, PLAIN, REPEATED)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Pieces:
         """The part's fronts by the name of their form."""
         if part not in self.families:
             graph = skeleton(part.candidate, self.classes, self.channels, self.keep_factors, part.halves)
-            found, _ = fronts(passes.optimize(graph), self.board.chip, self.goal, wide=wide_for(self.goal))
+            found = fronts_as_is(passes.optimize(graph), self.board.chip, self.goal, wide_for(self.goal))
             self.families[part] = {family.name: family for family in found}
         return self.families[part]
 
@@ -95,12 +95,11 @@ class Pieces:
         parts, counts = self.parts(candidate)
         families = [self.of(part) for part in parts]
         found: list[Whole] = []
-        for name in FORMS:
-            if any(name in own for own in families):
-                those = [_family(own, name) for own in families]
-                fronts_ = [[f.usual] for f in those], [[f.small, f.usual] for f in those]
-                for choice in fronts_ if any(f.small for f in those) else fronts_[:1]:
-                    found += _composed([next((c for c in cs if c), ()) for cs in choice], counts)
+        for name in dict.fromkeys((*(n for n in FORMS if any(n in own for own in families)), *_groupings(families))):
+            those = [_family(own, name) for own in families]
+            fronts_ = [[f.usual] for f in those], [[f.small, f.usual] for f in those]
+            for choice in fronts_ if any(f.small for f in those) else fronts_[:1]:
+                found += _composed([next((c for c in cs if c), ()) for cs in choice], counts)
         first = [_family(own, next(n for n in FORMS if any(n in o for o in families))) for own in families]
         instructions = _sum([f.instructions for f in first], counts)
         return in_order(merged(found), self.goal, instructions)
@@ -116,8 +115,17 @@ class Pieces:
         return max(self.schedule(pick).arena for pick in whole.picks)
 
 
+def _groupings(families: Sequence[Mapping[str, Family]]) -> list[str]:
+    """Names of the forms by groups of heads."""
+    return [name for own in families for name in own if name not in FORMS]
+
+
 def _family(own: Mapping[str, Family], name: str) -> Family:
-    return own[next(n for n in (name, *INSTEAD.get(name, ()), *FORMS) if n in own)]
+    """A part's schedules of a form; of the plain one where it does not have it, of attention with fewer heads than the
+    form has groups those by single heads."""
+    apart = [n for n in own if n not in FORMS and n.endswith("apart") == name.endswith("apart")]
+    near = () if name in FORMS else (*reversed(apart), REPEATED)
+    return own[next(n for n in (name, *near, PLAIN) if n in own)]
 
 
 def _sum(values: Sequence[float], counts: Sequence[int]) -> float:

@@ -1,0 +1,115 @@
+"""mcuc build --space vit-lowrank end to end, on a space of a few tiny networks."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the search needs torch")
+
+from mcuc.cli import main
+from mcuc.data.npz import write_npz
+from mcuc.errors import McucError
+from mcuc.request import Request
+from mcuc.search import build as road
+from mcuc.search import quantized
+from mcuc.search.build import BuildRequest, VitOptions, build
+from mcuc.search.effort import EFFORTS
+from mcuc.search.evolution import Plan
+from mcuc.search.spaces import vit_lowrank
+from mcuc.search.spaces.vit_lowrank import VitSpace
+from mcuc.search.vit import cost
+
+BOARD = "stm32f746g-disco"
+TINY = replace(EFFORTS["quick"], supernet_work=2e9, final_work=3e9, tuning_work=3e8, plan=Plan(3, 2, 1))
+
+
+def write_stripes(path: Path) -> None:
+    """Two classes of 8x8: stripes across and along, under noise."""
+    rng = np.random.default_rng(0)
+    y = np.arange(200) % 2
+    wave = np.sin(np.arange(8) * 1.5 + rng.uniform(0, 6, (200, 1)))
+    x = np.where((y == 0)[:, None, None], wave[:, :, None], wave[:, None, :])
+    x = np.clip(128 + 60 * x + rng.normal(0, 20, x.shape), 0, 255).astype(np.uint8)
+    write_npz(path, {"x": x[:160], "y": y[:160], "x_test": x[160:], "y_test": y[160:]})
+
+
+def space_for(shape: tuple[int, int, int], classes: int, width: float = 1.0, image: int | None = None) -> VitSpace:
+    return VitSpace((image or 8,), (4,), (8, 16), 8, (0.5, 0.95), (1,), (1, 2), (2.0,), shape[2], classes)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setitem(EFFORTS, "quick", TINY)
+    monkeypatch.setattr(vit_lowrank, "space_for", space_for)
+    monkeypatch.setattr(cost, "WARM_CANDIDATES", 1)
+    cheap = replace(quantized.OPTIONS, methods=("minmax",), equalize=(False,), compensate=False)
+    monkeypatch.setattr(quantized, "OPTIONS", cheap)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_stripes(tmp_path / "images.npz")
+    return tmp_path / "images.npz"
+
+
+def test_a_transformer_is_searched_trained_merged_compiled_and_exact(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    command = ["mcuc", "build", "--space", "vit-lowrank", "--budget", "320KB", "--flash", "1MB", "--board", BOARD,
+               "--data", str(tiny), "--pool", "mean", "-o", str(out)]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as done:
+        sys.exit(main())
+    assert not done.value.code
+    report = json.loads((out / "report.json").read_text())
+    assert report["verify"]["bit_exact"] is True and report["verify"]["emulated"] > 0
+    assert report["accuracy"]["int8"] > 0.6, "two classes: chance is a half"
+    assert report["sram"]["total"] <= 320 * 1024 and report["flash"]["total"] <= 1024 * 1024
+    (chosen,) = [p for p in report["pareto"] if p["chosen"]]
+    assert vit_lowrank.parse(chosen["name"]).pool == "mean" and 0 < chosen["latency_ms"] < 10
+    assert abs(chosen["latency_ms"] / report["latency_ms"] - 1) < 0.1
+    assert abs(chosen["sram"] - report["sram"]["arena"] - cost.STACK_ALLOWANCE) <= 0.1 * report["sram"]["arena"]
+    notes = "\n".join(report["notes"])
+    assert "factors merged in 4 dense layers" in notes and "bytes of weights instead of" in notes
+    assert {"model.onnx", "model.c", "firmware.elf"} <= {f.name for f in out.iterdir()}
+
+
+def test_limits_that_no_transformer_meets_are_refused_with_numbers(tiny: Path, tmp_path: Path) -> None:
+    for request in (Request(BOARD, budget=1500), Request(BOARD, flash=500)):
+        with pytest.raises(McucError, match="the smallest network") as refused:
+            build(BuildRequest(request, data=str(tiny), space="vit-lowrank"), tmp_path / "out", lambda *_: None)
+        assert refused.value.code == "nothing-fits" and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("options", [VitOptions(memory_model="oracle"), VitOptions(pool="max"),
+                                     VitOptions(position="none")])  # fmt: skip
+def test_strange_options_are_refused(tiny: Path, tmp_path: Path, options: VitOptions) -> None:
+    with pytest.raises(McucError) as refused:
+        build(BuildRequest(Request(BOARD), data=str(tiny), space="vit-lowrank", vit=options), None, lambda *_: None)
+    assert refused.value.code == "unknown-option" and "one of" in refused.value.try_this
+
+
+def test_the_command_hands_the_flags_of_transformers_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[BuildRequest] = []
+
+    def search(request: BuildRequest, *others: object) -> None:
+        asked.append(request)
+        raise McucError("stop", "far enough", where="here", try_this="nothing")
+
+    def run(*flags: str) -> object:
+        monkeypatch.setattr(sys, "argv", ["mcuc", "build", *flags])
+        with pytest.raises(SystemExit) as done:
+            sys.exit(main())
+        return done.value.code
+
+    monkeypatch.setattr(road, "build", search)
+    flags = ("--image-size", "64", "--keep-factors", "--memory-model", "paper", "--pool", "token", "--positions",
+             "relative")  # fmt: skip
+    assert run("--space", "vit-lowrank", *flags) == 1 and run("--space", "vit-lowrank") == 1
+    assert [r.vit for r in asked] == [VitOptions(64, True, "paper", "token", "relative"), VitOptions()]
+    assert [r.space for r in asked] == ["vit-lowrank"] * 2
+    assert run(*flags) == 2 and run("--pool", "mean", "--space", "ds-conv") == 2 and len(asked) == 2

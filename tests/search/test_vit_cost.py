@@ -1,0 +1,193 @@
+"""What a transformer of the space costs: the graph of made-up weights is that of trained ones, the front of a network
+follows from its halves, and the compiler gets what was promised."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the search needs torch")
+
+from mcuc import passes, quantize  # noqa: E402
+from mcuc.ir import Graph  # noqa: E402
+from mcuc.pipeline import compile_graph  # noqa: E402
+from mcuc.plan import plan  # noqa: E402
+from mcuc.quantize.model import to_proto  # noqa: E402
+from mcuc.quantize.network import Converted, convert  # noqa: E402
+from mcuc.quantize.runtime import Runtime  # noqa: E402
+from mcuc.request import Request  # noqa: E402
+from mcuc.schedule.explore import explore  # noqa: E402
+from mcuc.search.naming import named  # noqa: E402
+from mcuc.search.pareto import Constraints  # noqa: E402
+from mcuc.search.quantized import OPTIONS, as_columns  # noqa: E402
+from mcuc.search.spaces import vit_lowrank as vit  # noqa: E402
+from mcuc.search.spaces.vit_lowrank import VitBlock, VitCandidate, VitSpace  # noqa: E402
+from mcuc.search.vit.cost import STACK_ALLOWANCE, VitCost, paper_bytes  # noqa: E402
+from mcuc.search.vit.export import float_model  # noqa: E402
+from mcuc.search.vit.narrowing import legal_shares, narrow, within  # noqa: E402
+from mcuc.search.vit.network import Vit, merged  # noqa: E402
+from mcuc.search.vit.pieces import Pieces  # noqa: E402
+from mcuc.search.vit.skeleton import skeleton  # noqa: E402
+from mcuc.search.vit.space import constants_of  # noqa: E402
+from mcuc.targets import load_board  # noqa: E402
+
+BOARD_NAME = "stm32f746g-disco"
+BOARD = load_board(BOARD_NAME)
+SMALL = vit.parse("i12-p4-e16-d8-k0.5-token-absolute-h2x4")
+CHEAP = replace(OPTIONS, methods=("minmax",), equalize=(False,), compensate=False)
+SPACE = VitSpace((12,), (4, 6), (8, 16, 24), 8, (0.5, 0.9), (1, 2), (1, 2), (2.0,), 1, 10)
+
+
+@cache
+def network(candidate: VitCandidate) -> Vit:
+    """Weights that have moved from their start."""
+    torch.manual_seed(0)
+    module = Vit(candidate, 10, 1).eval()
+    with torch.no_grad():
+        for p in module.parameters():
+            p += 0.1 * torch.randn_like(p)
+    return module
+
+
+@cache
+def images(side: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (16, side, side, 1)).astype(np.uint8)
+
+
+@cache
+def converted(candidate: VitCandidate, keep: bool = False) -> Converted:
+    """The real thing: trained weights, written, calibrated, quantized."""
+    import onnx
+
+    model = float_model("net", candidate, 10, 1, constants_of(merged(network(candidate), keep)))
+    proto = onnx.load_from_string(to_proto(model))
+    return convert(proto, "net", "net", (as_columns(images(candidate.image)),), CHEAP)
+
+
+CASES = [replace(SMALL, pool=pool, position=position) for pool, position in product(vit.POOLS, vit.POSITIONS)]
+
+
+@pytest.mark.parametrize("candidate", CASES, ids=lambda c: f"{c.pool}, {c.position}")
+@pytest.mark.parametrize("keep", [False, True], ids=["merged", "factors"])
+def test_the_float_network_computes_what_the_module_does(candidate: VitCandidate, keep: bool) -> None:
+    model = float_model("net", candidate, 10, 1, constants_of(merged(network(candidate), keep)))
+    columns = as_columns(images(candidate.image))
+    with Runtime("net") as runtime:
+        runtime.set_samples([columns])
+        found = runtime.outputs(runtime.open(to_proto(model)), ["softmax"])[0].reshape(len(columns), -1)
+    with torch.no_grad():
+        wanted = network(candidate)(torch.from_numpy(columns[:, 0])).softmax(1).numpy()
+    assert np.abs(found - wanted).max() < 1e-5 < wanted.std()
+
+
+def test_the_module_exports_so_that_attention_is_recognised(tmp_path: Path) -> None:
+    """By PyTorch's own exporter, for those who take the module elsewhere."""
+    from mcuc.importers.torch import to_onnx
+
+    module = merged(network(SMALL))
+    made = convert(to_onnx(module, (torch.zeros(1, 1, 12, 12),)), "net", "net", (as_columns(images(12)),), CHEAP)
+    ops = [n.op for n in passes.optimize(made.graph).nodes]
+    assert ops.count("batch_matmul") == 2 * sum(b.heads for b in SMALL.blocks) and "transpose" not in ops
+
+
+def layers(graph: Graph) -> list[tuple[str, str, list[tuple[int, ...]]]]:
+    """Nodes with the shapes of their tensors but biases: a zero point that happens to be 0 leaves none behind."""
+    found = []
+    for n in graph.nodes:
+        shapes = [graph.tensors[t].shape for t in (*n.inputs, *n.outputs) if t]
+        found.append((n.name, n.op, [shape for shape in shapes if len(shape) > 1]))
+    return found
+
+
+@pytest.mark.parametrize(("candidate", "keep"), [(CASES[0], False), (CASES[3], True)], ids=["merged", "factors"])
+def test_made_up_weights_give_the_graph_that_trained_ones_become(candidate: VitCandidate, keep: bool) -> None:
+    """The same layers and kernels, arena and bytes of tables, at both ends of the front. Which kernel of
+    dense layers and additions applies depends on weights and scales (whether an output stage of one multiply is exact).
+    """
+    made, real = (
+        passes.optimize(g) for g in (skeleton(candidate, 10, 1, keep), named(converted(candidate, keep).graph))
+    )
+    assert layers(made) == layers(real)
+    for goal in ("latency", "sram"):
+        schedules = [explore(g, BOARD.chip, goal).candidates[0] for g in (made, real)]
+        kernels, sizes = [], []
+        for one in schedules:
+            found = [(la.node.name, call.family, k.id) for la in one.schedule.layers for call, k in la.calls]
+            varied = ("dot", "binary")
+            kernels.append([(name, family, "" if family in varied else kernel) for name, family, kernel in found])
+            tables = sum(la.table_bytes for la in one.schedule.layers)
+            sizes.append((plan(one.graph, one.schedule, fast=True).arena, tables))
+        assert kernels[0] == kernels[1]
+        assert sizes[0] == pytest.approx(sizes[1], rel=0.05), "arena, tables"
+
+
+MIXED = "i12-p4-e24-d8-k0.5-token-absolute-h2x4-h1x2-h1x4-h2x2"
+
+
+@pytest.mark.parametrize("goal", ["latency", "balanced"])
+def test_the_front_of_a_network_follows_from_its_halves(goal: str) -> None:
+    candidate = vit.parse(MIXED)
+    pieces = Pieces(BOARD, goal, 10, 1)
+    whole = explore(passes.optimize(skeleton(candidate, 10, 1)), BOARD.chip, goal).candidates
+    found = pieces.wholes(candidate)
+    assert len(pieces.families) == 5, "the ends, two attentions, two MLPs"
+    assert found[0].peak == pytest.approx(whole[0].peak, rel=0.02, abs=64)
+    assert min(f.peak for f in found) == pytest.approx(min(w.peak for w in whole), rel=0.02, abs=64)
+    assert max(f.cost for f in found) == pytest.approx(max(w.cost for w in whole), rel=0.1, abs=1)
+    real = plan(whole[0].graph, whole[0].schedule, fast=True).arena
+    assert pieces.arena(found[0]) == pytest.approx(real, rel=0.05, abs=64)
+
+
+def test_the_compiler_gets_what_the_search_was_told(tmp_path: Path) -> None:
+    """Arena to the byte, latency within 3 %, code within two fifths."""
+    candidate = vit.parse("i12-p4-e16-d8-k0.5-token-absolute-h2x4-h1x2")
+    assert candidate.blocks[0] != candidate.blocks[1]
+    cost = VitCost(Pieces(BOARD, "latency", 10, 1), BOARD, "auto", "balanced", Constraints(BOARD.sram_bytes))
+    told, tables = cost(candidate), cost.planned(candidate).flash_bytes
+    request = Request(board=BOARD_NAME, budget=BOARD.sram_bytes)
+    report = compile_graph(skeleton(candidate, 10, 1), request, "a candidate", tmp_path / "out").report
+    assert report.verify.bit_exact and told.sram_bytes == report.sram.arena + STACK_ALLOWANCE
+    assert told.latency_ms == pytest.approx(report.latency_ms, rel=0.03)
+    assert told.flash_bytes - tables == pytest.approx(report.flash.code, rel=0.4)
+    tight = replace(cost, limits=Constraints(BOARD.sram_bytes, tables - 1))
+    assert not within(tight(candidate), tight.limits) and tight(candidate).latency_ms == 0
+
+
+PAPER = [(16, 168, 4, 0.9, 284.6), (16, 192, 4, 0.9, 341.5), (16, 192, 3.5, 0.9, 304.1), (16, 216, 4, 0.4, 311.3),
+         (20, 216, 4, 0.9, 317.0), (20, 216, 4, 0.95, 326.1), (20, 192, 4, 0.95, 272.7), (24, 216, 4, 0.95, 279.7),
+         (32, 216, 4, 0.95, 233.5)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("patch", "embed", "ratio", "rank", "kib"), PAPER)
+def test_the_papers_formula_gives_its_values(patch: int, embed: int, ratio: float, rank: float, kib: float) -> None:
+    blocks = (VitBlock(3, 3.0), VitBlock(3, ratio))
+    assert round(paper_bytes(VitCandidate(240, patch, embed, 64, rank, "token", "absolute", blocks)) / 1024, 1) == kib
+
+
+def test_what_cannot_fit_is_left_out_before_any_training() -> None:
+    pieces = Pieces(BOARD, "latency", 10, 1)
+    lean = VitCost(pieces, BOARD, "auto", "balanced", Constraints(None, None))
+    sizes = {e: lean.planned(replace(vit.smallest(SPACE), embed=e)).flash_bytes for e in SPACE.embeds}
+    limited = replace(lean, limits=Constraints(None, sizes[16]))
+    space, left = narrow(SPACE, limited)
+    assert space.embeds == (8, 16) and left.left_out["embeds"] == (24,)
+    shares = legal_shares(space, lambda c: within(limited.planned(c), limited.limits), 4)
+    assert set(shares) == set(product(space.ranks, space.patches)) and 0 < sum(shares.values()) < len(shares)
+    nothing = replace(lean, limits=Constraints(100))
+    assert narrow(SPACE, nothing)[0] == SPACE, "the search says what the smallest takes"
+
+
+@pytest.mark.parametrize("candidate", [CASES[0], CASES[3]], ids=["class token", "mean, distances"])
+def test_training_with_quantization_takes_a_batch_as_it_takes_each_image(candidate: VitCandidate) -> None:
+    made, columns = converted(candidate, candidate is CASES[3]), as_columns(images(12))[:, 0]
+    net = quantize.prepare(made, columns, options=CHEAP).eval()
+    x = torch.from_numpy(as_columns(images(12))[:, 0])
+    with torch.no_grad():
+        together, alone = net(x), torch.cat([net(one[None]) for one in x])
+    assert together.shape == (16, 10) and torch.equal(together.argmax(1), alone.argmax(1))
+    torch.testing.assert_close(together, alone, rtol=0, atol=1 / 256 + 1e-6)
