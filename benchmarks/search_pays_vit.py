@@ -94,7 +94,7 @@ class Scale:
     plan: Plan
     randoms: int = RANDOM
     seeds: tuple[int, ...] = SEEDS
-    batch: int = 128
+    batch: int = 64
     embeds: tuple[int, ...] = (32, 48, 64)
     depths: tuple[int, ...] = (2, 3, 4)
     ranks: tuple[float, ...] = RANKS
@@ -153,9 +153,8 @@ class Job:
         augment = Augment(padding=3 if self.name == "cifar10" else 8)
         if epochs >= 100:
             augment = replace(augment, mixup=0.2, cutmix=1.0, erase=0.25)
-        if stage == 1:  # what many networks share wants smaller steps than one network
-            return Recipe(stage, epochs, s.batch, rate=1e-3, average=0.998, augment=augment)
-        return Recipe(stage, epochs, s.batch, average=0.998, snapshots=3, augment=augment)
+        return Recipe(stage, epochs, s.batch, rate=1e-3, average=0.998, snapshots=0 if stage == 1 else 3,
+                      augment=augment)  # fmt: skip
 
     def lessons(self, data: Data) -> torch.Tensor:
         """The targets of the supernet."""
