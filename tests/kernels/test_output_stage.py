@@ -159,3 +159,16 @@ def test_a_change_of_scale_behind_a_convolution_has_no_stage_of_one_multiply() -
         kink = np.rint(SCALED * 2.0**31 / np.array([first])).astype(np.int64)
         both = partial(_looked_up, rule, zero, table)
         assert linear(both, np.array([scale * ratio]), other, kink, -reach, reach) is None
+
+
+def test_channels_that_are_alike_have_the_stage_that_each_has_alone() -> None:
+    """Solved once and copied: a layer of 24 channels of which 5 differ, and the same 5 without their copies."""
+    rng = np.random.default_rng(1)
+    weights, scale = rng.integers(-127, 128, (5, 30)), rng.uniform(1e-3, 2e-3, 5).astype(np.float32)
+    bias, copies = rng.integers(-4000, 4000, 5), rng.integers(0, 5, 24)
+    rule = Rule("f32_rne", 3, -128, 127)
+    few = _output_stage(tables("f32_rne", scale, bias)[1], rule, weights)
+    many = _output_stage(tables("f32_rne", scale[copies], bias[copies])[1], rule, weights[copies])
+    assert few is not None and many is not None and len(set(copies)) == 5
+    for name in ("shift", "multiplier", "offset", "kink"):
+        assert np.array_equal(getattr(many, name), getattr(few, name)[copies]), name

@@ -117,9 +117,8 @@ def test_made_up_weights_give_the_graph_that_trained_ones_become(candidate: VitC
         schedules = [explore(g, BOARD.chip, goal).candidates[0] for g in (made, real)]
         kernels, sizes = [], []
         for one in schedules:
-            found = [(la.node.name, call.family, k.id) for la in one.schedule.layers for call, k in la.calls]
-            varied = ("dot", "binary")
-            kernels.append([(name, family, "" if family in varied else kernel) for name, family, kernel in found])
+            calls = [(la.node.name, call.family, k.id) for la in one.schedule.layers for call, k in la.calls]
+            kernels.append([(n, f, "" if f in ("dot", "binary") else kernel) for n, f, kernel in calls])
             tables = sum(la.table_bytes for la in one.schedule.layers)
             sizes.append((plan(one.graph, one.schedule, fast=True).arena, tables))
         assert kernels[0] == kernels[1]
@@ -144,7 +143,7 @@ def test_the_front_of_a_network_follows_from_its_halves(goal: str) -> None:
 
 
 def test_the_compiler_gets_what_the_search_was_told(tmp_path: Path) -> None:
-    """Arena to the byte, latency within 3 %, code within two fifths."""
+    """Arena to the byte, latency within 3 %; of code not much less, and not half as much again."""
     candidate = vit.parse("i12-p4-e16-d8-k0.5-token-absolute-h2x4-h1x2")
     assert candidate.blocks[0] != candidate.blocks[1]
     cost = VitCost(Pieces(BOARD, "latency", 10, 1), BOARD, "auto", "balanced", Constraints(BOARD.sram_bytes))
@@ -153,7 +152,7 @@ def test_the_compiler_gets_what_the_search_was_told(tmp_path: Path) -> None:
     report = compile_graph(skeleton(candidate, 10, 1), request, "a candidate", tmp_path / "out").report
     assert report.verify.bit_exact and told.sram_bytes == report.sram.arena + STACK_ALLOWANCE
     assert told.latency_ms == pytest.approx(report.latency_ms, rel=0.03)
-    assert told.flash_bytes - tables == pytest.approx(report.flash.code, rel=0.4)
+    assert 0.9 * report.flash.code < told.flash_bytes - tables < 1.5 * report.flash.code
     tight = replace(cost, limits=Constraints(BOARD.sram_bytes, tables - 1))
     assert not within(tight(candidate), tight.limits) and tight(candidate).latency_ms == 0
 

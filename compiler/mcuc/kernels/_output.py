@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -100,16 +100,28 @@ def _reached(tables: tuple[Table, ...], weights: Array) -> tuple[Array, Array]:
 
 
 def _output_stage(tables: tuple[Table, ...], rule: Rule, weights: Array) -> Linear | None:
-    requant, scale, kink = _requant(tables, rule.rule)
+    """Channels that are alike in all that matters are solved once."""
     low, high = _reached(tables, weights)
+    every = len(weights)
+    scales = [t for t in tables if t.name in ("scale", "multiplier", "shift")]
+    own = [np.broadcast_to(values_of((t,), t.name), every) for t in scales]
+    _, picked, back = np.unique(np.stack([low, high, *own]), axis=1, return_index=True, return_inverse=True)
+    if len(picked) < every:
+        low, high = low[picked], high[picked]
+        tables = tuple(replace(t, values=t.values[picked]) if len(t.values) == every else t for t in tables)
+    requant, scale, kink = _requant(tables, rule.rule)
 
     def output(acc: Array) -> Array:
         return requantize(acc, requant, rule.zero_point, rule.act_min, rule.act_max).astype(np.int64)
 
-    every = len(weights)
-    kinks = np.broadcast_to(kink, every).astype(np.int64)
+    kinks = np.broadcast_to(kink, len(low)).astype(np.int64)
     common = () if rule.own_shifts else COMMON
-    return linear(output, np.broadcast_to(scale, every), rule.zero_point, kinks, low, high, common)
+    found = linear(output, np.broadcast_to(scale, len(low)), rule.zero_point, kinks, low, high, common)
+    if found is None or len(picked) == every:
+        return found
+    at = back.reshape(-1)
+    return replace(found, shift=found.shift[at], multiplier=found.multiplier[at], offset=found.offset[at],
+                   kink=found.kink[at])  # fmt: skip
 
 
 def _requant(tables: tuple[Table, ...], rule: str) -> tuple[Requant, Array, Array]:

@@ -92,33 +92,98 @@ def _advance(
 ) -> tuple[int, ...]:
     """One pass column by column, as the generated loop does it: the most columns in each member's window, -1 where it
     has none. part: the columns [begin, end) of each member. Remembered, because heads and blocks are alike."""
-    firing = [j for j in range(len(shapes)) if mask >> j & 1]
-    flags = iter(current)
-    waits = [[(i, columns) for i, columns in m.reads if next(flags)] for m in shapes]
-    readers: list[list[tuple[int, Columns | None]]] = [[] for _ in shapes]
-    for j in firing:
-        for i, columns in shapes[j].reads:
-            if i >= 0:
-                readers[i].append((j, columns))
-    x = [begin for begin, _ in part]
-    ends = [end for _, end in part]
-    kept = [j for j in firing if not shapes[j].sink]
-    first = list(x)
-    most = [0 if j in kept else -1 for j in range(len(shapes))]
-    while any(x[j] < ends[j] for j in firing):
-        for j in firing:
+    row = _Row(shapes, mask, current, steps, part)
+    most = [0 if j in row.kept else -1 for j in range(len(shapes))]
+    while any(row.x[j] < row.ends[j] for j in row.firing):
+        row.round(most)
+        row.skip()
+    return tuple(most)
+
+
+class _Row:
+    """A pass in the making: x, the columns that each member has computed, and first, the first that is in its window.
+    """
+
+    def __init__(
+        self,
+        shapes: tuple[_Shape, ...],
+        mask: int,
+        current: tuple[bool, ...],
+        steps: tuple[int, ...],
+        part: tuple[tuple[int, int], ...],
+    ) -> None:
+        self.shapes, self.steps = shapes, steps
+        self.firing = [j for j in range(len(shapes)) if mask >> j & 1]
+        flags = iter(current)
+        self.waits = [[(i, columns) for i, columns in m.reads if next(flags)] for m in shapes]
+        self.readers: list[list[tuple[int, Columns | None]]] = [[] for _ in shapes]
+        for j in self.firing:
+            for i, columns in shapes[j].reads:
+                if i >= 0:
+                    self.readers[i].append((j, columns))
+        self.x, self.first = [begin for begin, _ in part], [begin for begin, _ in part]
+        self.ends = [end for _, end in part]
+        self.kept = [j for j in self.firing if not shapes[j].sink]
+        self.alike = all(columns is None or columns.stride == 1 for m in shapes for _, columns in m.reads)
+        self.before = (*self.x, *self.first)
+        self.met: dict[tuple[tuple[bool, int], ...], int] = {}  # where all are -> the first that moves
+
+    def round(self, most: list[int]) -> None:
+        """Every member goes on by its step, or as far as what it waits for allows."""
+        x, first, ends = self.x, self.first, self.ends
+        self.before = (*x, *first)
+        for j in self.firing:
             reach = ends[j]
-            for i, read in waits[j]:
+            for i, read in self.waits[j]:
                 reach = min(reach, reachable(x[i], ends[i], read, ends[j]))
-            x[j] = advanced(x[j], min(reach, x[j] + steps[j]), ends[j], shapes[j].together)
+            x[j] = advanced(x[j], min(reach, x[j] + self.steps[j]), ends[j], self.shapes[j].together)
             if most[j] >= 0:
                 most[j] = max(most[j], x[j] - first[j])
-        for i in kept:
+        for i in self.kept:
             free = x[i]
-            for j, read in readers[i]:
+            for j, read in self.readers[i]:
                 free = min(free, freed(x[j], ends[j], read, ends[i]))
             first[i] = max(first[i], free)
-    return tuple(most)
+
+    def skip(self) -> None:
+        """Goes on over rounds that are like some before. What a round does depends, away from the rows' ends, on where
+        those that move are against each other; once they are as they were, all goes on as it did since, until one
+        comes near its row's end. Those that stand must do so until then."""
+        now = (*self.x, *self.first)
+        moving = [a != b for a, b in zip(now, self.before, strict=True)]
+        if not self.alike or not any(moving):
+            return
+        base = now[moving.index(True)]
+        key = tuple((m, v - base if m else v) for m, v in zip(moving, now, strict=True))
+        by, count = base - self.met.get(key, base), len(self.x)
+        self.met[key] = base
+        if not by or not any(moving[:count]) or not self._rest_stands(moving):
+            return
+        margin = 2 * by + 2 * max(self.steps)
+        rounds = min((self.ends[j] - self.x[j] - margin) // by for j in range(count) if moving[j])
+        if rounds > 0:
+            self.x = [v + by * rounds * m for v, m in zip(self.x, moving[:count], strict=True)]
+            self.first = [v + by * rounds * m for v, m in zip(self.first, moving[count:], strict=True)]
+            self.met.clear()
+
+    def _rest_stands(self, moving: Sequence[bool]) -> bool:
+        """Whether what does not move waits for whole rows, or for what stands itself, or is through."""
+        x, ends, count = self.x, self.ends, len(self.x)
+        stands: set[int] = set()
+        for j in self.firing:
+            if moving[j]:
+                continue
+            waits = [reachable(x[i], ends[i], c, ends[j]) for i, c in self.waits[j] if c is None or i in stands]
+            still = waits and advanced(x[j], min(waits), ends[j], self.shapes[j].together) <= x[j]
+            if x[j] < ends[j] and not still:
+                return False
+            stands.add(j)
+        for i in self.kept:
+            free = [freed(x[j], ends[j], c, ends[i]) for j, c in self.readers[i] if c is None or j in stands]
+            free += [x[i]] if i in stands else []
+            if not moving[count + i] and self.first[i] < ends[i] and min(free, default=ends[i]) > self.first[i]:
+                return False
+        return True
 
 
 def advanced(x: int, reach: int, end: int, together: int) -> int:

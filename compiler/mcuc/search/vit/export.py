@@ -17,6 +17,7 @@ from mcuc.quantize.model import FloatModel, FloatNode
 from mcuc.search.spaces.vit_lowrank import VitCandidate, dense_shapes, factors, padding
 
 INPUT, OUTPUT = "input", "softmax"
+ROWS = 32
 HALVES = ("attention", "mlp")  # of a block
 EPSILON = 1e-6
 Shape = tuple[int, ...]
@@ -137,12 +138,13 @@ def made_up(
     candidate: VitCandidate, classes: int, channels: int, keep_factors: bool = False, seed: int = 0
 ) -> dict[str, Array]:
     """Constants for float_model from the seed alone. What has one role and shape is the same in every block and
-    candidate, so that what is worked out of it is worked out once."""
+    candidate, so that what is worked out of it is worked out once; rows of weights repeat after ROWS."""
     c = candidate
 
     def draw(role: str, *shape: int, deviation: float = 1.0, mean: float = 0.0) -> Array:
         rng = np.random.default_rng([seed, *role.encode(), *shape])
-        return np.asarray(mean + deviation * rng.standard_normal(shape), np.float32)
+        few = (min(shape[0], ROWS), *shape[1:])
+        return np.resize(np.asarray(mean + deviation * rng.standard_normal(few), np.float32), shape)
 
     found = {
         "patch.weight": draw("patch", c.embed, channels, c.patch, c.patch, deviation=1 / c.patch),
