@@ -34,13 +34,13 @@ def load_folder(root: Path, side: int | None = None) -> Dataset:
     parts = {p.name: p for p in sorted(root.iterdir()) if p.is_dir() and not p.name.startswith(".")}
     test_name = next((n for n in ("test", "val") if n in parts), None)
     if "train" in parts and test_name is not None:
-        classes = _class_names(parts["train"])
-        train = _files(parts["train"], classes)
-        test = _files(parts[test_name], classes)
+        classes = class_names(parts["train"])
+        train = files_of(parts["train"], classes)
+        test = files_of(parts[test_name], classes)
         said = f"{root}, its train and {test_name} folders"
     else:
-        classes = _class_names(root)
-        both = _files(root, classes)
+        classes = class_names(root)
+        both = files_of(root, classes)
         labels = np.array([label for _, label in both], np.int64)
         if len(classes) < 2 or not both:
             raise McucError("bad-dataset", f"{len(both)} images in {len(classes)} class folders", where=str(root),
@@ -62,23 +62,26 @@ def load_folder(root: Path, side: int | None = None) -> Dataset:
     return Dataset(root.resolve().name, train_x, train_y, test_x, test_y, classes, said)
 
 
-def _class_names(root: Path) -> tuple[str, ...]:
+def class_names(root: Path) -> tuple[str, ...]:
+    """Names of the class folders, in order; hidden ones are none."""
     return tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")))
 
 
-def _files(root: Path, classes: tuple[str, ...]) -> Files:
+def files_of(root: Path, classes: tuple[str, ...], most: int = MAX_FILES) -> Files:
+    """Image files of the class folders with their labels, indices of classes, in the order of names. Raises
+    McucError("bad-dataset") for a folder that is not among the classes, or more files than `most`."""
     found: Files = []
     for label, name in enumerate(classes):
         folder = root / name
         if folder.is_dir():
             found.extend((p, label) for p in sorted(folder.iterdir())
                          if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    extra = [n for n in _class_names(root) if n not in classes]
+    extra = [n for n in class_names(root) if n not in classes]
     if extra:
         raise McucError("bad-dataset", f"class folder {extra[0]!r} has no counterpart in the training part",
                         where=str(root), try_this="use the same class folders in both parts")
-    if len(found) > MAX_FILES:
-        raise McucError("bad-dataset", f"{len(found)} images, the limit is {MAX_FILES}", where=str(root),
+    if len(found) > most:
+        raise McucError("bad-dataset", f"{len(found)} images, the limit is {most}", where=str(root),
                         try_this="use a sample of them")
     return found
 

@@ -208,7 +208,7 @@ def _transformers(
     )
     pieces = Pieces(board, schedule_goal(asked), classes, channels, options.keep_factors)
     cost = VitCost(pieces, board, asked.toolchain, asked.optimize, limits, options.memory_model)
-    narrowed, _ = narrow(space, cost)
+    narrowed = narrow(space, cost)
     key = f" {options.memory_model}"
     return System(VitLowRank(narrowed, options.keep_factors), cost, lambda: cost.warm_up(narrowed, request.seed), key)
 

@@ -20,9 +20,11 @@ import torch.nn.functional as F
 
 from mcuc.search.network import to_float
 from mcuc.search.state import load_arrays, save_arrays
+from mcuc.search.training.optimizers import optimizer_for
 
 Progress = Callable[[str, int, int], None]
 Saved = dict[str, npt.NDArray[Any]]
+# weights, float images, targets, random numbers -> the loss, whose gradients it leaves at the weights
 Loss = Callable[[dict[str, torch.Tensor], torch.Tensor, torch.Tensor, np.random.Generator], float]
 
 
@@ -95,12 +97,12 @@ def augment(x: torch.Tensor, recipe: Recipe, rng: np.random.Generator) -> torch.
     return x
 
 
-def rate_at(recipe: Recipe, step: int, steps: int) -> float:
-    """Linear warm-up, then half a cosine down to 0."""
-    t = step / steps
-    if t < recipe.warmup:
-        return recipe.rate * t / recipe.warmup
-    return recipe.rate * 0.5 * (1 + math.cos(math.pi * (t - recipe.warmup) / (1 - recipe.warmup)))
+def cosine(peak: float, warmup: float, t: float) -> float:
+    """The learning rate at the share t of the training: linear up to the peak at warmup, then half a cosine down to 0
+    (Loshchilov and Hutter 2017, "SGDR")."""
+    if t < warmup:
+        return peak * t / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (t - warmup) / max(1e-9, 1 - warmup)))
 
 
 def fit(start: Mapping[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor, recipe: Recipe, seed: int, loss: Loss,
@@ -113,7 +115,7 @@ def fit(start: Mapping[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor, rec
     the loss keeps besides the weights, changed in place and saved with them. before_epoch: told its number.
     """
     weights = {k: v.detach().clone().requires_grad_() for k, v in start.items()}
-    optimizer = _optimizer(weights, recipe)
+    optimizer = optimizer_for("adamw", weights, recipe.rate, recipe.decay)
     per_epoch = max(1, len(x) // recipe.batch)
     steps = per_epoch * recipe.epochs
     losses: list[float] = []
@@ -130,7 +132,7 @@ def fit(start: Mapping[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor, rec
         for index in range(per_epoch):
             step = epoch * per_epoch + index
             for group in optimizer.param_groups:
-                group["lr"] = rate_at(recipe, step, steps)
+                group["lr"] = cosine(recipe.rate, recipe.warmup, step / steps)
             rows = order[index * recipe.batch:(index + 1) * recipe.batch]
             optimizer.zero_grad()
             total += loss(weights, to_float(augment(x[rows], recipe, rng)), y[rows], rng)
@@ -141,16 +143,7 @@ def fit(start: Mapping[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor, rec
     return Trained({k: v.detach() for k, v in weights.items()}, tuple(losses))
 
 
-def _optimizer(weights: dict[str, torch.Tensor], recipe: Recipe) -> torch.optim.AdamW:
-    """Weight decay on filters only, not on biases and norms."""
-    filters = [v for v in weights.values() if v.ndim > 1]
-    vectors = [v for v in weights.values() if v.ndim <= 1]
-    groups: list[dict[str, Any]] = [{"params": filters, "weight_decay": recipe.decay},
-                                    {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=recipe.rate, foreach=True)
-
-
-def _snapshot(weights: dict[str, torch.Tensor], optimizer: torch.optim.AdamW, losses: list[float],
+def _snapshot(weights: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer, losses: list[float],
               state: Mapping[str, torch.Tensor]) -> Saved:
     arrays: Saved = {"losses": np.array(losses, np.float64)} | {f"s/{k}": _numpy(v).copy() for k, v in state.items()}
     for name, value in weights.items():
@@ -161,7 +154,7 @@ def _snapshot(weights: dict[str, torch.Tensor], optimizer: torch.optim.AdamW, lo
 
 
 def _restore(arrays: Mapping[str, npt.NDArray[Any]], weights: dict[str, torch.Tensor],
-             optimizer: torch.optim.AdamW, state: Mapping[str, torch.Tensor]) -> list[float]:
+             optimizer: torch.optim.Optimizer, state: Mapping[str, torch.Tensor]) -> list[float]:
     with torch.no_grad():
         for name, value in state.items():
             value.copy_(torch.from_numpy(arrays[f"s/{name}"]))

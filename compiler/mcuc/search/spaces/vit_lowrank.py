@@ -36,7 +36,9 @@ _KEY = re.compile(
 
 @dataclass(frozen=True)
 class VitBlock:
-    """heads: of its attention; ratio: width of the MLP over that of the embedding; attention: "softmax" or "linear"."""
+    """heads: of its attention; ratio: width of the MLP over that of the embedding; attention: "softmax" or "linear".
+
+    Linear attention has a key only: the network in torch and the one that is written refuse it (check_attention)."""
 
     heads: int
     ratio: float
@@ -91,7 +93,8 @@ class VitCandidate:
 @dataclass(frozen=True)
 class VitSpace:
     """All candidates for one kind of image; choices ascending. channels of the image: 1 or 3. Heads, ratios and
-    attentions are chosen for every block, head_dim is the same in all networks, the others once for a network."""
+    attentions are chosen for every block, head_dim is the same in all networks, the others once for a network. A space
+    with attentions other than softmax can be drawn from and no more (check_attention)."""
 
     images: tuple[int, ...]
     patches: tuple[int, ...]
@@ -106,6 +109,19 @@ class VitSpace:
     pools: tuple[str, ...] = POOLS[:1]
     positions: tuple[str, ...] = POSITIONS[:1]
     attentions: tuple[str, ...] = ATTENTIONS[:1]
+
+
+def check_attention(candidate: VitCandidate) -> None:
+    """Raises McucError("unsupported-attention") where a block has no softmax: such a candidate can be named and
+    counted, and neither trained nor planned."""
+    for block in candidate.blocks:
+        if block.attention != "softmax":
+            raise McucError(
+                "unsupported-attention",
+                f"a block with {block.attention} attention, which has no network yet",
+                where=candidate.key,
+                try_this="softmax in every block",
+            )
 
 
 def padding(image: int, patch: int) -> int:
@@ -237,9 +253,10 @@ def contains(space: VitSpace, candidate: VitCandidate) -> bool:
 
 def sample(space: VitSpace, rng: np.random.Generator) -> VitCandidate:
     """Uniform over each choice."""
-    blocks = tuple(_block(space, rng) for _ in range(_one(space.depths, rng)))
-    return VitCandidate(_one(space.images, rng), _one(space.patches, rng), _one(space.embeds, rng), space.head_dim,
-                        _one(space.ranks, rng), _one(space.pools, rng), _one(space.positions, rng), blocks)  # fmt: skip
+    blocks = tuple(_block(space, rng) for _ in range(one_of(space.depths, rng)))
+    image, patch, embed = (one_of(choices, rng) for choices in (space.images, space.patches, space.embeds))
+    rank, pool, position = one_of(space.ranks, rng), one_of(space.pools, rng), one_of(space.positions, rng)
+    return VitCandidate(image, patch, embed, space.head_dim, rank, pool, position, blocks)
 
 
 def mutate(space: VitSpace, parent: VitCandidate, rng: np.random.Generator, rate: float = 0.25) -> VitCandidate:
@@ -268,8 +285,9 @@ def cross(first: VitCandidate, second: VitCandidate, rng: np.random.Generator) -
 
 
 def _block(space: VitSpace, rng: np.random.Generator) -> VitBlock:
-    return VitBlock(_one(space.heads, rng), _one(space.ratios, rng), _one(space.attentions, rng))
+    return VitBlock(one_of(space.heads, rng), one_of(space.ratios, rng), one_of(space.attentions, rng))
 
 
-def _one(choices: Sequence[T], rng: np.random.Generator) -> T:
+def one_of(choices: Sequence[T], rng: np.random.Generator) -> T:
+    """A uniform draw."""
     return choices[int(rng.integers(len(choices)))]

@@ -38,7 +38,7 @@ class Place:
         return self.rank == 0
 
     def own(self, batch: int) -> slice:
-        """This process's share of a batch. Raises McucError where it cannot be divided."""
+        """This process's share of a batch: which of its rows. Raises McucError where it cannot be divided."""
         if batch % self.world:
             raise McucError("bad-batch", f"a batch of {batch} for {self.world} processes", where="torchrun",
                             try_this="a number of processes that divides the batch")  # fmt: skip
@@ -98,7 +98,7 @@ def mean_over(value: float, place: Place) -> float:
     """The mean of a number over the processes."""
     if place.world == 1:
         return value
-    total = torch.tensor([value], dtype=torch.float64, device="cpu" if place.device == "cpu" else place.device)
+    total = torch.tensor([value], dtype=torch.float64, device=place.device)
     dist.all_reduce(total)
     return float(total) / place.world
 

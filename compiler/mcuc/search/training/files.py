@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from mcuc.data.dataset import I64, U8, resize
-from mcuc.data.folder import SUFFIXES, centre_square, decoded
+from mcuc.data.folder import centre_square, class_names, decoded, files_of
 from mcuc.errors import McucError
 
 THREADS = 16
+MAX_FILES = 1 << 24  # ImageNet has 1,281,167; nothing but paths and labels is held
 
 
 class Files:
@@ -39,7 +40,7 @@ class Files:
 
     def part(self, rows: Sequence[int]) -> Files:
         """Those of the files."""
-        return Files([self.paths[i] for i in rows], self.side, self.device)
+        return Files([self.paths[i] for i in rows], self.side, self.device, self.threads)
 
     def _read(self, row: int) -> U8:
         square = centre_square(decoded(self.paths[row], 3))
@@ -47,15 +48,11 @@ class Files:
 
 
 def class_folders(root: Path) -> tuple[list[Path], I64, tuple[str, ...]]:
-    """Paths, labels int64 [n] and names of a folder of class folders, in the order of names."""
-    names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")))
-    paths: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(names):
-        found = sorted(p for p in (root / name).iterdir() if p.suffix.lower() in SUFFIXES)
-        paths += found
-        labels += [label] * len(found)
-    if len(names) < 2 or not paths:
-        raise McucError("bad-dataset", f"{len(paths)} images in {len(names)} class folders", where=str(root),
+    """Paths, labels int64 [n] and names of a folder of class folders, in the order of names. Raises
+    McucError("bad-dataset") where there are no two classes, or no images."""
+    names = class_names(root)
+    found = files_of(root, names, MAX_FILES)
+    if len(names) < 2 or not found:
+        raise McucError("bad-dataset", f"{len(found)} images in {len(names)} class folders", where=str(root),
                         try_this="one folder for each class with image files inside")  # fmt: skip
-    return paths, np.array(labels, np.int64), names
+    return [path for path, _ in found], np.array([label for _, label in found], np.int64), names

@@ -6,7 +6,6 @@ so is every process's idea of it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,14 +16,12 @@ import torch
 
 from mcuc.ir import Array
 from mcuc.search.state import load_arrays, save_arrays
-from mcuc.search.train import Progress
+from mcuc.search.train import Loss, Progress, cosine
 from mcuc.search.training.augment import Augment, Images, batch
 from mcuc.search.training.averaging import follow
 from mcuc.search.training.distributed import Place, average_gradients, mean_over, wait
 from mcuc.search.training.optimizers import optimizer_for, restore_state, state_arrays
 
-# weights, float images, targets, random numbers -> the loss, whose gradients it leaves at the weights
-Step = Callable[[dict[str, torch.Tensor], torch.Tensor, torch.Tensor, np.random.Generator], float]
 HERE = Place()
 
 
@@ -75,10 +72,7 @@ class _State:
 
 def rate_at(recipe: Recipe, step: int, steps: int) -> float:
     """The learning rate of a step; the first is not 0."""
-    t = (step + 1) / steps
-    if t < recipe.warmup:
-        return recipe.rate * t / recipe.warmup
-    return recipe.rate * 0.5 * (1 + math.cos(math.pi * (t - recipe.warmup) / max(1e-9, 1 - recipe.warmup)))
+    return cosine(recipe.rate, recipe.warmup, (step + 1) / steps)
 
 
 def fit(
@@ -87,7 +81,7 @@ def fit(
     targets: torch.Tensor,
     recipe: Recipe,
     seed: int,
-    loss: Step,
+    loss: Loss,
     checkpoint: Path,
     progress: Progress,
     name: str,
@@ -97,10 +91,9 @@ def fit(
     """Trains from start on images uint8 [n, c, h, w] with targets float [n, classes], on the place's device.
 
     checkpoint: file written after every epoch (by the first process) and read when it exists; whoever calls makes sure
-    that it belongs to these arguments. before_epoch: told its number.
-    The last images of an epoch that fill no batch are left out of it; fewer images
-    than a batch make one smaller batch. Raises McucError for a batch that the processes cannot share, a broken
-    checkpoint, or one that cannot be written.
+    that it belongs to these arguments. before_epoch: told its number. The last images of an epoch that fill no batch
+    are left out of it; fewer images than a batch make one smaller batch. Raises McucError for a batch that the
+    processes cannot share, a broken checkpoint, or one that cannot be written.
     """  # fmt: skip
     size = min(recipe.batch, len(images) // place.world * place.world)
     own, per_epoch = place.own(size), max(1, len(images) // max(1, size))
@@ -132,7 +125,7 @@ def fit(
     return Trained(weights, state.average or weights, tuple(state.snapshots), tuple(state.losses))
 
 
-def _step(state: _State, x: torch.Tensor, y: torch.Tensor, recipe: Recipe, step: int, steps: int, loss: Step,
+def _step(state: _State, x: torch.Tensor, y: torch.Tensor, recipe: Recipe, step: int, steps: int, loss: Loss,
           rng: np.random.Generator, place: Place) -> float:  # fmt: skip
     for group in state.optimizer.param_groups:
         group["lr"] = rate_at(recipe, step, steps)

@@ -24,12 +24,12 @@ BLOCK = 256  # images sent to the child at a time
 
 
 def one_hot(labels: I64, classes: int) -> torch.Tensor:
-    """float [n, classes]."""
+    """Labels int64 [n] as targets, float [n, classes]."""
     return torch.eye(classes)[torch.from_numpy(labels)]
 
 
 def taught(labels: I64, answers: Array, share: float = 0.5) -> torch.Tensor:
-    """Targets [n, classes]: that share the teacher's answers, the rest the labels."""
+    """Targets [n, classes]: that share the teacher's answers [n, classes], the rest the labels int64 [n]."""
     return (1 - share) * one_hot(labels, answers.shape[1]) + share * torch.from_numpy(answers)
 
 
@@ -62,9 +62,7 @@ def soft_labels(path: Path, images: U8, classes: int, scaling: Scaling = PIXELS,
         raise _bad(path, f"it has {logits.shape[1]} answers for {classes} classes")
     if logits.min() >= 0 and np.abs(logits.sum(1) - 1).max() < 1e-3:
         logits = np.log(np.maximum(logits, 1e-9))
-    logits = logits / temperature
-    shares = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray(shares / shares.sum(1, keepdims=True), np.float32)
+    return np.asarray(torch.from_numpy(logits / temperature).softmax(1).numpy(), np.float32)
 
 
 def _bad(path: Path, found: str) -> McucError:

@@ -4,7 +4,7 @@ tables and code. And, for comparison, the formula of MCUFormer's release.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from mcuc.schedule.explore import Candidate
 from mcuc.search.cost import STACK_ALLOWANCE
 from mcuc.search.pareto import Constraints, Cost, fits
 from mcuc.search.spaces.vit_lowrank import VitCandidate, VitSpace, sample
-from mcuc.search.vit.pieces import Pieces, Whole
+from mcuc.search.vit.pieces import Pieces, Whole, total_of
 from mcuc.targets import Board
 from mcuc.toolchain import Optimize
 
@@ -52,10 +52,10 @@ class VitCost:
         if not within(planned, self.limits):
             return planned
         counts = self.pieces.parts(candidate)[1]
-        sums = {id(pick): self._measured(pick) for pick in whole.picks}
-        cycles = _of(lambda pick: sums[id(pick)].cycles, whole, counts)
-        code = _of(lambda pick: sums[id(pick)].calls, whole, counts)
-        code += sum(dict(kernel for s in sums.values() for kernel in s.kernels.items()).values())
+        sums = [self._measured(pick) for pick in whole.picks]
+        cycles = total_of([s.cycles for s in sums], counts)
+        code = total_of([s.calls for s in sums], counts)
+        code += sum(dict(kernel for s in sums for kernel in s.kernels.items()).values())
         return Cost(sram, round(tables + code), 1000 * cycles / self.board.chip.clock_hz)
 
     def chosen(self, candidate: VitCandidate) -> tuple[Whole, int]:
@@ -75,7 +75,7 @@ class VitCost:
 
     def _planned(self, candidate: VitCandidate, whole: Whole, arena: int) -> Cost:
         counts = self.pieces.parts(candidate)[1]
-        tables = _of(lambda pick: self.pieces.schedule(pick).table_bytes, whole, counts)
+        tables = total_of([self.pieces.schedule(pick).table_bytes for pick in whole.picks], counts)
         sram = arena + STACK_ALLOWANCE if self.model == "planner" else paper_bytes(candidate)
         return Cost(sram, round(tables), 0.0)
 
@@ -107,12 +107,6 @@ class VitCost:
 def within(cost: Cost, limits: Constraints) -> bool:
     """Whether bytes are within the limits, whatever the latency is."""
     return fits(cost, replace(limits, latency_ms=None))
-
-
-def _of(value: Callable[[Candidate], float], whole: Whole, counts: tuple[int, ...]) -> float:
-    """A network's value from those of its ends and of each half between the ends."""
-    ends, *halves = (value(pick) for pick in whole.picks)
-    return ends + sum(n * (v - ends) for v, n in zip(halves, counts, strict=True))
 
 
 def paper_bytes(candidate: VitCandidate) -> int:

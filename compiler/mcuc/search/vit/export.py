@@ -14,7 +14,7 @@ import numpy as np
 
 from mcuc.ir import Array
 from mcuc.quantize.model import FloatModel, FloatNode
-from mcuc.search.spaces.vit_lowrank import VitCandidate, dense_shapes, factors, padding
+from mcuc.search.spaces.vit_lowrank import VitCandidate, check_attention, dense_shapes, factors, padding
 
 INPUT, OUTPUT = "input", "softmax"
 ROWS = 32
@@ -104,8 +104,9 @@ def float_model(
     constants: float32, of Vit's parameters by their names after merging; the queries' scale is in qkv. A dense layer of
     several factors has NAME.0.weight, NAME.1.weight ... and a bias at the last one's name. With relative positions:
     "bias.H" [1, H, tokens, tokens] for each number of heads H that a block has. halves: of the blocks, those that are
-    there.
+    there. Raises McucError("unsupported-attention").
     """
+    check_attention(candidate)
     c, w = candidate, _Writer(dict(constants))
     w.shapes[INPUT] = (1, channels, c.image, c.image)
     pad, patches, embed = padding(c.image, c.patch), c.grid**2, c.embed

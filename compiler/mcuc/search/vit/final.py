@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 
 from mcuc.search.spaces.vit_lowrank import VitCandidate
-from mcuc.search.train import Progress
+from mcuc.search.train import Loss, Progress
 from mcuc.search.training.augment import Images
 from mcuc.search.training.averaging import greedy_soup
 from mcuc.search.training.distributed import Place
-from mcuc.search.training.loop import HERE, Recipe, Step, Trained, fit
+from mcuc.search.training.loop import HERE, Recipe, Trained, fit
 from mcuc.search.vit.network import Vit
 from mcuc.search.vit.supernet import share_right
 from mcuc.search.vit.weights import Weights, answers, init, network
@@ -63,7 +63,7 @@ def train_network(
     return Finished(network(weights, candidate), trained, validated, soup.members)
 
 
-def label_loss(candidate: VitCandidate, place: Place = HERE) -> Step:
+def label_loss(candidate: VitCandidate, place: Place = HERE) -> Loss:
     """Cross entropy against the targets."""
 
     def loss(weights: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor, rng: np.random.Generator) -> float:

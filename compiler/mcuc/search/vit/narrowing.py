@@ -8,7 +8,7 @@ plan for each choice and pair, not one for each candidate.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,30 +16,19 @@ import numpy as np
 from mcuc.search.spaces.vit_lowrank import VitCandidate, VitSpace, sample, smallest
 from mcuc.search.vit.cost import VitCost, within
 
-CHOICES = ("embeds", "patches", "ranks")
-FIELDS = {"embeds": "embed", "patches": "patch", "ranks": "rank"}
+CHOICES = {"embeds": "embed", "patches": "patch", "ranks": "rank"}  # of the space -> of a candidate
 
 
-@dataclass(frozen=True)
-class Narrowing:
-    """left_out: choice -> values of which no candidate fits."""
-
-    left_out: Mapping[str, tuple[float, ...]]
-
-
-def narrow(space: VitSpace, cost: VitCost) -> tuple[VitSpace, Narrowing]:
+def narrow(space: VitSpace, cost: VitCost) -> VitSpace:
     """The space without values whose leanest candidate does not fit the limits' SRAM and flash (latency is not looked
     at). A space of which nothing fits is left as it is: the search says what the smallest takes."""
-    left_out: dict[str, tuple[float, ...]] = {}
     found: dict[str, Any] = {}
-    for choice in CHOICES:
-        values = getattr(space, choice)
-        fitting = tuple(v for v in values if leanest_fits(space, {FIELDS[choice]: v}, cost))
-        left_out[choice] = tuple(v for v in values if v not in fitting)
+    for choice, field in CHOICES.items():
+        fitting = tuple(v for v in getattr(space, choice) if leanest_fits(space, {field: v}, cost))
         if not fitting:
-            return space, Narrowing({})
+            return space
         found[choice] = fitting
-    return replace(space, **found), Narrowing(left_out)
+    return replace(space, **found)
 
 
 def leanest_fits(space: VitSpace, given: Mapping[str, Any], cost: VitCost) -> bool:

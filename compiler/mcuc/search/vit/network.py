@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mcuc.errors import McucError
-from mcuc.search.spaces.vit_lowrank import VitBlock, VitCandidate, dense_shapes, factors, padding
+from mcuc.search.spaces.vit_lowrank import VitBlock, VitCandidate, check_attention, dense_shapes, factors, padding
 
 EPSILON = 1e-6
 # At the start. DeiT's 0.02 everywhere (Touvron et al. 2021) is for embeddings of 192 and more and hundreds of epochs;
@@ -45,9 +44,6 @@ class Block(nn.Module):
 
     def __init__(self, candidate: VitCandidate, block: VitBlock) -> None:
         super().__init__()
-        if block.attention != "softmax":
-            raise McucError("unsupported-attention", f"attention {block.attention!r}", candidate.key,
-                            try_this="softmax")  # fmt: skip
         embed = candidate.embed
         self.heads, self.head_dim = block.heads, candidate.head_dim
         self.scale = candidate.head_dim**-0.5  # of the queries; 1 once merged
@@ -79,6 +75,7 @@ class Vit(nn.Module):
 
     def __init__(self, candidate: VitCandidate, classes: int, channels: int) -> None:
         super().__init__()
+        check_attention(candidate)
         c = candidate
         self.candidate = c
         self.patch = nn.Conv2d(channels, c.embed, c.patch, c.patch, padding=padding(c.image, c.patch))

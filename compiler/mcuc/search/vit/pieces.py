@@ -101,7 +101,7 @@ class Pieces:
             for choice in fronts_ if any(f.small for f in those) else fronts_[:1]:
                 found += _composed([next((c for c in cs if c), ()) for cs in choice], counts)
         first = [_family(own, next(n for n in FORMS if any(n in o for o in families))) for own in families]
-        instructions = _sum([f.instructions for f in first], counts)
+        instructions = total_of([f.instructions for f in first], counts)
         return in_order(merged(found), self.goal, instructions)
 
     def schedule(self, pick: Candidate) -> Measured:
@@ -128,7 +128,7 @@ def _family(own: Mapping[str, Family], name: str) -> Family:
     return own[next(n for n in (name, *near, PLAIN) if n in own)]
 
 
-def _sum(values: Sequence[float], counts: Sequence[int]) -> float:
+def total_of(values: Sequence[float], counts: Sequence[int]) -> float:
     """Of a network, from the values of the ends and of each half between the ends."""
     return values[0] + sum(n * (v - values[0]) for v, n in zip(values[1:], counts, strict=True))
 
@@ -140,6 +140,6 @@ def _composed(parts: Sequence[Sequence[Candidate]], counts: Sequence[int]) -> li
     while all(k < len(part) for k, part in zip(at, parts, strict=True)):
         picks = tuple(part[k] for k, part in zip(at, parts, strict=True))
         peak = max(p.peak for p in picks)
-        found.append(Whole(peak, _sum([p.cost for p in picks], counts), picks))
+        found.append(Whole(peak, total_of([p.cost for p in picks], counts), picks))
         at = [k + (part[k].peak >= peak) for k, part in zip(at, parts, strict=True)]
     return found

@@ -103,7 +103,7 @@ class VitLowRank:
         self, name: str, weights: Weights, candidate: VitCandidate, sample: torch.Tensor, x: torch.Tensor,
         y: torch.Tensor,
     ) -> Finished:  # fmt: skip
-        right = round(supernet.share_right(weights, candidate, x, y) * len(x))
+        right = int(supernet.right(weights, candidate, x, y).sum())
         whole = network(weights, candidate)
         small = merged(whole, self.keep_factors)
         model = float_model(name, candidate, self.space.classes, self.space.channels, constants_of(small))

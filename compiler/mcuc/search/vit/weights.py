@@ -15,7 +15,7 @@ from functools import lru_cache
 import torch
 from torch.func import functional_call
 
-from mcuc.search.spaces.vit_lowrank import VitCandidate, VitSpace, hidden, largest
+from mcuc.search.spaces.vit_lowrank import VitCandidate, VitSpace, dense_shapes, largest
 from mcuc.search.vit.network import Vit, distances
 
 Weights = Mapping[str, torch.Tensor]
@@ -67,9 +67,8 @@ def view(shared: Weights, space: VitSpace, candidate: VitCandidate) -> dict[str,
     else:
         found["position"] = position[: max(b.heads for b in c.blocks)]
     for i, block in enumerate(c.blocks):
-        inside, wide = block.heads * c.head_dim, hidden(c, block)
-        ends = {"qkv": (embed, 3 * inside), "proj": (inside, embed), "fc1": (embed, wide), "fc2": (wide, embed)}
-        for layer, (ins, outs) in ends.items():
+        inside = block.heads * c.head_dim
+        for layer, (ins, outs) in dense_shapes(c, block).items():
             name = f"blocks.{i}.{layer}"
             whole, bias = shared[f"{name}.c"], shared[f"{name}.bias"]
             found[f"{name}.a"], found[f"{name}.b"] = shared[f"{name}.a"][:k, :ins], shared[f"{name}.b"][:k, :k]
