@@ -1,11 +1,18 @@
-"""Costs and accuracies of candidates that take neither a compiler nor training; light, as other processes import it."""
+"""Costs, accuracies, networks and images that need no compiler and no training. Light: other processes import it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from mcuc.search.pareto import Constraints, Cost
 from mcuc.search.spaces.vit_lowrank import VitCandidate, VitSpace, dense_shapes
+
+if TYPE_CHECKING:
+    from mcuc.search.vit.network import Vit
 
 
 def formula(space: VitSpace, limits: Constraints) -> Callable[[VitCandidate], Cost]:
@@ -20,3 +27,27 @@ def formula(space: VitSpace, limits: Constraints) -> Callable[[VitCandidate], Co
 
 def made_up_accuracy(space: VitSpace, limits: Constraints) -> Callable[[VitCandidate], float]:
     return lambda c: sum(c.key.encode()) % 997 / 997
+
+
+@cache
+def moved(candidate: VitCandidate) -> Vit:
+    """A network of 10 classes on grey images whose every parameter has moved from its start."""
+    import torch
+
+    from mcuc.search.vit.network import Vit
+
+    torch.manual_seed(0)
+    module = Vit(candidate, 10, 1).eval()
+    with torch.no_grad():
+        for p in module.parameters():
+            p += 0.1 * torch.randn_like(p)
+    return module
+
+
+def stripes(n: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 [n, side, side] of two classes, stripes across and along under noise, and their labels."""
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % 2
+    wave = np.sin(np.arange(side) * 1.5 + rng.uniform(0, 6, (n, 1)))
+    x = np.where((y == 0)[:, None, None], wave[:, :, None], wave[:, None, :])
+    return np.clip(128 + 60 * x + rng.normal(0, 20, x.shape), 0, 255).astype(np.uint8), y

@@ -7,8 +7,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
+from made_up import stripes
 
 pytest.importorskip("torch", reason="the search needs torch")
 
@@ -29,16 +29,6 @@ BOARD = "stm32f746g-disco"
 TINY = replace(EFFORTS["quick"], supernet_work=1e9, final_work=1e9, tuning_work=2e8, plan=Plan(3, 2, 1))
 
 
-def write_stripes(path: Path) -> None:
-    """Two classes of 8x8: stripes across and along, under noise."""
-    rng = np.random.default_rng(0)
-    y = np.arange(200) % 2
-    wave = np.sin(np.arange(8) * 1.5 + rng.uniform(0, 6, (200, 1)))
-    x = np.where((y == 0)[:, None, None], wave[:, :, None], wave[:, None, :])
-    x = np.clip(128 + 60 * x + rng.normal(0, 20, x.shape), 0, 255).astype(np.uint8)
-    write_npz(path, {"x": x[:160], "y": y[:160], "x_test": x[160:], "y_test": y[160:]})
-
-
 def space_for(shape: tuple[int, int, int], classes: int, width: float = 1.0, image: int | None = None) -> VitSpace:
     return VitSpace((image or 8,), (4,), (8, 16), 8, (0.5, 0.95), (1,), (1, 2), (2.0,), shape[2], classes)
 
@@ -51,7 +41,8 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cheap = replace(quantized.OPTIONS, methods=("minmax",), equalize=(False,), compensate=False)
     monkeypatch.setattr(quantized, "OPTIONS", cheap)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    write_stripes(tmp_path / "images.npz")
+    x, y = stripes(200, 8)
+    write_npz(tmp_path / "images.npz", {"x": x[:160], "y": y[:160], "x_test": x[160:], "y_test": y[160:]})
     return tmp_path / "images.npz"
 
 

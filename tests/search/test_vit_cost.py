@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up import moved
 
 torch = pytest.importorskip("torch", reason="the search needs torch")
 
@@ -30,7 +31,7 @@ from mcuc.search.spaces.vit_lowrank import VitBlock, VitCandidate, VitSpace  # n
 from mcuc.search.vit.cost import STACK_ALLOWANCE, VitCost, paper_bytes  # noqa: E402
 from mcuc.search.vit.export import float_model  # noqa: E402
 from mcuc.search.vit.narrowing import legal_shares, narrow, within  # noqa: E402
-from mcuc.search.vit.network import Vit, merged  # noqa: E402
+from mcuc.search.vit.network import merged  # noqa: E402
 from mcuc.search.vit.pieces import Pieces  # noqa: E402
 from mcuc.search.vit.skeleton import skeleton  # noqa: E402
 from mcuc.search.vit.space import constants_of  # noqa: E402
@@ -44,17 +45,6 @@ SPACE = VitSpace((12,), (4, 6), (8, 16, 24), 8, (0.5, 0.9), (1, 2), (1, 2), (2.0
 
 
 @cache
-def network(candidate: VitCandidate) -> Vit:
-    """Weights that have moved from their start."""
-    torch.manual_seed(0)
-    module = Vit(candidate, 10, 1).eval()
-    with torch.no_grad():
-        for p in module.parameters():
-            p += 0.1 * torch.randn_like(p)
-    return module
-
-
-@cache
 def images(side: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (16, side, side, 1)).astype(np.uint8)
 
@@ -64,7 +54,7 @@ def converted(candidate: VitCandidate, keep: bool = False) -> Converted:
     """The real thing: trained weights, written, calibrated, quantized."""
     import onnx
 
-    model = float_model("net", candidate, 10, 1, constants_of(merged(network(candidate), keep)))
+    model = float_model("net", candidate, 10, 1, constants_of(merged(moved(candidate), keep)))
     proto = onnx.load_from_string(to_proto(model))
     return convert(proto, "net", "net", (as_columns(images(candidate.image)),), CHEAP)
 
@@ -75,13 +65,13 @@ CASES = [replace(SMALL, pool=pool, position=position) for pool, position in prod
 @pytest.mark.parametrize("candidate", CASES, ids=lambda c: f"{c.pool}, {c.position}")
 @pytest.mark.parametrize("keep", [False, True], ids=["merged", "factors"])
 def test_the_float_network_computes_what_the_module_does(candidate: VitCandidate, keep: bool) -> None:
-    model = float_model("net", candidate, 10, 1, constants_of(merged(network(candidate), keep)))
+    model = float_model("net", candidate, 10, 1, constants_of(merged(moved(candidate), keep)))
     columns = as_columns(images(candidate.image))
     with Runtime("net") as runtime:
         runtime.set_samples([columns])
         found = runtime.outputs(runtime.open(to_proto(model)), ["softmax"])[0].reshape(len(columns), -1)
     with torch.no_grad():
-        wanted = network(candidate)(torch.from_numpy(columns[:, 0])).softmax(1).numpy()
+        wanted = moved(candidate)(torch.from_numpy(columns[:, 0])).softmax(1).numpy()
     assert np.abs(found - wanted).max() < 1e-5 < wanted.std()
 
 
@@ -89,7 +79,7 @@ def test_the_module_exports_so_that_attention_is_recognised(tmp_path: Path) -> N
     """By PyTorch's own exporter, for those who take the module elsewhere."""
     from mcuc.importers.torch import to_onnx
 
-    module = merged(network(SMALL))
+    module = merged(moved(SMALL))
     made = convert(to_onnx(module, (torch.zeros(1, 1, 12, 12),)), "net", "net", (as_columns(images(12)),), CHEAP)
     ops = [n.op for n in passes.optimize(made.graph).nodes]
     assert ops.count("batch_matmul") == 2 * sum(b.heads for b in SMALL.blocks) and "transpose" not in ops
@@ -115,14 +105,14 @@ def test_made_up_weights_give_the_graph_that_trained_ones_become(candidate: VitC
     assert layers(made) == layers(real)
     for goal in ("latency", "sram"):
         schedules = [explore(g, BOARD.chip, goal).candidates[0] for g in (made, real)]
-        kernels, sizes = [], []
+        kernels, arenas, tables = [], [], []
         for one in schedules:
             calls = [(la.node.name, call.family, k.id) for la in one.schedule.layers for call, k in la.calls]
             kernels.append([(n, f, "" if f in ("dot", "binary") else kernel) for n, f, kernel in calls])
-            tables = sum(la.table_bytes for la in one.schedule.layers)
-            sizes.append((plan(one.graph, one.schedule, fast=True).arena, tables))
-        assert kernels[0] == kernels[1]
-        assert sizes[0] == pytest.approx(sizes[1], rel=0.05), "arena, tables"
+            arenas.append(plan(one.graph, one.schedule, fast=True).arena)
+            tables.append(sum(la.table_bytes for la in one.schedule.layers))
+        assert kernels[0] == kernels[1] and arenas[0] == arenas[1]
+        assert tables[0] == pytest.approx(tables[1], rel=0.05), "biases and stages depend on weights"
 
 
 MIXED = "i12-p4-e24-d8-k0.5-token-absolute-h2x4-h1x2-h1x4-h2x2"
@@ -135,11 +125,10 @@ def test_the_front_of_a_network_follows_from_its_halves(goal: str) -> None:
     whole = explore(passes.optimize(skeleton(candidate, 10, 1)), BOARD.chip, goal).candidates
     found = pieces.wholes(candidate)
     assert len(pieces.families) == 5, "the ends, two attentions, two MLPs"
-    assert found[0].peak == pytest.approx(whole[0].peak, rel=0.02, abs=64)
-    assert min(f.peak for f in found) == pytest.approx(min(w.peak for w in whole), rel=0.02, abs=64)
-    assert max(f.cost for f in found) == pytest.approx(max(w.cost for w in whole), rel=0.1, abs=1)
-    real = plan(whole[0].graph, whole[0].schedule, fast=True).arena
-    assert pieces.arena(found[0]) == pytest.approx(real, rel=0.05, abs=64)
+    assert found[0].peak == pytest.approx(whole[0].peak, abs=64), "what a stream across two halves adds"
+    assert min(f.peak for f in found) == min(w.peak for w in whole)
+    assert max(f.cost for f in found) == pytest.approx(max(w.cost for w in whole), rel=0.01)
+    assert pieces.arena(found[0]) == plan(whole[0].graph, whole[0].schedule, fast=True).arena
 
 
 def test_the_compiler_gets_what_the_search_was_told(tmp_path: Path) -> None:

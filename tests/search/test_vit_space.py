@@ -7,11 +7,14 @@ from itertools import product
 
 import numpy as np
 import pytest
-import torch
+from made_up import moved
 
-from mcuc.errors import McucError
-from mcuc.search.spaces import vit_lowrank as vit
-from mcuc.search.vit.network import Block, Vit, distances, merged, merging
+torch = pytest.importorskip("torch", reason="the search needs torch")
+
+from mcuc.errors import McucError  # noqa: E402
+from mcuc.search.spaces import vit_lowrank as vit  # noqa: E402
+from mcuc.search.vit.export import float_model  # noqa: E402
+from mcuc.search.vit.network import Block, Vit, distances, merged, merging  # noqa: E402
 
 SPACES = {
     "28 pixels": vit.space_for((28, 28, 1), 10),
@@ -64,21 +67,19 @@ def test_image_sizes_out_of_reach_are_refused() -> None:
         vit.space_for((28, 28, 1), 10, image=4)
 
 
-def trained(candidate: vit.VitCandidate) -> Vit:
-    """A network whose every parameter has moved from its start."""
-    torch.manual_seed(0)
-    module = Vit(candidate, 10, 1).eval()
-    with torch.no_grad():
-        for p in module.parameters():
-            p += 0.1 * torch.randn_like(p)
-    return module
+def test_linear_attention_is_refused_where_a_network_is_made_or_written() -> None:
+    candidate = vit.parse("i12-p4-e16-d8-k0.5-token-absolute-h2x4-h2x4l")
+    for make in (lambda: Vit(candidate, 10, 1), lambda: float_model("net", candidate, 10, 1, {})):
+        with pytest.raises(McucError) as refused:
+            make()
+        assert refused.value.code == "unsupported-attention" and "softmax" in refused.value.try_this
 
 
 @pytest.mark.parametrize(("pool", "position"), list(product(vit.POOLS, vit.POSITIONS)))
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_merged_network_answers_as_before(pool: str, position: str, keep: bool) -> None:
     candidate = replace(vit.parse("i12-p4-e16-d8-k0.5-token-absolute-h2x4-h1x2"), pool=pool, position=position)
-    module, x = trained(candidate), torch.rand(3, 1, 12, 12)
+    module, x = moved(candidate), torch.rand(3, 1, 12, 12)
     small = merged(module, keep)
     torch.testing.assert_close(small(x), module(x), rtol=1e-4, atol=1e-4)
     assert all(isinstance(b, Block) and b.scale == 1 for b in small.blocks)
@@ -88,7 +89,7 @@ def test_a_merged_network_answers_as_before(pool: str, position: str, keep: bool
 def test_merging_takes_the_cheapest_form_of_each_layer_and_counts_what_the_modules_hold(
     rank: float, forms: tuple[int, int, int]
 ) -> None:
-    module = trained(replace(vit.parse("i12-p4-e16-d16-k0.5-token-absolute-h1x4"), rank=rank))
+    module = moved(replace(vit.parse("i12-p4-e16-d16-k0.5-token-absolute-h1x4"), rank=rank))
     found = merging(module)
     weights = [p.numel() for p in merged(module).blocks.parameters() if p.ndim == 2]
     factors = [p.numel() for p in module.blocks.parameters() if p.ndim == 2]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import made_up
 import numpy as np
 import pytest
 
@@ -43,14 +44,10 @@ RECIPE = Recipe(1, 3, batch=16, average=0.9, snapshots=2, augment=Augment(paddin
 ONE = replace(largest(SPACE), blocks=largest(SPACE).blocks[:1])
 
 
-def stripes(n: int, side: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images uint8 [n, 1, side, side] of two classes, rows and columns, and their labels."""
-    rng = np.random.default_rng(0)
-    y = np.arange(n) % 2
-    wave = np.sin(np.arange(side) * 1.5 + rng.uniform(0, 6, (n, 1)))
-    x = np.where((y == 0)[:, None, None], wave[:, :, None], wave[:, None, :])
-    pixels = np.clip(128 + 60 * x + rng.normal(0, 20, (n, side, side)), 0, 255).astype(np.uint8)[:, None]
-    return torch.from_numpy(pixels), torch.from_numpy(y)
+def stripes(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """As made_up.stripes, uint8 [n, 1, 16, 16]."""
+    x, y = made_up.stripes(n, 16)
+    return torch.from_numpy(x[:, None]), torch.from_numpy(y)
 
 
 class Killed(Exception):
