@@ -12,6 +12,7 @@ from mcuc.data.dataset import I64, stratified_split
 from mcuc.search.supernet import to_tensor
 from mcuc.search.training.augment import Images
 from mcuc.search.training.files import Files, class_folders
+from mcuc.search.training.teacher import one_hot
 from ptq import jpegs
 
 
@@ -26,7 +27,6 @@ class Data:
     test_y: I64
     classes: int
     side: int
-    source: str
     kept: I64
     held: I64
     unseen: I64
@@ -37,12 +37,12 @@ class Data:
         return np.setdiff1d(np.arange(len(self.train_y)), self.unseen)
 
 
-def divided(train: Images, y: I64, test: Images, test_y: I64, classes: int, side: int, source: str,
+def divided(train: Images, y: I64, test: Images, test_y: I64, classes: int, side: int,
             share: float = 0.2) -> Data:  # fmt: skip
     """The training part divided: 1 - share kept, the rest held, half of which unseen; the same in every class."""
     kept, held = stratified_split(y, share, 0)
     unseen = held[stratified_split(y[held], 0.5, 0)[1]]
-    return Data(train, y, test, test_y, classes, side, source, kept, held, unseen)
+    return Data(train, y, test, test_y, classes, side, kept, held, unseen)
 
 
 def cifar10(shared: Path, count: int, judged: int) -> Data:
@@ -65,7 +65,7 @@ def _from_npz(shared: Path, train: str, test: str, count: int, judged: int, side
         parts.append((to_tensor(x, side), y.astype(np.int64)))
     names = np.unique(np.concatenate([p[1] for p in parts]))
     (x, y), (test_x, test_y) = ((p[0], np.searchsorted(names, p[1])) for p in parts)
-    return divided(x, y, test_x, test_y, len(names), side, f"{train}, {test}")
+    return divided(x, y, test_x, test_y, len(names), side)
 
 
 def _spread(labels: I64, count: int) -> I64:
@@ -80,9 +80,19 @@ def imagenet(root: Path, side: int, held: int, device: str) -> Data:
     rank candidates."""
     (paths, y, names), (test, test_y, _) = (class_folders(root / part) for part in ("train", "val"))
     train, judged = Files(paths, side, device), Files(test, side, device)
-    return divided(train, y, judged, test_y, len(names), side, str(root), share=held / len(y))
+    return divided(train, y, judged, test_y, len(names), side, share=held / len(y))
 
 
 def on(images: Images, device: str) -> Images:
     """In the device's memory, where it is a tensor."""
     return images.to(device) if isinstance(images, torch.Tensor) else images
+
+
+def rows_of(images: Images, rows: I64) -> Images:
+    """Those of the images."""
+    return images[torch.from_numpy(rows)] if isinstance(images, torch.Tensor) else images.part(rows)
+
+
+def targets_of(data: Data, rows: I64) -> torch.Tensor:
+    """Labels of those training images as targets, float [n, classes]."""
+    return one_hot(data.train_y[rows], data.classes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def test_the_hand_made_network_has_deits_proportions_and_fills_the_limit() -> No
         made = protocol.hand_made(SPACE, limits, cost)
         assert contains(SPACE, made) and cost(made).latency_ms <= latency and made.patch == 4 and made.rank == 1
         assert {(b.heads * 16, b.ratio) for b in made.blocks} == {(made.embed, 4.0)} and made.pool == "token"
-        deeper = protocol.replace(made, blocks=(*made.blocks, made.blocks[0]))
+        deeper = replace(made, blocks=(*made.blocks, made.blocks[0]))
         assert len(made.blocks) == 4 or cost(deeper).latency_ms > latency
     with pytest.raises(SystemExit):
         protocol.hand_made(SPACE, Constraints(1), cost)

@@ -35,9 +35,9 @@ from mcuc.search.training.distributed import Place, place_for  # noqa: E402
 from mcuc.search.training.loop import HERE, Recipe, Trained, fit, rate_at  # noqa: E402
 from mcuc.search.training.optimizers import optimizer_for  # noqa: E402
 from mcuc.search.vit.final import train_network  # noqa: E402
-from mcuc.search.vit.supernet import Judge, Sandwich, accuracy, given, inherit, share_right  # noqa: E402
+from mcuc.search.vit.supernet import Judge, Sandwich, accuracy, given, share_right  # noqa: E402
 from mcuc.search.vit.supernet import train_supernet as trained_supernet  # noqa: E402
-from mcuc.search.vit.weights import from_pixels, init, init_supernet, view  # noqa: E402
+from mcuc.search.vit.weights import from_pixels, init, init_supernet, network, view  # noqa: E402
 
 SPACE = VitSpace((12, 16), (4, 5, 8), (16, 24), 8, (0.5, 0.9), (1, 2), (1, 2), (2.0, 3.0), 1, 2, POOLS, POSITIONS)
 RECIPE = Recipe(1, 3, batch=16, average=0.9, snapshots=2, augment=Augment(padding=2, erase=0.3, mixup=0.3, cutmix=1.0))
@@ -81,7 +81,7 @@ def test_a_candidate_in_the_supernet_is_the_network_that_inherits_from_it() -> N
     shared = {k: v + 0.1 * torch.randn_like(v) for k, v in init_supernet(SPACE, 0).items()}
     x = torch.rand(3, 1, 16, 16)
     for candidate in candidates():
-        own = inherit(shared, SPACE, candidate)
+        own = network(view(shared, SPACE, candidate), candidate)
         pixels = torch.nn.functional.interpolate(x, size=candidate.image) if candidate.image != 16 else x
         inside = given(shared, SPACE, candidate, pixels)
         assert torch.equal(own(pixels), inside)

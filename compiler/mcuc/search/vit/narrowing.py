@@ -1,5 +1,5 @@
 """The space itself, before any training: rank ratios, patch sizes and embeddings of which no candidate fits are left
-out, and of the others it is said how many fit (MCUFormer evolves rank ratio and patch size this way, with its formula).
+out (MCUFormer evolves rank ratio and patch size by the share of candidates that fit its formula: legal_shares).
 
 What fits is monotone in nearly all choices, so that the leanest candidate with a given choice decides about it: one
 plan for each choice and pair, not one for each candidate.

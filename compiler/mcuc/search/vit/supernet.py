@@ -24,8 +24,7 @@ from mcuc.search.train import Progress
 from mcuc.search.training.augment import Images
 from mcuc.search.training.distributed import Place
 from mcuc.search.training.loop import HERE, Recipe, Trained, fit
-from mcuc.search.vit.network import Vit
-from mcuc.search.vit.weights import Weights, answers, init_supernet, network, view
+from mcuc.search.vit.weights import Weights, answers, init_supernet, view
 
 RANDOM = 2  # random candidates of a step
 ALONE = 0.3  # share of the epochs, the first, in which only the largest candidate learns
@@ -122,8 +121,3 @@ def right(own: Weights, candidate: VitCandidate, images: Images, labels: torch.T
         logits = answers(own, candidate, to_float(images[rows].to(device)))
         found.append(logits.argmax(1) == labels[rows])
     return torch.cat(found)
-
-
-def inherit(weights: Weights, space: VitSpace, candidate: VitCandidate) -> Vit:
-    """The candidate as a network of its own, on pixels in 0..1, with the supernet's weights."""
-    return network(view(weights, space, candidate), candidate)
