@@ -62,7 +62,7 @@ static inline void mcuc_store32(void *p, uint32_t v)
     __builtin_memcpy(p, &v, 4);
 }
 
-/* Where a table would begin of which only a part is there, the one `bytes` further on. */
+/* Where a table would begin of which `there` holds only a part, that from `bytes` on. */
 static inline const void *mcuc_there_before(const void *there, uint32_t bytes)
 {
     return (const void *)((uintptr_t)there - bytes);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -53,19 +54,13 @@ def linked(
     Where the usual room for the stack is not left, the stack's static bound decides whether the board holds it.
     Raises McucError where it cannot be built.
     """
-    def build(of: Board, where: Path, stack_bytes: int = DEFAULT_STACK_BYTES) -> Firmware:
-        return build_image(
-            emitted, of, request, where, weights_in_ram=weights_in_ram, stack_bytes=stack_bytes, keep_inside=keep_inside
-        )
-
+    build = partial(build_image, emitted, request=request, keep_inside=keep_inside)
     choices = [weights_in_ram] if code_within else []
     if weights_in_ram and code_within and refetch(board.chip):
         choices.append(False)  # a branch that waits costs more than a weight that does
     for weights in choices:
         try:
-            firmware = build_image(
-                emitted, board, request, folder, weights_in_ram=weights, code_in_ram=True, keep_inside=keep_inside
-            )
+            firmware = build(board, folder=folder, weights_in_ram=weights, code_in_ram=True)
             found = _measured(firmware, emitted, board)
             if arena + found.beside <= code_within:
                 return found
@@ -73,15 +68,16 @@ def linked(
             if error.code != "over-sram":
                 raise
     try:
-        return _measured(build(board, folder), emitted, board)
+        return _measured(build(board, folder=folder, weights_in_ram=weights_in_ram), emitted, board)
     except McucError as error:
         if error.code != "over-sram" or request.regions:
             raise
     larger = msgspec.structs.replace(board, reserved_sram=board.reserved_sram - SPARE_RAM)
-    found = _measured(build(larger, folder / "spare"), emitted, board)
+    spare = build(larger, folder=folder / "spare", weights_in_ram=weights_in_ram)
+    found = _measured(spare, emitted, board)
     stack = DEFAULT_STACK_BYTES if found.stack.bytes is None else found.stack.bytes + STARTUP_STACK
     try:
-        firmware = build(board, folder, stack)
+        firmware = build(board, folder=folder, weights_in_ram=weights_in_ram, stack_bytes=stack)
     except McucError as error:
         if error.code != "over-sram":
             raise

@@ -23,8 +23,8 @@ CELLS = 1 << 26  # of the table of dynamic programming; beyond it the units beco
 
 
 def kept(emitted: Emitted, schedule: Schedule, chip: Chip, room: int) -> tuple[str, ...]:
-    """The symbols of the tables that lie inside, in the order of the generated code. room: bytes of the chip's flash.
-    """
+    """The symbols of the tables that lie inside, in the order of the generated code. chip: one with weights outside;
+    room: bytes that the code leaves of its own flash."""
     saved = savings(emitted, schedule, chip)
     symbols = [symbol for symbol, _ in emitted.tables.values()]
     sizes = [size for _, size in emitted.tables.values()]

@@ -110,13 +110,11 @@ def notes(sizes: Sizes, board: Board) -> tuple[str, ...]:
     region = board.chip.weights_region
     if region.read is None:
         return ()
-    own, read = board.chip.flash_region.name, region.read
-    kept = f" and {sizes.weights_inside:,} bytes of weights, those that save the most cycles there," if (
-        sizes.weights_inside
-    ) else ""
+    own, read, near = board.chip.flash_region.name, region.read, sizes.weights_inside
+    kept = f" and {near:,} bytes of weights, those that save the most cycles there," if near else ""
     after = f", {read.next_cycles:g} where they follow those read last," if read.next_cycles else ""
     return (
-        f"flash: {sizes.weights - sizes.weights_inside:,} bytes of weights lie in {region.name}, outside the chip "
+        f"flash: {sizes.weights - near:,} bytes of weights lie in {region.name}, outside the chip "
         f"({region.base:#010x}), {sizes.code:,} bytes of code{kept} in {own}; your application must put the controller "
         f"of {region.name} into memory-mapped mode before the first run, the test firmware does not; "
         f"firmware.elf holds both parts, firmware_{own}.bin and firmware_{region.name}.bin each of them",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from mcuc import outside, passes, ram
+from mcuc import inside, outside, passes, ram
 from mcuc.accuracy.judge import Forms, Trial, judge
 from mcuc.choice import (
     Key,
@@ -29,7 +29,6 @@ from mcuc.emulate import host
 from mcuc.emulate.cortex_m import CortexM
 from mcuc.image import Image, build_image, linked
 from mcuc.importers import load
-from mcuc.inside import kept
 from mcuc.ir import Array, Graph
 from mcuc.latency.tuning import tune
 from mcuc.plan import Plan
@@ -136,7 +135,7 @@ def compile_graph(
             progress("compiling for the board and the host")
             with ThreadPoolExecutor(2) as pool:
                 copied = fitted.weights == "copied"
-                keep = partial(kept, emitted, schedule, board.chip)
+                keep = partial(inside.kept, emitted, schedule, board.chip)
                 device = pool.submit(linked, emitted, plan.arena, board, request, work / "device", copied, within, keep)
                 # the first schedule mostly fits; of later ones only that which does gets a program for the host
                 ahead = None if tried else pool.submit(host.build, emitted, graph, work / "host")
@@ -158,7 +157,9 @@ def compile_graph(
         def traced() -> CortexM:
             weights, code = firmware.sizes.weights_in_ram > 0, firmware.sizes.code_in_ram > 0
             where = work / "traced"
-            elf = build_image(emitted, board, request, where, True, weights_in_ram=weights, code_in_ram=code).elf
+            elf = build_image(
+                emitted, board, request, where, True, weights_in_ram=weights, code_in_ram=code, keep_inside=keep
+            ).elf
             return CortexM(elf, board.chip, emitted.symbols)
 
         answers = check_answers(

@@ -40,11 +40,6 @@ class ReadTiming(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str
     next_cycles: float = 0.0
 
-    @property
-    def cycles_a_byte(self) -> float:
-        """Of reads in order: the reciprocal of the bandwidth."""
-        return (self.next_cycles or self.cycles) / self.bytes
-
 
 class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One memory region. base, size in bytes; dma: whether DMA reaches it; source: datasheet and section.

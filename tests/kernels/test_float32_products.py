@@ -123,8 +123,8 @@ def test_products_of_matrices_in_all_tilings(tmp_path: Path) -> None:
 def test_products_of_the_extremes(tmp_path: Path) -> None:
     """All bytes lowest, all highest: the sums that decide whether a loop for two columns at once applies."""
     graphs = [product(case, i) for i, case in enumerate(PRODUCTS.values())]
-    for n, lowest in enumerate(samples(merged(graphs), 2)):
-        on_cores(graphs, [lowest], tmp_path / str(n), "matmul_products")
+    for n, extremes in enumerate(samples(merged(graphs), 2)):
+        on_cores(graphs, [extremes], tmp_path / str(n), "matmul_products")
 
 
 def test_longer_sums_go_to_another_loop() -> None:

@@ -431,7 +431,7 @@ def _retire(m: Machine, s: Running, j: int, firing: Sequence[int]) -> None:
     window = Row(s.arena, at + line.slots_bytes - counters.first * pixel, pixel, 0, pixel)
     leaving = _pixels(m, s, window, name, y, counters.first, free)
     staying = _pixels(m, s, window, name, y, free, counters.x)
-    for piece in (*leaving, *staying):
+    for piece in (*(leaving if line.slots else ()), *staying):  # without a slot, what leaves is not looked at again
         check(m, piece, who)
     if line.slots:
         slot = at + y % line.slots * line.width * pixel - s.strip[j][0] * pixel

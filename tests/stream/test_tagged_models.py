@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from attention_networks import low_rank_attention
 from tagged import execute
 
 from mcuc import passes
@@ -47,6 +48,15 @@ def test_the_smallest_schedule_with_rows_in_reads_what_was_written(name: str, sh
     first = smallest.schedule.segments[0]
     assert isinstance(first, Segment) and first.stream is not None and first.stream.pushed == graph.inputs[0]
     check_candidate(smallest)
+
+
+def test_every_schedule_of_attention_reads_what_was_written() -> None:
+    """Token blocks whose lines share bytes, sums over their inputs, results of heads over their queries, groups."""
+    candidates = explore(passes.optimize(low_rank_attention(3)), None, "latency").candidates
+    units = [unit for found in candidates for unit in found.schedule.segments]
+    assert sum(isinstance(unit, Segment) and unit.stream is not None and unit.stream.blocks > 1 for unit in units) > 50
+    for found in candidates:
+        check_candidate(found)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from mcuc.emulate.cortex_m import CortexM
 from mcuc.emulate.image import load_image
 from mcuc.inside import UNIT, knapsack
 from mcuc.latency.emulated import layer_costs
-from mcuc.latency.flash import LOOP, Read, flash_bytes, flash_cycles, read_cycles, table_reads
+from mcuc.latency.flash import LOOP, Read, flash_cycles, read_cycles, table_reads
 from mcuc.pipeline import Compiled
 from mcuc.schedule import Tiling
 from mcuc.schedule.explore import layer_by_layer
@@ -67,18 +67,18 @@ def test_a_linear_layer_from_qspi_takes_what_its_reads_or_its_multiplications_ta
             assert [k.id for _, k in layer.calls] == ["dot_pairs_ahead"] and layer.staged == (layer.block > 0)
             (cost,) = layer_costs([(graph, layer)], board, "auto", "balanced")
             compute = cost.cycles - flash_cycles(layer, board.chip)
-            transfer = flash_bytes(layer, board.chip) * 64 * CLOCKS / 32
+            transfer = sum(read.bytes for read in table_reads(layer, board.chip)) * 64 * CLOCKS / 32
             assert max(compute, transfer) <= cost.cycles <= 1.15 * max(compute, transfer), (tokens, layer.block)
 
 
 def test_blocks_of_weights_are_copied_where_that_is_faster(done: Compiled) -> None:
-    """Of each byte one read, the right answers, and fewer cycles than with every line asked for ahead."""
+    """Of each byte one read, and less waiting than with every line asked for ahead."""
     rows = [(x, row) for x, row in zip(done.schedule.layers, done.report.layers, strict=True) if x.block]
     chip = msgspec.structs.replace(load_board("stm32f746g-disco").chip, weights_in="qspi")
     assert rows and "mcuc_there_before(staged" in done.emitted.files["large.c"]
     for layer, row in rows:
         assert row.weights is not None and row.weights.reads_mean < 1.2 and layer.block >= LEAST
-        assert row.cycles < flash_cycles(replace(layer, staged=False, block=0), chip) + row.cycles - row.weights.waits
+        assert row.weights.waits < flash_cycles(replace(layer, staged=False, block=0), chip)
     assert any("a block of channels at a time" in note for note in done.report.notes)
 
 

@@ -22,7 +22,7 @@ from mcuc.emulate.image import load_image
 from mcuc.errors import McucError
 from mcuc.inside import contents
 from mcuc.latency.emulated import layer_costs
-from mcuc.latency.flash import flash_bytes, flash_cycles, table_reads
+from mcuc.latency.flash import flash_cycles, table_reads
 from mcuc.pipeline import Compiled
 from mcuc.plan import plan
 from mcuc.report.text import figures
@@ -73,10 +73,13 @@ def between(chip: str, toolchain: str) -> int:
     return -(-(code + weights // 2) // 32) * 32
 
 
-@pytest.fixture(params=sorted(CHIPS))
-def made(request: pytest.FixtureRequest, tools: Toolchain, tmp_path: Path) -> tuple[Compiled, Board]:
-    file = board_file(tmp_path, request.param, between(request.param, tools.id), 1 << 16)
-    return compiled(tmp_path, file, toolchain=tools.id), load_board(file)
+@pytest.fixture(scope="module", params=sorted(CHIPS))
+def made(
+    request: pytest.FixtureRequest, tools: Toolchain, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Compiled, Board]:
+    folder = tmp_path_factory.mktemp("made")
+    file = board_file(folder, request.param, between(request.param, tools.id), 1 << 16)
+    return compiled(folder, file, toolchain=tools.id), load_board(file)
 
 
 def test_tables_lie_outside_but_those_that_fit_inside_and_save_the_most(made: tuple[Compiled, Board]) -> None:
@@ -137,10 +140,11 @@ def test_its_reads_are_charged_and_the_band_is_that_of_no_measurement(made: tupl
     counts, near = iter(core.layers[1:]), contents(done.emitted, done.firmware)
     for layer, row in zip(done.schedule.layers, done.report.layers, strict=True):
         count = next(counts).cycles if layer.calls else 0
-        far = sum(r.bytes for r in table_reads(layer, chip) if content(r.table) not in near)
+        reads = table_reads(layer, chip)
+        far = sum(read.bytes for read in reads if content(read.table) not in near)
         waits = 0 if row.weights is None else row.weights.waits
         assert row.cycles - waits == pytest.approx(count, rel=0.01) and waits >= CYCLES * far // LINE
-        assert row.weights is None or row.weights.bytes_read == flash_bytes(layer, chip)
+        assert row.weights is None or row.weights.bytes_read == sum(read.bytes for read in reads)
     assert done.report.cycles_band == BAND
     assert any(f"{CYCLES} are charged for every {LINE} bytes" in n for n in done.report.notes)
 
@@ -214,7 +218,7 @@ def test_the_front_and_the_layers_costs_know_it(tmp_path: Path) -> None:
     front = tradeoff(tmp_path / "net.tflite", Request(file))
     assert front.points and not any(p.weights_in_ram for p in front.points)
     assert any(p.cycles == done.report.cycles for p in front.points) or front.points[0].cycles < done.report.cycles
-    layer = next(x for x in done.schedule.layers if x.calls and flash_bytes(x, board.chip))
+    layer = next(x for x in done.schedule.layers if x.calls and any(read.bytes for read in table_reads(x, board.chip)))
     moved = weights_outside(board)
     assert moved is not None and weights_outside(moved) is None
     near, far = (layer_costs([(done.graph, layer)], b, "zig", "balanced")[0] for b in (board, moved))

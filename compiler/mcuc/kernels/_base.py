@@ -115,8 +115,8 @@ def no_helpers(call: Call) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
     return {}
 
 
-def no_scratch(call: Call) -> int:
-    """No scratch; no groups of channels."""
+def no_groups(call: Call) -> int:
+    """The first table has no groups of channels one behind the other."""
     return 0
 
 
@@ -133,8 +133,8 @@ class Kernel:
     computes at once; a column left over costs almost as much. outputs: output channels for which it goes through its
     operand once, 0 for all of them. per_mac: instructions a MAC, about, on a Cortex-M4. ahead: it asks for lines of its
     first table before it needs them, for a flash outside the chip. front_to_back: it reads its first table in one run,
-    not several rows of it side by side. group_bytes(call): of its first table for four
-    output channels, where those of all groups lie one behind the other from the table's start; 0 where they do not.
+    not several rows of it side by side. group_bytes(call): bytes of its first table for four output channels, where
+    those of all groups lie one behind the other from the table's start; 0 where they do not.
     """
 
     id: str
@@ -151,7 +151,7 @@ class Kernel:
     per_mac: float = 0.0
     ahead: bool = False
     front_to_back: bool = False
-    group_bytes: Callable[[Call], int] = no_scratch
+    group_bytes: Callable[[Call], int] = no_groups
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,11 @@ class Family:
 def always(call: Call, chip: Chip | None) -> No | None:
     """The kernel applies to every call of its family on every chip."""
     return None
+
+
+def no_scratch(call: Call) -> int:
+    """The kernel needs no scratch."""
+    return 0
 
 
 def no_context(call: Call) -> Mapping[str, Any]:

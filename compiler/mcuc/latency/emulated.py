@@ -16,6 +16,7 @@ from functools import cache as memoize
 from importlib import resources
 from pathlib import Path
 
+import msgspec
 from msgspec.structs import replace as replaced
 
 from mcuc import cache
@@ -48,8 +49,8 @@ _FUNCTION = re.compile(r"^[^\n;]*?\b(\w+)\((?:[^();{]|\([^();{]*\))*\)\n\{\n(.*?
 @dataclass(frozen=True)
 class LayerCost:
     """instructions, cycles: of one run of the layer; code: bytes of its functions (kernels shared by several layers
-    are counted in each); kernels: what is the same in layers that share a kernel -> its part of the code, by the
-    length of its C, because most are inlined."""
+    are counted in each); kernels: a hash of each kernel's C, by which layers that share it are known -> its part of
+    `code` in bytes. Most kernels are inlined, so that the code is shared out by the length of their C."""
 
     instructions: int
     cycles: int
@@ -108,14 +109,10 @@ def layer_costs(
 
 def _restored(kept: object) -> LayerCost | None:
     """What write_json has kept; None where it is something else."""
-    if not isinstance(kept, list) or len(kept) != 4 or not all(isinstance(n, int) for n in kept[:3]):
+    try:
+        return LayerCost(*msgspec.convert(kept, tuple[int, int, int, tuple[tuple[str, int], ...]]))
+    except msgspec.ValidationError:
         return None
-    found = []
-    for pair in kept[3] if isinstance(kept[3], list) else [None]:
-        if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[1], int):
-            return None
-        found.append((str(pair[0]), pair[1]))
-    return LayerCost(kept[0], kept[1], kept[2], tuple(found))
 
 
 def _key(graph: Graph, layer: Layer, board: Board, toolchain: str, optimize: str) -> str:
@@ -212,11 +209,9 @@ def _main(names: Sequence[str], arena: int, align: int) -> str:
     return environment().from_string(template).render(names=names, arena=arena, align=align)
 
 
-def _code(
-    size: Mapping[str, int], source: str, name: str, symbol: str
-) -> tuple[int, tuple[tuple[str, int], ...]]:
-    """Bytes of a layer's function and of the kernels that it names, and they, and that were not inlined into it; and
-    LayerCost.kernels."""
+def _code(size: Mapping[str, int], source: str, name: str, symbol: str) -> tuple[int, tuple[tuple[str, int], ...]]:
+    """LayerCost.code and LayerCost.kernels: of a layer's function and of the kernels that it calls, themselves or by
+    another kernel, as far as they were not inlined into it. size: bytes of the linked functions."""
     found = {match[1]: match for match in _FUNCTION.finditer(source)}
     kernels, todo = set[str](), [symbol]
     while todo:

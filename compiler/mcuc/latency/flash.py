@@ -1,8 +1,8 @@
 """What a layer waits for its weights where they lie in flash.
 
-A kernel reads its tables once for so many pixels as it computes together. A data cache, or the accelerator's, holds
-what is smaller than itself; larger tables are read again, in order, every time (least recently used lines are gone
-before their turn comes).
+A kernel reads its tables once for so many pixels as it computes together, by blocks of channels once for all columns
+that are there (schedule/channel_blocks.py). A data cache, or the accelerator's, holds what is smaller than itself;
+larger tables are read again, in order, every time (least recently used lines are gone before their turn comes).
 
 Outside the chip a line that follows the one before it costs less than one with a command of its own, and a kernel that
 asks for lines ahead (Kernel.ahead) computes while they come: then it waits for what takes longer than its inner loops.
@@ -45,7 +45,7 @@ class Read:
 
 
 def table_reads(layer: Layer, chip: Chip) -> list[Read]:
-    """The tables of a layer's calls, in order."""
+    """How one run of the layer reads the tables of its calls from flash, the chip's own or outside it: in order."""
     between = 0 if chip.weights_in else chip.flash.accelerator.data_bytes  # it serves the chip's own flash
     held = chip.caches.dcache_bytes or between
     found = []
@@ -57,11 +57,12 @@ def table_reads(layer: Layer, chip: Chip) -> list[Read]:
         hidden = LOOP * _macs(call) if kernel.ahead else 0.0
         largest = max(range(len(tables)), key=lambda i: tables[i].bytes, default=0)
         for i, table in enumerate(tables):
-            if layer.staged and i == 0:
-                found.append(Read(table, 1))  # read once, to be copied
+            if i > 0:
+                found.append(Read(table, again, apart=i != largest))
+            elif layer.staged:
+                found.append(Read(table, 1))  # to be copied
             else:
-                ordered = i > 0 or kernel.front_to_back
-                found.append(Read(table, again, 0.0 if layer.staged or i else hidden, i != largest, not ordered))
+                found.append(Read(table, again, hidden, apart=i != largest, scattered=not kernel.front_to_back))
     return found
 
 
@@ -70,14 +71,9 @@ def _macs(call: Call) -> int:
     return int(call.height * call.width * call.channels * p["kh"] * p["kw"] * p["cin"])
 
 
-def flash_bytes(layer: Layer, chip: Chip) -> int:
-    """Bytes of tables that one run of the layer reads from flash, the chip's own or outside it, past the caches."""
-    return sum(read.bytes for read in table_reads(layer, chip))
-
-
 def flash_cycles(layer: Layer, chip: Chip, inside: Collection[Content] = ()) -> int:
-    """Cycles that these bytes add. inside: tables in the chip's own flash where weights lie outside it. Evidence class:
-    estimated."""
+    """Cycles that a run of the layer takes longer because its tables lie in flash. inside: tables in the chip's own
+    flash where weights lie outside it. Evidence class: estimated."""
     reads = table_reads(layer, chip)
     return round(sum(read_cycles(r, chip, bool(inside) and content(r.table) in inside) for r in reads))
 

@@ -207,21 +207,20 @@ def _by_heads(
     """What takes the place of `last` or, where that is not None, of the dense layer behind it."""
     new = _New(graph)
     tokens, keys = graph.tensors[scores.outputs[0]].shape[-2:]
-    parts = []
+    depth, parts = operands[2].channels.shape[1], []
     for h in range(len(operands[0].channels)):
         # the query last: its tokens need not be there at once
         sides = zip("kvq", (*operands[1:], operands[0]), (keys, keys, tokens), strict=True)
         k, v, q = (_matrix(new, f"{scores.name}/{role}{h}", operand, h, rows) for role, operand, rows in sides)
         s = new.add(f"{scores.name}/{h}", scores, (q, k), (1, tokens, keys), replace(scores.attrs, adj_y=True))
         p = new.add(f"{share.name}/{h}", share, (s, *share.inputs[1:]), (1, tokens, keys))
-        depth = len(operands[2].channels[h])
-        parts.append((new.add(f"{product.name}/{h}", product, (p, v), (1, tokens, depth)), depth))
+        parts.append(new.add(f"{product.name}/{h}", product, (p, v), (1, tokens, depth)))
     out = graph.tensors[last.outputs[0]]
     if behind is None:
-        joined = new.join(f"{last.name}/heads", [name for name, _ in parts], (1, tokens, out.elements // tokens), 2)
+        joined = new.join(f"{last.name}/heads", parts, (1, tokens, out.elements // tokens), 2)
         new.nodes.append(Node(last.name, "reshape", (joined,), last.outputs, ReshapeAttrs(out.shape)))
         return new.nodes, new.tensors
-    rows = [new.reshape(f"{name}/row", name, (1, 1, tokens, depth)) for name, depth in parts]
+    rows = [new.reshape(f"{name}/row", name, (1, 1, tokens, depth)) for name in parts]
     final = graph.tensors[behind.outputs[0]]
     row = f"{behind.outputs[0]}/row"
     new.tensors.append(replace(final, name=row, shape=(1, 1, tokens, final.shape[-1])))

@@ -28,7 +28,7 @@ def by_floors(part: Part, solve: Solve) -> list[int]:
 def _placed(
     buffers: Sequence[Buffer], capped: frozenset[str], solve: Solve, known: dict[Key, list[int]], depth: int
 ) -> dict[str, int]:
-    """Offsets of buffers that begin at one moment and leave none out."""
+    """Offsets by name. known: offsets of buffers that differ from others in name and time alone."""
     ordered = sorted(buffers, key=lambda b: (b.lower, b.upper, b.size, b.id))
     key = _key(ordered, capped)
     if key not in known:

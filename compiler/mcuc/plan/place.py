@@ -28,7 +28,7 @@ NODE_LIMIT = 400_000
 FIRST_ROUND_NODES = 300
 LOOKAHEADS = (1, 4)  # the widths of the exact search: some problems need none, some need it
 MANY = 12  # buffers with spans, from which on floors are tried
-NEARLY = 64  # a placement by floors that is above the bound by less than such a part is good enough
+CROWDED, NEARLY = 100, 64  # of more buffers, a placement by floors that is above the bound by so small a part will do
 REVISIONS_A_NODE = 50  # of the search with spans, which take about as long together
 
 
@@ -179,7 +179,7 @@ def _solve(task: _Task, enough: int, fast: bool, budget: _Budget) -> _Best:
 
 
 def _with_spans(part: Part, found: Blocks, enough: int, fast: bool, deadline: float) -> _Best:
-    """The lower of the placement by floors and that of the search; for many buffers the search is cut short."""
+    """The lower of the placement by floors and that of the search, which is left out where floors are good enough."""
     best: _Best | None = None
     if part.problem.count >= MANY:
 
@@ -188,7 +188,7 @@ def _with_spans(part: Part, found: Blocks, enough: int, fast: bool, deadline: fl
 
         offsets = by_floors(part, solve)
         best = _Best(offsets, _height(part.problem, offsets), 0)
-        if best.height <= enough + enough // NEARLY:
+        if best.height <= enough + (enough // NEARLY if part.problem.count > CROWDED else 0):
             return best
     offsets = lowest_peak(part, found, enough, fast, deadline)
     height = _height(part.problem, offsets)

@@ -92,7 +92,7 @@ def make_report(
         flash=Flash(
             sizes.weights, sizes.code, sizes.flash, request.flash or board.all_flash_bytes, _flashes(sizes, board)
         ),
-        macs=sum(layer.macs for layer in schedule.layers),
+        macs=sum(layer.macs for layer in schedule.layers if not layer.again),
         instructions=run.instructions,
         cycles=cycles,
         cycles_band=run.cycles_band,

@@ -26,7 +26,9 @@ def segment_reports(graph: Graph, schedule: Schedule, plan: Plan, chip: Chip | N
     for unit, (lower, upper), most in zip(schedule.segments, plan.ranges, live, strict=True):
         if isinstance(unit, Layer):
             weights = _weights(unit), _read_alone(unit)
-            found.append(SegmentReport(unit.node.name, "layer", lower, upper, 1, most, *weights))
+            found.append(
+                SegmentReport(unit.node.name, "layer", lower, upper, 1, most, *weights, extra_macs=_again(unit))
+            )
             continue
         members = segment_members(unit, graph)
         assert unit.stream is not None
@@ -49,12 +51,17 @@ def segment_reports(graph: Graph, schedule: Schedule, plan: Plan, chip: Chip | N
             whole_bytes=sum(graph.tensors[name].bytes for name in unit.stream.lines),
             other_bytes=sum(b.size for b in plan.buffers
                             if kinds[b.id] in ("sums", "counters", "push buffer") and lower <= b.lower < upper),
-            extra_macs=unit.stream.recomputed,
+            extra_macs=unit.stream.recomputed + sum(_again(m.layer) for m in members),
             pushed=unit.stream.pushed or "",
             strips=len(unit.stream.strips),
             groups=channel_groups(unit.stream, members) if unit.stream.group else 0,
         ))
     return tuple(found)
+
+
+def _again(layer: Layer) -> int:
+    """MACs of a layer that computes what another one has computed."""
+    return layer.macs if layer.again else 0
 
 
 def _live_alone(graph: Graph, schedule: Schedule) -> dict[str, int]:

@@ -122,7 +122,7 @@ def forms(graph: Graph, goal: str) -> tuple[Form, ...]:
 
 
 def _by_groups(plain: Graph, cost: float) -> Iterator[Form]:
-    """Attention whose heads run by groups, from two of them to a head each."""
+    """Attention whose heads run by groups, from all in one to a head each, and then with the last queries apart."""
     heads = most_heads(plain)
     for passes, apart in [*((p, False) for p in range(1, heads + 1)), (heads, True)]:
         grouped, again = group_heads(plain, passes, apart)

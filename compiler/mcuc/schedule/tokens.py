@@ -4,7 +4,7 @@ Tokens of a transformer, or the pixels of an image of one row: every member read
 the columns that it computes. Then nothing outlives a block but what is needed whole, so the lines are windows of one
 block, and a line's bytes are free as soon as its last reader has run: lines whose times in a block do not meet share
 them. A sink may go over an input of the same size that dies in the stream (a residual addition), whose columns are all
-read before they are written. Each table is read once a block.
+read before they are written.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def one_row(members: Sequence[Member]) -> bool:
     """Whether these are tokens: rows of the same many columns, which no member computes from their neighbours."""
     width = members[0].width
     return width > 1 and all(
-        m.height == 1 and m.width == width and m.layer.reduction is None and all(map(_alone, _columns(m)))
+        m.height == 1 and m.width == width and m.layer.reduction is None
+        and all(r.columns is None or _alone(r.columns) for r in m.inside.values())
         for m in members
     )
 
@@ -37,12 +38,8 @@ def in_lockstep(members: Sequence[Member]) -> bool:
     return all(r.columns is not None for m in members for r in m.inside.values())
 
 
-def _columns(member: Member) -> list[Columns | None]:
-    return [r.columns for r in member.inside.values()]
-
-
-def _alone(columns: Columns | None) -> bool:
-    return columns is None or (columns.taps, columns.stride, columns.pad) == (1, 1, 0)
+def _alone(columns: Columns) -> bool:
+    return (columns.taps, columns.stride, columns.pad) == (1, 1, 0)
 
 
 def block_sizes(members: Sequence[Member]) -> Iterator[int]:
@@ -70,21 +67,20 @@ def _uses(
 ) -> Iterator[tuple[int, int, int, int]]:
     """For each line: its bytes, the members that use it first and last, and the number of the line that it goes over,
     -1 for none: that of an in-place member's input which nobody reads behind it."""
-    last = {name: max([j, *(k for k, m in enumerate(members) if name in m.inside)]) for j, name in _made(members)}
+    last: dict[str, int] = {}
+    for j, m in enumerate(members):
+        last |= dict.fromkeys((m.output, *m.inside), j)
     number = {name: i for i, name in enumerate(lines)}
-    for j, name in _made(members):
+    for j, m in enumerate(members):
+        name = m.output
         if name not in lines:
             continue
         under = -1
-        for source in in_place_inputs(members[j].layer, graph):
+        for source in in_place_inputs(m.layer, graph):
             if source in lines and last[source] == j and lines[source].bytes == lines[name].bytes:
                 under = number[source]
                 break
         yield (lines[name].bytes + 3) & ~3, j, last[name], under
-
-
-def _made(members: Sequence[Member]) -> list[tuple[int, str]]:
-    return [(j, m.output) for j, m in enumerate(members)]
 
 
 @lru_cache(maxsize=4096)

@@ -132,18 +132,19 @@ def _peaks(
     ends = {lives.root[n] for n in (*graph.given, *graph.kept) if n in lives.root}
     sinks = [m.output for m in members if m.sink]
     for sink, inputs in laid_over(layers, sinks, graph, lives.root).items():
+        taken = {*over.values(), *ends, *lives.shared}
         roots = [lives.root[n] for n in inputs if lives.begins[n] == 0]
-        dying = [r for r in roots if lives.last[r] < end and not {r} & {*over.values(), *ends, *lives.shared}]
-        free = [r for r in dying if len(lives.pieces.get(r, ())) == 1]
+        free = [r for r in roots if lives.last[r] < end and r not in taken and len(lives.pieces.get(r, ())) == 1]
         if free and sink not in ends and lives.root[sink] == sink:
             over[sink] = free[0]
+    growing = [sink for sink in sinks if lives.root.get(sink, sink) not in over]
     scratch = max((layer.scratch for layer in layers), default=0)
     blocked = sum(layer.table_bytes for layer in layers if layer.tiling.channels)  # read once a block, others anyway
     single = sum(PER_SINGLE * m.layer.macs / m.width for m in members if m.together > 1 and m.width % m.together)
     for block in block_sizes(members):
         stream = token_stream(members, graph, block)
         fixed = [LINE_STATE * len(members), scratch, stream.shared]
-        touched = _rigid(stream_accesses(stream, members, graph), [lives.root.get(n, n) in over for n in sinks], sinks)
+        touched = _rigid(stream_accesses(stream, members, graph), growing)
         peak = peak_of(touched, begin, end, lives, fixed, over=over)
         if peak >= worst:
             return
@@ -151,19 +152,18 @@ def _peaks(
         yield block, peak, cost + (stream.blocks - 1) * lives.per_byte * blocked
 
 
-def _rigid(touched: Accesses, over: Sequence[bool], sinks: Sequence[str]) -> Accesses:
-    """The accesses as several sinks see them that grow side by side: no placement lays more than one of them over bytes
-    that die, or leaves room for others in more than one of them. over: those that go over an input anyway."""
-    free = [name for name, placed in zip(sinks, over, strict=True) if not placed]
-    if len(free) < 2:
+def _rigid(touched: Accesses, growing: Sequence[str]) -> Accesses:
+    """The accesses as several outputs see them that grow side by side: no placement lays more than one of them over
+    bytes that die, or leaves room for others in more than one of them."""
+    if len(growing) < 2:
         return touched
-
-    growing = max(free, key=lambda name: touched.writes[name][-1][1])
-    at_once = _whole({name: p for name, p in touched.writes.items() if name in free and name != growing}, 0)
+    largest = max(growing, key=lambda name: touched.writes[name][-1][1])
+    at_once = _whole({name: touched.writes[name] for name in growing if name != largest}, 0)
     return Accesses(touched.ticks, _whole(touched.reads, touched.ticks - 1), {**touched.writes, **at_once})
 
 
 def _whole(touched: Mapping[str, Pieces], tick: int) -> dict[str, Pieces]:
+    """All bytes of each tensor in one tick."""
     return {name: ((pieces[0][0], pieces[-1][1], tick),) for name, pieces in touched.items()}
 
 

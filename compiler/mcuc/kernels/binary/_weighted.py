@@ -115,9 +115,7 @@ def _close(a: float, b: float, out: Array, act_min: int, act_max: int) -> tuple[
     return first, second
 
 
-def offset_of(
-    sums: Array, out: Array, shift: int, act_min: int, act_max: int, far: int = 2**50
-) -> int | None:
+def offset_of(sums: Array, out: Array, shift: int, act_min: int, act_max: int, far: int = 2**50) -> int | None:
     """An offset with which the sums, shifted and clamped, are the outputs; None where there is none. far: beyond all
     that a sum needs, for a side on which no output demands anything."""
     at_least = int(((out << shift) - sums).max(initial=-far, where=out > act_min))

@@ -10,18 +10,14 @@ from mcuc.kernels._base import Call, Family, Kernel, always, no_scratch
 from mcuc.kernels.dot import _halves, _nibbles, _pairs
 
 
-def _taps(call: Call) -> int:
-    return int(call.params["kh"] * call.params["kw"] * call.params["cin"])
-
-
 def _scratch(call: Call) -> int:
-    return 0 if call.params["pointwise"] else (_taps(call) + 3) & ~3
+    return 0 if call.params["pointwise"] else (_pairs.taps(call) + 3) & ~3
 
 
 def _context(call: Call) -> Mapping[str, Any]:
     p = call.params
     return {
-        "taps": _taps(call),
+        "taps": _pairs.taps(call),
         "per_group": call.channels // p["groups"],
         "contiguous": p["dil_w"] == 1 and p["groups"] == 1,
     }
@@ -29,7 +25,7 @@ def _context(call: Call) -> Mapping[str, Any]:
 
 def _rows_of_four(call: Call) -> int:
     """Weights of four output channels."""
-    return 4 * _taps(call) if call.params["groups"] == 1 and call.tables[0].name == "weights" else 0
+    return 4 * _pairs.taps(call) if call.params["groups"] == 1 and call.tables[0].name == "weights" else 0
 
 
 def _pairs_kernel(
@@ -116,7 +112,7 @@ FAMILY = Family(
 
 
 def _sums_context(call: Call) -> Mapping[str, Any]:
-    return {"outs": call.channels, "taps": _taps(call)}
+    return {"outs": call.channels, "taps": _pairs.taps(call)}
 
 
 PARTIAL = Kernel("dot_partial", "dot/partial.c.j2", always, no_scratch, _sums_context)

@@ -67,9 +67,11 @@ def _unrolled(call: Call) -> int:
 
 
 def _products_context(call: Call) -> Mapping[str, Any]:
+    """group: columns that the loop computes at once; loop_words: of the activations that it reads, a tap left over
+    besides."""
     depth, step = int(call.params["depth"]), 2 * _unrolled(call)
-    ahead = depth if call.params["right_turned"] else depth // step * step
-    return {**_context(call, PIXELS), "group": _group(call), "ahead": ahead}
+    loop_words = depth if call.params["right_turned"] else depth // step * step
+    return {**_context(call, PIXELS), "group": _group(call), "loop_words": loop_words}
 
 
 def _helpers(call: Call, dual: bool) -> Mapping[str, tuple[str, Mapping[str, Any]]]:

@@ -9,13 +9,15 @@ from mcuc.kernels._base import Call, Family, Kernel, No, no_context, no_scratch
 from mcuc.targets import Chip
 
 STEPS = 256  # bytes of scratch: what each byte becomes
-RUN = 8
+RUN = 8  # bytes between two whose results are compared: where they are equal, those between have the same
 LONG = 64  # classes from which on a row has fewer bytes that are not rounded to nothing than elements
 
 
 def _long(call: Call, chip: Chip | None) -> No | None:
-    short = int(call.params["classes"]) < LONG
-    return No(f"fewer than {LONG} classes") if short and call.params.get("kind") == "float32" else _float32(call, chip)
+    refused = _float32(call, chip)
+    if refused is None and int(call.params["classes"]) < LONG:
+        return No(f"fewer than {LONG} classes")
+    return refused
 
 
 def _steps(call: Call) -> int:
