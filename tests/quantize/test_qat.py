@@ -138,8 +138,8 @@ def test_a_pytorch_module_is_prepared_from_an_example() -> None:
     assert ((found - wanted) ** 2).sum() < 0.01 * (wanted**2).sum()
 
 
-def test_masked_attention_trains_one_sample_at_a_time() -> None:
-    """Its dense layers see the rows of all samples as one matrix."""
+def test_masked_attention_trains_with_dense_layers_on_the_rows_of_all_samples() -> None:
+    """A batch gives what its samples give; one whose rows nothing divides again is refused."""
     net_ = Net((1, 6, 8), seed=2)
     flat = net_.node("Gemm", net_.node("Reshape", "x", net_.ints(6, 8)), net_.const(net_.rng.normal(0, 0.4, (8, 8))))
     rows = net_.node("Reshape", flat, net_.ints(1, 6, 8))
@@ -151,6 +151,13 @@ def test_masked_attention_trains_one_sample_at_a_time() -> None:
     net(tensor(x[:1])).square().sum().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
     assert mcuc.quantize.convert(net).quantized.snr > 25
+    net.eval()  # whose ranges stay
+    one_by_one = torch.cat([net(tensor(x[k : k + 1])) for k in range(3)])
+    assert torch.allclose(net(tensor(x[:3])), one_by_one, atol=1e-6)
+    alone = Net((1, 6, 8), seed=2)
+    weights = alone.const(alone.rng.normal(0, 0.4, (8, 8)))
+    flat = alone.node("Gemm", alone.node("Reshape", "x", alone.ints(6, 8)), weights)
+    net = mcuc.quantize.prepare(alone.done(alone.node("Relu", flat)), x, options=PLAIN)
     with pytest.raises(McucError, match="one sample at a time"):
         net(tensor(x[:3]))
 
