@@ -138,6 +138,9 @@ def test_the_front_of_a_network_follows_from_its_halves(goal: str) -> None:
     assert found[0].peak == pytest.approx(whole[0].peak, rel=0.02, abs=64)
     assert min(f.peak for f in found) == pytest.approx(min(w.peak for w in whole), rel=0.02, abs=64)
     assert max(f.cost for f in found) == pytest.approx(max(w.cost for w in whole), rel=0.1, abs=1)
+    if goal == "latency":
+        fastest = pieces.fastest(candidate)
+        assert (fastest.peak, fastest.cost) == (found[0].peak, found[0].cost)
     real = plan(whole[0].graph, whole[0].schedule, fast=True).arena
     assert pieces.arena(found[0]) == pytest.approx(real, rel=0.05, abs=64)
 
