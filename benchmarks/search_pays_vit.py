@@ -94,7 +94,7 @@ class Scale:
     plan: Plan
     randoms: int = RANDOM
     seeds: tuple[int, ...] = SEEDS
-    batch: int = 128
+    batch: int = 64
     embeds: tuple[int, ...] = (32, 48, 64)
     depths: tuple[int, ...] = (2, 3, 4)
     ranks: tuple[float, ...] = RANKS
@@ -113,8 +113,8 @@ SCALES = {
 }  # fmt: skip
 # bytes of SRAM and flash, milliseconds of one inference on BOARD
 LIMITS = {
-    "cifar10": Constraints(32 << 10, 224 << 10, 90.0),
-    "imagenette": Constraints(32 << 10, 224 << 10, 90.0),
+    "cifar10": Constraints(34 << 10, 176 << 10, 45.0),
+    "imagenette": Constraints(34 << 10, 176 << 10, 45.0),
     "imagenet": Constraints(320 << 10, None, None),  # MCUFormer's own limit
 }
 PATCHES = {"cifar10": (4, 8), "imagenette": (12, 16, 24)}
@@ -153,7 +153,8 @@ class Job:
         augment = Augment(padding=3 if self.name == "cifar10" else 8)
         if epochs >= 100:
             augment = replace(augment, mixup=0.2, cutmix=1.0, erase=0.25)
-        return Recipe(stage, epochs, s.batch, average=0.998, snapshots=0 if stage == 1 else 3, augment=augment)
+        return Recipe(stage, epochs, s.batch, rate=1e-3, average=0.998, snapshots=0 if stage == 1 else 3,
+                      augment=augment)  # fmt: skip
 
     def lessons(self, data: Data) -> torch.Tensor:
         """The targets of the supernet."""

@@ -49,6 +49,7 @@ def searched(workers: int, file: Path, kill_after: int = 0) -> Pool:
         return evolve_many(VitLowRank(SPACE), limits, Plan(12, 6, 4), 0, costs, accuracies, file, progress)
 
 
+@pytest.mark.slow
 def test_any_number_of_processes_and_a_killed_one_find_the_same(tmp_path: Path) -> None:
     one = searched(1, tmp_path / "1.json")
     assert len(one.evaluated) == 30 and one.refused
@@ -105,6 +106,7 @@ def test_the_summary_is_arithmetic_on_the_cells() -> None:
     assert found["found_minus_hand"]["mean"] == 3.0
 
 
+@pytest.mark.slow
 def test_the_whole_protocol_at_a_scale_of_seconds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_data: Path
 ) -> None:

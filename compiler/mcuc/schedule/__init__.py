@@ -116,8 +116,8 @@ class Stream:
 
     @property
     def line_bytes(self) -> int:
-        """Of all lines, each whole words."""
-        return self.shared if self.blocks else sum((line.bytes + 3) & ~3 for line in self.lines.values())
+        """Of all lines, or of the buffer that they share."""
+        return self.shared if self.blocks else sum(line.bytes for line in self.lines.values())
 
     @property
     def ticks(self) -> int:

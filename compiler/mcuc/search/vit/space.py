@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ class VitLowRank:
         images = to_tensor(x, self.space.images[-1])
         targets = one_hot(y.numpy(), self.space.classes)
         found = supernet.train_supernet(
-            self.space, images, targets, _recipe(recipe, self.space.images[-1]), seed, checkpoint, progress
+            self.space, images, targets, _shared(recipe, self.space.images[-1]), seed, checkpoint, progress
         )
         return Trained(found.weights, found.losses)
 
@@ -111,6 +111,11 @@ class VitLowRank:
 
         note = merging_note(merging(whole, self.keep_factors))
         return Finished(onnx.load_from_string(to_proto(model)), right, (note,), profile=None)
+
+
+def _shared(recipe: Recipe, side: int) -> loop.Recipe:
+    """For the supernet: what many networks share wants smaller steps than one network."""
+    return replace(_recipe(recipe, side), rate=recipe.rate / 2)
 
 
 def _recipe(recipe: Recipe, side: int) -> loop.Recipe:
