@@ -129,6 +129,9 @@ def test_the_front_of_a_network_follows_from_its_halves(goal: str) -> None:
     assert min(f.peak for f in found) == min(w.peak for w in whole)
     assert max(f.cost for f in found) == pytest.approx(max(w.cost for w in whole), rel=0.01)
     assert pieces.arena(found[0]) == plan(whole[0].graph, whole[0].schedule, fast=True).arena
+    if goal == "latency":
+        fastest = pieces.fastest(candidate)
+        assert (fastest.peak, fastest.cost) == (found[0].peak, found[0].cost)
 
 
 def test_the_compiler_gets_what_the_search_was_told(tmp_path: Path) -> None:

@@ -194,6 +194,12 @@ def fronts_as_is(graph: Graph, chip: Chip | None, goal: str, wide: tuple[str, ..
     return _families(competing, [None] * len(competing), chip, goal, None, None, wide)
 
 
+def fastest_alone(graph: Graph, chip: Chip | None, goal: str, wide: tuple[str, ...] = ()) -> Family:
+    """The schedules of the fastest form with the fastest kernels that are made of layers alone, in the order of the
+    nodes: where the cheapest of them fits, no other is cheaper."""
+    return _of_form(forms(graph, goal)[0], graph, chip, goal, None, None, wide, streams=False)
+
+
 def _families(
     competing: Sequence[Form],
     orders: Sequence[Ordered | None],
@@ -231,8 +237,9 @@ def _of_form(
     pushed: str | None,
     tuned: Choice | None,
     wide: tuple[str, ...],
+    streams: bool = True,
 ) -> Family:
-    """The layers of a form's graph in this order, and their fronts."""
+    """The layers of a form's graph in this order, and their fronts. streams: see fastest_alone."""
     alike = goal == "flash" and alike_is_smaller(graph, chip)
     layers = layers_of(graph, chip, Tiling(), alike=alike, wide=wide)
     layers = layers if tuned is None else tuple(map(tuned, layers))
@@ -245,6 +252,8 @@ def _of_form(
         )
     others = _kernels(small) != _kernels(layers)
     per_byte = 0.0 if chip is None else stream_cycles(chip, MUCH) / MUCH
+    if not streams:
+        return Family(form.name, layers, _candidates(layers, graph, pushed, per_byte, False), ())
     skipped = form.least and others
     usual = () if skipped else _dearer(_candidates(layers, graph, pushed, per_byte), form.cost)
     if not others:
@@ -278,10 +287,10 @@ def alike_is_smaller(graph: Graph, chip: Chip | None) -> bool:
 
 
 def _candidates(
-    layers: tuple[Layer, ...], graph: Graph, pushed: str | None, per_byte: float
+    layers: tuple[Layer, ...], graph: Graph, pushed: str | None, per_byte: float, streams: bool = True
 ) -> tuple[Candidate, ...]:
     """The front. per_byte: cycles that a byte of flash takes more than one of SRAM."""
-    found = front_of_both(layers, without_copies(layers, graph, pushed), graph, pushed, per_byte)
+    found = front_of_both(layers, without_copies(layers, graph, pushed), graph, pushed, per_byte, streams)
     return tuple(Candidate(partition, chosen, graph, pushed) for partition, chosen in found)
 
 

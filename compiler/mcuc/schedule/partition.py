@@ -32,15 +32,21 @@ class Partition:
 
 
 def units(
-    layers: Sequence[Layer], graph: Graph, pushed: str | None = None, per_byte: float = 0.0
+    layers: Sequence[Layer],
+    graph: Graph,
+    pushed: str | None = None,
+    per_byte: float = 0.0,
+    streams: bool = True,
 ) -> list[Unit]:
     """Every layer alone and every run of layers that can be a stream, in all blocks, and in strips or by groups of
     channels those with which the lowest peak gets lower. pushed: an input that arrives by rows; then the first unit is
-    the stream that takes it in. per_byte: cycles of a byte of flash."""
+    the stream that takes it in. per_byte: cycles of a byte of flash. streams: False for layers alone."""
     lives = lives_of(layers, graph, pushed, per_byte)
     taken = -1 if pushed is None else lives.last[pushed]
     found = []
     single = [alone(layers, begin, graph, lives) for begin in range(len(layers))]
+    if not streams:
+        return single
     for begin in range(len(layers)):
         if pushed is None or begin > taken:
             found.append(single[begin])

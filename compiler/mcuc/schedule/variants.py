@@ -28,14 +28,15 @@ def front_of_both(
     graph: Graph,
     pushed: str | None = None,
     per_byte: float = 0.0,
+    streams: bool = True,
 ) -> list[tuple[Partition, tuple[Layer, ...]]]:
     """The front of partitions, each with its layers: of every block either those that copy or those that do not.
 
     copying: all layers of the graph's nodes; direct: without_copies of them. pushed: an input that arrives by rows;
     the stream that takes it in copies. per_byte: cycles of a byte of flash. Costs count from the fastest schedule that
-    is made of layers alone.
+    is made of layers alone. streams: False for those made of layers alone, which are found soon.
     """
-    found = units(copying, graph, pushed, per_byte)
+    found = units(copying, graph, pushed, per_byte, streams)
     taken = -1 if pushed is None else lives_of(copying, graph, pushed).last[pushed]
     lives = lives_of(direct, graph, pushed, per_byte)
     inner: dict[Unit, Partition] = {}
@@ -45,7 +46,8 @@ def front_of_both(
             continue
         saved = PER_COPIED_BYTE * (moved_bytes(copying[begin:end]) - moved_bytes(direct[begin:end]))
         total += saved
-        own = [replace(u, begin=u.begin - begin, end=u.end - begin) for u in _within(direct, begin, end, graph, lives)]
+        inside = _within(direct, begin, end, graph, lives, streams)
+        own = [replace(u, begin=u.begin - begin, end=u.end - begin) for u in inside]
         for part in front(own, end - begin):
             inner[Unit(begin, end, None, part.peak, part.cost - saved)] = part
     return [
@@ -80,11 +82,11 @@ def blocks(copying: Sequence[Layer], direct: Sequence[Layer], graph: Graph) -> l
     return merged
 
 
-def _within(layers: Sequence[Layer], begin: int, end: int, graph: Graph, lives: Lives) -> Iterator[Unit]:
+def _within(layers: Sequence[Layer], begin: int, end: int, graph: Graph, lives: Lives, streams: bool) -> Iterator[Unit]:
     """The units inside a block."""
     single = [alone(layers, first, graph, lives) for first in range(begin, end)]
     yield from single
-    for first in range(begin, end):
+    for first in range(begin, end) if streams else ():
         for last in range(first + 2, end + 1):
             members = members_of(layers[first:last], graph, needed_whole(layers, first, last, graph, lives))
             if members is None:

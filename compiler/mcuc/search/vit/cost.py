@@ -60,6 +60,10 @@ class VitCost:
 
     def chosen(self, candidate: VitCandidate) -> tuple[Whole, int]:
         """The first schedule that the limits have room for, else the one with the lowest peak; its arena in bytes."""
+        if self.pieces.goal in ("latency", "flash"):
+            fastest = self.pieces.fastest(candidate)
+            if fastest.peak <= self._room() and self.pieces.arena(fastest) <= self._room():
+                return fastest, self.pieces.arena(fastest)
         found = self.pieces.wholes(candidate)
         for whole in found:
             if whole.peak <= self._room():

@@ -15,9 +15,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mcuc import passes
+from mcuc.ir import Graph
 from mcuc.plan import plan
 from mcuc.schedule import Layer
-from mcuc.schedule.explore import ADDING, PLAIN, REPEATED, Candidate, Family, fronts_as_is, in_order, merged
+from mcuc.schedule.explore import (
+    ADDING,
+    PLAIN,
+    REPEATED,
+    Candidate,
+    Family,
+    fastest_alone,
+    fronts_as_is,
+    in_order,
+    merged,
+)
 from mcuc.schedule.select import wide_for
 from mcuc.search.spaces.vit_lowrank import VitBlock, VitCandidate
 from mcuc.search.vit.skeleton import skeleton
@@ -71,6 +82,7 @@ class Pieces:
     channels: int
     keep_factors: bool = False
     families: dict[Part, Mapping[str, Family]] = field(default_factory=dict)
+    alone: dict[Part, Family] = field(default_factory=dict)
     measured: dict[int, Measured] = field(default_factory=dict)
 
     def parts(self, candidate: VitCandidate) -> tuple[tuple[Part, ...], tuple[int, ...]]:
@@ -82,11 +94,23 @@ class Pieces:
             counts[Part(replace(one, blocks=(VitBlock(1, b.ratio),)), ("mlp",))] += 1
         return (Part(one, ()), *counts), tuple(counts.values())
 
+    def fastest(self, candidate: VitCandidate) -> Whole:
+        """The candidate's fastest schedule, as wholes() has it first for speed, without looking for streams."""
+        parts, counts = self.parts(candidate)
+        for part in parts:
+            if part not in self.alone:
+                found = fastest_alone(self._graph(part), self.board.chip, self.goal, wide_for(self.goal))
+                self.alone[part] = found
+        return merged(_composed([self.alone[part].usual for part in parts], counts))[0]
+
+    def _graph(self, part: Part) -> Graph:
+        graph = skeleton(part.candidate, self.classes, self.channels, self.keep_factors, part.halves)
+        return passes.optimize(graph)
+
     def of(self, part: Part) -> Mapping[str, Family]:
         """The part's fronts by the name of their form."""
         if part not in self.families:
-            graph = skeleton(part.candidate, self.classes, self.channels, self.keep_factors, part.halves)
-            found = fronts_as_is(passes.optimize(graph), self.board.chip, self.goal, wide_for(self.goal))
+            found = fronts_as_is(self._graph(part), self.board.chip, self.goal, wide_for(self.goal))
             self.families[part] = {family.name: family for family in found}
         return self.families[part]
 
