@@ -224,7 +224,8 @@ def staging_notes(sizes: Sizes, board: Board, schedule: Schedule) -> tuple[str, 
         size = max(layer.scratch for layer in parts)
         found.append(
             f"weights: {len(parts)} layers copy theirs to the arena a block of channels at a time, so that each byte "
-            f"is read from outside the chip once; the arena has up to {size:,} bytes of scratch for it"
+            "is read from flash once, in a stream once a block of tokens; the arena has up to "
+            f"{size:,} bytes of scratch for it"
         )
     layers = [layer for layer in schedule.layers if layer.staged and not layer.block]
     if layers:

@@ -90,7 +90,7 @@ def test_how_often_weights_are_read_is_reported(done: Compiled) -> None:
     for row, layer in zip(rows, done.schedule.layers, strict=True):
         kernel = layer.calls[0][1]
         times = 1 if layer.staged else 8 // kernel.pixels
-        assert row["reads_max"] == (8 if kernel.id == "dot_patch" else times)  # its biases are read again
+        assert row["reads_max"] == times
         assert 0.9 * times * row["bytes"] < row["bytes_read"] <= 1.2 * times * row["bytes"]
     total = report["weights"]
     assert total["bytes_read"] == sum(row["bytes_read"] for row in rows)

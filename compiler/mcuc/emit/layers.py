@@ -138,19 +138,8 @@ def _call(
     tiling = layer.tiling
     step = channels_at_a_time(layer, call)
     columns = tiling.columns if 0 < tiling.columns < call.width else 0
-    staged = None
-    if layer.staged:
-        table = kernel.tables(call)[0]
-        staged = {
-            "table": tables.symbol(table, place),
-            "ctype": table.ctype,
-            "bytes": table.bytes,
-            "at": kernel.scratch(call),
-            "block": layer.block,
-            "group": kernel.group_bytes(call),
-        }
     return {
-        "staged": staged,
+        "staged": staged_table(layer, call, kernel, tables, place),
         "rows": rows,
         "row_count": max(1, at + (call.per_row is not None)),
         "per_row": per_row(call, at, tables, place),
@@ -159,7 +148,7 @@ def _call(
         "channels": call.channels,
         "columns": columns,
         "step": step,
-        **kernels.function(call, kernel, tables, place, _first_table(layer, kernel, call)),
+        **kernels.function(call, kernel, tables, place, first_table(layer, kernel, call)),
         "out_row_bytes": call.out_row_bytes,
         "out_stride": call.out_stride,
         "offset": f"{call.out_offset} + " if call.out_offset else "",
@@ -167,7 +156,22 @@ def _call(
     }
 
 
-def _first_table(layer: Layer, kernel: Kernel, call: Call) -> str:
+def staged_table(layer: Layer, call: Call, kernel: Kernel, tables: TablePool, place: str) -> dict[str, Any] | None:
+    """What the layer's table is copied from and to; None where it is read where it lies."""
+    if not layer.staged:
+        return None
+    table = kernel.tables(call)[0]
+    return {
+        "table": tables.symbol(table, place),
+        "ctype": table.ctype,
+        "bytes": table.bytes,
+        "at": kernel.scratch(call),
+        "block": layer.block,
+        "group": kernel.group_bytes(call),
+    }
+
+
+def first_table(layer: Layer, kernel: Kernel, call: Call) -> str:
     """What stands for the first table where it is staged: of a block of channels, where that of channel 0 would be."""
     if not layer.staged:
         return ""

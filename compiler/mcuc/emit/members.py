@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mcuc.emit import render
-from mcuc.emit.layers import KernelPool, channels_at_a_time, per_row
+from mcuc.emit.layers import KernelPool, channels_at_a_time, first_table, per_row, staged_table
 from mcuc.emit.names import comment, layer_symbol
 from mcuc.emit.tables import TablePool
 from mcuc.ir import Graph
@@ -92,21 +92,24 @@ def member_function(j: int, member: Member, step: int, place: Place) -> tuple[st
             rows.append(_rows(r, names[r.input], at, place, bool(step)))
             at += r.count
         scratch = "NULL"
-        if layer.node.name in place.plan.scratch and (kernel.scratch(call) or layer.reduction is not None):
+        needed = kernel.scratch(call) or layer.staged or layer.reduction is not None
+        if layer.node.name in place.plan.scratch and needed:
             scratch = f"base + {place.plan.scratch[layer.node.name]}u"
         if grouped and member.sink:
             scratch = "sums"
         spot = where if c == 0 else f"{where}_{c}"
+        part = layer.block or channels_at_a_time(layer, call)  # channels at a time
         calls.append(
             {
                 "rows": rows,
                 "row_count": max(1, at + (call.per_row is not None)),
                 "per_row": per_row(call, at, place.tables, where),
-                **place.kernels.function(call, kernel, place.tables, spot),
+                **place.kernels.function(call, kernel, place.tables, spot, first_table(layer, kernel, call)),
+                "staged": staged_table(layer, call, kernel, place.tables, spot),
                 "offset": f" + {call.out_offset}" if call.out_offset else "",
                 "out_stride": call.out_stride if member.sink or not grouped else grouped.group,
-                "channels": "c, c_end" if grouped or channels_at_a_time(layer, call) else f"0, {call.channels}",
-                "step": channels_at_a_time(layer, call),
+                "channels": "c, c_end" if grouped or part else f"0, {call.channels}",
+                "step": part,
                 "count": call.channels,
                 "scratch": scratch,
             }

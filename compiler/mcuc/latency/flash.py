@@ -52,7 +52,8 @@ def table_reads(layer: Layer, chip: Chip) -> list[Read]:
     for call, kernel in layer.calls:
         tables = kernel.tables(call)
         large = call.family in AGAIN and sum(table.bytes for table in tables) > held
-        at_once = layer.tiling.columns or call.width if layer.tiling.channels else kernel.pixels
+        by_channels = layer.tiling.channels or layer.block
+        at_once = layer.tiling.columns or call.width if by_channels else kernel.pixels
         again = call.height * -(-call.width // at_once) if large else 1
         hidden = LOOP * _macs(call) if kernel.ahead else 0.0
         largest = max(range(len(tables)), key=lambda i: tables[i].bytes, default=0)
@@ -60,7 +61,7 @@ def table_reads(layer: Layer, chip: Chip) -> list[Read]:
             if i > 0:
                 found.append(Read(table, again, apart=i != largest))
             elif layer.staged:
-                found.append(Read(table, 1))  # to be copied
+                found.append(Read(table, again if layer.block else 1))  # to be copied
             else:
                 found.append(Read(table, again, hidden, apart=i != largest, scattered=not kernel.front_to_back))
     return found

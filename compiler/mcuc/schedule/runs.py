@@ -33,5 +33,5 @@ def growing_members(
         found.append(new)
         made.add(new.output)
         averaged = {m.output for m in found if m.layer.reduction is not None}
-        if end > begin + 1 or layer.tiling.channels:
+        if end > begin + 1 or layer.tiling.channels or layer.block:
             yield end, tuple(found)

@@ -11,16 +11,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mcuc.errors import McucError
-from mcuc.latency.flash import flash_cycles
+from mcuc.latency.flash import flash_cycles, table_reads
 from mcuc.plan import Plan, live_bytes
 from mcuc.schedule import Layer, Schedule, Segment
+from mcuc.schedule.channel_blocks import BEHIND
 from mcuc.targets import Chip
 
 PER_WORD = 2.0  # cycles to copy a word, about: a load from flash besides its line, a store, a share of the loop
 WIDEN = 1.5  # cycles to widen an activation, about
-BEHIND = 8  # bytes behind a block that inner loops load ahead and do not use (kernels/dot/_pairs.py, AHEAD)
 LEAST, ENOUGH = 16, 64  # channels of a block: with 64 widening again costs about 4 % of the multiplications
-SHARES = (1.0, 0.9, 0.75, 0.5)  # of the bytes to spare that are tried: a placement may not find all of them
+LEAST_IN_STREAM = 8  # where every block of tokens has its own copy, the rest of the arena is often short
+SHARES = (1.0, 0.9, 0.75, 0.5, 0.25)  # of the bytes to spare that are tried: a placement may not find all of them
 
 
 def staged(
@@ -40,7 +41,7 @@ def staged(
         units = [
             _staged(unit, chip, int(share * (found.arena - used)), int(share * (most - used)))
             if isinstance(unit, Layer)
-            else unit
+            else _in_stream(unit, chip, int(share * (most - used)))
             for unit, used in zip(schedule.segments, live, strict=True)
         ]
         if all(a is b for a, b in zip(units, schedule.segments, strict=True)):
@@ -64,17 +65,18 @@ def _staged(layer: Layer, chip: Chip, spare: int, most: int) -> Layer:
     tables = kernel.tables(call)
     if not tables:
         return layer
-    size = tables[0].bytes
-    if size > spare:
-        return _by_blocks(layer, chip, most)
-    made = replace(layer, staged=True, scratch=kernel.scratch(call) + size)
-    return made if _saved(layer, made, chip) > 0 else layer
+    size, has = tables[0].bytes, layer.scratch - kernel.scratch(call)  # of copies that it makes already
+    plain = replace(layer, staged=False, block=0, scratch=kernel.scratch(call)) if has else layer
+    if size > spare + has:
+        made = _by_blocks(plain, chip, most + has)
+        return layer if made is plain else made
+    made = replace(plain, staged=True, scratch=plain.scratch + size)
+    return made if _saved(plain, made, chip) > 0 else layer
 
 
 def _saved(layer: Layer, made: Layer, chip: Chip) -> float:
     """Cycles that the layer takes less when staged, about."""
-    call, kernel = layer.calls[0]
-    copied = kernel.tables(call)[0].bytes
+    copied = table_reads(made, chip)[0].bytes
     return flash_cycles(layer, chip) - flash_cycles(made, chip) - PER_WORD * copied / 4
 
 
@@ -85,18 +87,45 @@ def _by_blocks(layer: Layer, chip: Chip, spare: int) -> Layer:
     which only a slow flash is worth. So no output lies over an input, of which the spare bytes may have made use.
     """
     call, kernel = layer.calls[0]
-    group = kernel.group_bytes(call)
-    if not chip.weights_in or not group or call.channels % 4 or layer.tiling.channels or layer.pitch:
+    if not chip.weights_in or call.channels % 4 or layer.tiling.channels or layer.pitch:
         return layer
     overlaid = min(call.height * call.out_row_bytes, sum(rows.height * rows.row_bytes for rows in call.rows))
-    most = (spare - overlaid - kernel.scratch(call) - BEHIND) // group  # groups of four channels
-    groups = call.channels // 4
-    if most < LEAST // 4:
+    return _with_block(layer, chip, spare - overlaid - kernel.scratch(call), LEAST)
+
+
+def _in_stream(unit: Segment, chip: Chip, spare: int) -> Segment:
+    """The stream with members that copy their weights a block of channels at a time, into scratch that they take turns
+    with: so a weight is read once a block of tokens, or once a row."""
+    stream = unit.stream
+    if stream is None or stream.strips or stream.group or (stream.steps and not stream.blocks):
+        return unit
+    layers = [layer for layer in unit.members if isinstance(layer, Layer)]
+    shared = max(layer.scratch for layer in layers)
+    made = [_member(layer, chip, spare + shared) for layer in layers]
+    return unit if made == layers else replace(unit, members=tuple(made))
+
+
+def _member(layer: Layer, chip: Chip, room: int) -> Layer:
+    if len(layer.calls) != 1 or layer.reduction is not None or layer.tiling.channels:
+        return layer
+    call, kernel = layer.calls[0]
+    plain = replace(layer, staged=False, block=0, scratch=kernel.scratch(call))
+    made = _with_block(plain, chip, room - plain.scratch, LEAST_IN_STREAM)
+    return made if made is not plain else layer
+
+
+def _with_block(layer: Layer, chip: Chip, room: int, least: int) -> Layer:
+    """The layer with a block of at least so many channels staged in `room` bytes, if there is a gain."""
+    call, kernel = layer.calls[0]
+    group = kernel.group_bytes(call)
+    if not group:
+        return layer
+    most, groups = (room - BEHIND) // group, -(-call.channels // 4)  # groups of four channels
+    if most < least // 4:
         return layer
     blocks = -(-groups // min(most, ENOUGH // 4))
     each = -(-groups // blocks)
-    scratch = kernel.scratch(call) + each * group + BEHIND
-    made = replace(layer, staged=True, block=4 * each, scratch=scratch)
+    made = replace(layer, staged=True, block=4 * each, scratch=kernel.scratch(call) + each * group + BEHIND)
     taps = layer.macs // call.channels  # of all pixels
     return made if _saved(layer, made, chip) > (blocks - 1) * WIDEN * taps else layer
 
