@@ -23,8 +23,10 @@ from torch import nn  # noqa: E402
 
 import mcuc  # noqa: E402
 from mcuc.importers.torch import to_onnx  # noqa: E402
+from mcuc.passes import check_supported, optimize  # noqa: E402
 from mcuc.quantize.network import Converted, convert  # noqa: E402
 from mcuc.quantize.quantizer import STANDARD  # noqa: E402
+from mcuc.schedule.explore import explore  # noqa: E402
 
 CHEAP = replace(STANDARD, methods=("minmax",), equalize=(False,), compensate=False)
 SIDE, C, HEADS, DEPTH, WINDOW, CLASSES = 12, 8, 2, 4, 3, 5  # maps of 6 x 6, four windows
@@ -185,7 +187,18 @@ def test_windows_are_quantized_and_the_reference_answers_as_onnx_runtime(kind: s
     assert sum(n.op == "batch_matmul" for n in graph.nodes) == 4
 
 
-def test_a_maxvit_is_exact_on_the_emulated_core(tmp_path: Path) -> None:
-    (tmp_path / "int8.onnx").write_bytes(converted("maxvit", False).onnx)
-    verify = mcuc.compile(tmp_path / "int8.onnx", board="nucleo-h743zi", out=tmp_path / "out").report.verify
-    assert verify.bit_exact and verify.host and verify.emulated
+@pytest.mark.parametrize("case", CASES, ids=[kind for kind, _ in CASES])
+def test_heads_of_windows_are_layers_of_their_own_without_moves_between_them(case: tuple[str, bool]) -> None:
+    graph = check_supported(optimize(converted(*case).graph))
+    names = [n.op for n in graph.nodes]
+    assert names.count("batch_matmul") == 4 * HEADS
+    assert names.count("transpose") <= 6, "what cuts windows out and puts them back"
+    peaks = [c.peak for c in explore(graph, None, "latency").candidates]
+    assert peaks[-1] < 0.9 * peaks[0], "window by window"
+
+
+@pytest.mark.parametrize("kind", ["maxvit", "swin, -inf"])
+def test_windows_one_by_one_are_exact_on_the_emulated_core(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "int8.onnx").write_bytes(converted(kind, False).onnx)
+    done = mcuc.compile(tmp_path / "int8.onnx", board="nucleo-h743zi", optimize="sram", out=tmp_path / "out")
+    assert done.report.verify.bit_exact and done.report.verify.host and done.report.verify.emulated
