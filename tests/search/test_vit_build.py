@@ -51,7 +51,7 @@ def test_a_transformer_is_searched_trained_merged_compiled_and_exact(
 ) -> None:
     out = tmp_path / "out"
     command = ["mcuc", "build", "--space", "vit-lowrank", "--budget", "320KB", "--flash", "1MB", "--board", BOARD,
-               "--data", str(tiny), "--pool", "mean", "-o", str(out)]  # fmt: skip
+               "--data", str(tiny), "--pool", "mean", "--attention", "linear", "-o", str(out)]  # fmt: skip
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as done:
         sys.exit(main())
@@ -61,7 +61,9 @@ def test_a_transformer_is_searched_trained_merged_compiled_and_exact(
     assert report["accuracy"]["int8"] > 0.6, "two classes: chance is a half"
     assert report["sram"]["total"] <= 320 * 1024 and report["flash"]["total"] <= 1024 * 1024
     (chosen,) = [p for p in report["pareto"] if p["chosen"]]
-    assert vit_lowrank.parse(chosen["name"]).pool == "mean" and 0 < chosen["latency_ms"] < 10
+    candidate = vit_lowrank.parse(chosen["name"])
+    assert candidate.pool == "mean" and {b.attention for b in candidate.blocks} == {"linear"}
+    assert 0 < chosen["latency_ms"] < 10
     assert 0.5 < chosen["latency_ms"] / report["latency_ms"] < 2, "so few tokens: what calls the layers weighs in"
     assert abs(chosen["sram"] - report["sram"]["arena"] - cost.STACK_ALLOWANCE) <= 0.1 * report["sram"]["arena"]
     notes = "\n".join(report["notes"])
@@ -77,7 +79,7 @@ def test_limits_that_no_transformer_meets_are_refused_with_numbers(tiny: Path, t
 
 
 @pytest.mark.parametrize("options", [VitOptions(memory_model="oracle"), VitOptions(pool="max"),
-                                     VitOptions(position="none")])  # fmt: skip
+                                     VitOptions(position="none"), VitOptions(attention="none")])  # fmt: skip
 def test_strange_options_are_refused(tiny: Path, tmp_path: Path, options: VitOptions) -> None:
     with pytest.raises(McucError) as refused:
         build(BuildRequest(Request(BOARD), data=str(tiny), space="vit-lowrank", vit=options), None, lambda *_: None)
@@ -99,8 +101,8 @@ def test_the_command_hands_the_flags_of_transformers_over(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(road, "build", search)
     flags = ("--image-size", "64", "--keep-factors", "--memory-model", "paper", "--pool", "token", "--positions",
-             "relative")  # fmt: skip
+             "relative", "--attention", "both")  # fmt: skip
     assert run("--space", "vit-lowrank", *flags) == 1 and run("--space", "vit-lowrank") == 1
-    assert [r.vit for r in asked] == [VitOptions(64, True, "paper", "token", "relative"), VitOptions()]
+    assert [r.vit for r in asked] == [VitOptions(64, True, "paper", "token", "relative", "both"), VitOptions()]
     assert [r.space for r in asked] == ["vit-lowrank"] * 2
     assert run(*flags) == 2 and run("--pool", "mean", "--space", "ds-conv") == 2 and len(asked) == 2

@@ -36,11 +36,13 @@ from mcuc.search.vit.pieces import Pieces  # noqa: E402
 from mcuc.search.vit.skeleton import skeleton  # noqa: E402
 from mcuc.search.vit.space import constants_of  # noqa: E402
 from mcuc.targets import load_board  # noqa: E402
+from mcuc.verify import reference  # noqa: E402
 
 BOARD_NAME = "stm32f746g-disco"
 BOARD = load_board(BOARD_NAME)
 SMALL = vit.parse("i12-p4-e16-d8-k0.5-token-absolute-h2x4")
 CHEAP = replace(OPTIONS, methods=("minmax",), equalize=(False,), compensate=False)
+LINEAR = vit.parse("i12-p4-e16-d8-k0.5-token-absolute-h2x4l")
 SPACE = VitSpace((12,), (4, 6), (8, 16, 24), 8, (0.5, 0.9), (1, 2), (1, 2), (2.0,), 1, 10)
 
 
@@ -60,9 +62,10 @@ def converted(candidate: VitCandidate, keep: bool = False) -> Converted:
 
 
 CASES = [replace(SMALL, pool=pool, position=position) for pool, position in product(vit.POOLS, vit.POSITIONS)]
+CASES += [replace(LINEAR, pool=pool) for pool in vit.POOLS]
 
 
-@pytest.mark.parametrize("candidate", CASES, ids=lambda c: f"{c.pool}, {c.position}")
+@pytest.mark.parametrize("candidate", CASES, ids=lambda c: f"{c.pool}, {c.position}, {c.blocks[0].attention}")
 @pytest.mark.parametrize("keep", [False, True], ids=["merged", "factors"])
 def test_the_float_network_computes_what_the_module_does(candidate: VitCandidate, keep: bool) -> None:
     model = float_model("net", candidate, 10, 1, constants_of(merged(moved(candidate), keep)))
@@ -94,7 +97,10 @@ def layers(graph: Graph) -> list[tuple[str, str, list[tuple[int, ...]]]]:
     return found
 
 
-@pytest.mark.parametrize(("candidate", "keep"), [(CASES[0], False), (CASES[3], True)], ids=["merged", "factors"])
+GRAPHS = {"merged": (0, False), "factors": (3, True), "linear, merged": (4, False), "linear, factors": (5, True)}
+
+
+@pytest.mark.parametrize(("candidate", "keep"), [(CASES[i], keep) for i, keep in GRAPHS.values()], ids=GRAPHS)
 def test_made_up_weights_give_the_graph_that_trained_ones_become(candidate: VitCandidate, keep: bool) -> None:
     """The same layers and kernels, arena and bytes of tables, at both ends of the front. Which kernel of
     dense layers and additions applies depends on weights and scales (whether an output stage of one multiply is exact).
@@ -115,7 +121,7 @@ def test_made_up_weights_give_the_graph_that_trained_ones_become(candidate: VitC
         assert tables[0] == pytest.approx(tables[1], rel=0.05), "biases and stages depend on weights"
 
 
-MIXED = "i12-p4-e24-d8-k0.5-token-absolute-h2x4-h1x2-h1x4-h2x2"
+MIXED = "i12-p4-e24-d8-k0.5-token-absolute-h2x4-h1x2-h1x4-h2x2l"
 
 
 @pytest.mark.parametrize("goal", ["latency", "balanced"])
@@ -124,7 +130,7 @@ def test_the_front_of_a_network_follows_from_its_halves(goal: str) -> None:
     pieces = Pieces(BOARD, goal, 10, 1)
     whole = explore(passes.optimize(skeleton(candidate, 10, 1)), BOARD.chip, goal).candidates
     found = pieces.wholes(candidate)
-    assert len(pieces.families) == 5, "the ends, two attentions, two MLPs"
+    assert len(pieces.families) == 6, "the ends, three attentions, two MLPs"
     assert found[0].peak == pytest.approx(whole[0].peak, abs=64), "what a stream across two halves adds"
     assert min(f.peak for f in found) == min(w.peak for w in whole)
     assert max(f.cost for f in found) == pytest.approx(max(w.cost for w in whole), rel=0.01)
@@ -136,7 +142,7 @@ def test_the_front_of_a_network_follows_from_its_halves(goal: str) -> None:
 
 def test_the_compiler_gets_what_the_search_was_told(tmp_path: Path) -> None:
     """Arena to the byte, latency within 3 %; of code not much less, and not half as much again."""
-    candidate = vit.parse("i12-p4-e16-d8-k0.5-token-absolute-h2x4-h1x2")
+    candidate = vit.parse("i12-p4-e16-d8-k0.5-token-absolute-h2x4-h1x2l")
     assert candidate.blocks[0] != candidate.blocks[1]
     cost = VitCost(Pieces(BOARD, "latency", 10, 1), BOARD, "auto", "balanced", Constraints(BOARD.sram_bytes))
     told, tables = cost(candidate), cost.planned(candidate).flash_bytes
@@ -147,6 +153,34 @@ def test_the_compiler_gets_what_the_search_was_told(tmp_path: Path) -> None:
     assert 0.9 * report.flash.code < told.flash_bytes - tables < 1.5 * report.flash.code
     tight = replace(cost, limits=Constraints(BOARD.sram_bytes, tables - 1))
     assert not within(tight(candidate), tight.limits) and tight(candidate).latency_ms == 0
+
+
+def test_linear_attention_takes_memory_and_time_that_grow_with_the_tokens_and_not_with_their_square() -> None:
+    """From 64 tokens to 256 the fastest schedule of softmax takes about 16 times its scores."""
+    pieces, grown = Pieces(BOARD, "latency", 10, 1), {}
+    for attention in vit.ATTENTIONS:
+        small, large = (
+            replace(vit.parse(f"i{side}-p4-e24-d8-k0.5-mean-absolute-h2x1"), blocks=(VitBlock(2, 1.0, attention),))
+            for side in (32, 64)
+        )
+        grown[attention] = pieces.fastest(large).peak / pieces.fastest(small).peak
+    assert grown["linear"] < 4.5 < 8 < grown["softmax"]
+
+
+def test_int8_answers_as_float_does_with_either_attention() -> None:
+    x = np.random.default_rng(1).integers(0, 256, (40, 12, 12, 1)).astype(np.uint8)
+    for candidate in (CASES[0], CASES[4], CASES[5]):
+        graph, columns = converted(candidate).graph, as_columns(x)
+        with torch.no_grad():
+            wanted = moved(candidate)(torch.from_numpy(columns[:, 0])).softmax(1).numpy()
+        pixels = (x ^ np.uint8(0x80)).view(np.int8)
+        found = np.stack([reference.run(graph, {graph.inputs[0]: one[None]})[graph.outputs[0]] for one in pixels])
+        real = (found.reshape(wanted.shape) + 128.0) / 256
+        a, b = real - real.mean(0), wanted - wanted.mean(0)  # what differs between images
+        assert np.abs(real - wanted).max() < 0.015
+        assert (a * b).sum() > 0.95 * np.linalg.norm(a) * np.linalg.norm(b)
+        lead = np.diff(np.sort(wanted, 1)[:, -2:])[:, 0]
+        assert (real.argmax(1) == wanted.argmax(1))[lead > 0.02].all(), "the others are near ties"
 
 
 PAPER = [(16, 168, 4, 0.9, 284.6), (16, 192, 4, 0.9, 341.5), (16, 192, 3.5, 0.9, 304.1), (16, 216, 4, 0.4, 311.3),
@@ -173,7 +207,7 @@ def test_what_cannot_fit_is_left_out_before_any_training() -> None:
     assert narrow(SPACE, nothing) == SPACE, "the search says what the smallest takes"
 
 
-@pytest.mark.parametrize("candidate", [CASES[0], CASES[3]], ids=["class token", "mean, distances"])
+@pytest.mark.parametrize("candidate", [CASES[0], CASES[3], CASES[4]], ids=["class token", "mean, distances", "linear"])
 def test_training_with_quantization_takes_a_batch_as_it_takes_each_image(candidate: VitCandidate) -> None:
     made, columns = converted(candidate, candidate is CASES[3]), as_columns(images(12))[:, 0]
     net = quantize.prepare(made, columns, options=CHEAP).eval()

@@ -13,8 +13,7 @@ torch = pytest.importorskip("torch", reason="the search needs torch")
 
 from mcuc.errors import McucError  # noqa: E402
 from mcuc.search.spaces import vit_lowrank as vit  # noqa: E402
-from mcuc.search.vit.export import float_model  # noqa: E402
-from mcuc.search.vit.network import Block, Vit, distances, merged, merging  # noqa: E402
+from mcuc.search.vit.network import Block, distances, linear_attention, merged, merging  # noqa: E402
 
 SPACES = {
     "28 pixels": vit.space_for((28, 28, 1), 10),
@@ -67,18 +66,31 @@ def test_image_sizes_out_of_reach_are_refused() -> None:
         vit.space_for((28, 28, 1), 10, image=4)
 
 
-def test_linear_attention_is_refused_where_a_network_is_made_or_written() -> None:
-    candidate = vit.parse("i12-p4-e16-d8-k0.5-token-absolute-h2x4-h2x4l")
-    for make in (lambda: Vit(candidate, 10, 1), lambda: float_model("net", candidate, 10, 1, {})):
-        with pytest.raises(McucError) as refused:
-            make()
-        assert refused.value.code == "unsupported-attention" and "softmax" in refused.value.try_this
+def test_linear_attention_is_a_weighted_mean_of_the_values_where_a_query_matches_enough() -> None:
+    """In NumPy, with the matrix of all pairs that the network never makes."""
+    q, k, v = (torch.randn(2, 3, 7, 5, generator=torch.Generator().manual_seed(s)) for s in range(3))
+    q[0, 0, 0] = -1  # matches nothing
+    pairs = np.maximum(q.numpy(), 0) @ np.maximum(k.numpy(), 0).swapaxes(-1, -2)
+    total = pairs.sum(-1, keepdims=True)
+    least = float(np.median(total))
+    wanted = pairs / np.maximum(total, least) @ v.numpy()
+    np.testing.assert_allclose(linear_attention(q, k, v, least).numpy(), wanted, rtol=1e-4, atol=1e-5)
+    assert not wanted[0, 0, 0].any() and np.abs(wanted).max() < np.abs(v.numpy()).max()
+
+
+def test_a_class_token_has_no_neighbours() -> None:
+    block, v = moved(vit.parse("i12-p4-e16-d8-k0.5-token-absolute-h2x4l")).blocks[0], torch.rand(2, 10, 16)
+    assert isinstance(block, Block)
+    near = block._near(v)
+    assert near.shape == v.shape and not near[:, 0].any()
+    image = v[:, 1:].transpose(1, 2).reshape(2, 16, 3, 3)
+    assert torch.equal(near[:, 1:], block.local(image).flatten(2).transpose(1, 2))
 
 
 @pytest.mark.parametrize(("pool", "position"), list(product(vit.POOLS, vit.POSITIONS)))
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_merged_network_answers_as_before(pool: str, position: str, keep: bool) -> None:
-    candidate = replace(vit.parse("i12-p4-e16-d8-k0.5-token-absolute-h2x4-h1x2"), pool=pool, position=position)
+    candidate = replace(vit.parse("i12-p4-e16-d8-k0.5-token-absolute-h2x4-h1x2l"), pool=pool, position=position)
     module, x = moved(candidate), torch.rand(3, 1, 12, 12)
     small = merged(module, keep)
     torch.testing.assert_close(small(x), module(x), rtol=1e-4, atol=1e-4)

@@ -20,6 +20,7 @@ torch = pytest.importorskip("torch", reason="the search needs torch")
 
 from mcuc.errors import McucError  # noqa: E402
 from mcuc.search.spaces.vit_lowrank import (  # noqa: E402
+    ATTENTIONS,
     POOLS,
     POSITIONS,
     VitCandidate,
@@ -39,7 +40,8 @@ from mcuc.search.vit.supernet import Judge, Sandwich, accuracy, given, share_rig
 from mcuc.search.vit.supernet import train_supernet as trained_supernet  # noqa: E402
 from mcuc.search.vit.weights import from_pixels, init, init_supernet, network, view  # noqa: E402
 
-SPACE = VitSpace((12, 16), (4, 5, 8), (16, 24), 8, (0.5, 0.9), (1, 2), (1, 2), (2.0, 3.0), 1, 2, POOLS, POSITIONS)
+SPACE = VitSpace((12, 16), (4, 5, 8), (16, 24), 8, (0.5, 0.9), (1, 2), (1, 2), (2.0, 3.0), 1, 2, POOLS, POSITIONS,
+                 ATTENTIONS)  # fmt: skip
 RECIPE = Recipe(1, 3, batch=16, average=0.9, snapshots=2, augment=Augment(padding=2, erase=0.3, mixup=0.3, cutmix=1.0))
 ONE = replace(largest(SPACE), blocks=largest(SPACE).blocks[:1])
 
@@ -114,7 +116,11 @@ def test_a_step_trains_what_its_candidates_have_and_nothing_else() -> None:
     weights = {k: v.requires_grad_() for k, v in init_supernet(SPACE, 0).items()}
     x, y = stripes(8)
     Sandwich(SPACE, 0)(weights, x.float() / 255, torch.eye(2)[y], np.random.default_rng(0))
-    assert all(v.grad is not None for k, v in weights.items() if k.startswith(("blocks", "norm", "head")))
+    common = {k: v for k, v in weights.items() if k.startswith(("blocks", "norm", "head")) and ".local." not in k}
+    assert all(v.grad is not None for v in common.values())
+    Sandwich(replace(SPACE, attentions=("linear",)), 0)(weights, x.float() / 255, torch.eye(2)[y],
+                                                        np.random.default_rng(0))  # fmt: skip
+    assert all(v.grad is not None for k, v in weights.items() if ".local." in k)
     assert sum(weights[f"patch.{p}.weight"].grad is not None for p in SPACE.patches) <= 2
 
 

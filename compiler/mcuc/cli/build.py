@@ -70,6 +70,12 @@ class Positions(StrEnum):
     relative = "relative"
 
 
+class Attention(StrEnum):
+    softmax = "softmax"
+    linear = "linear"
+    both = "both"
+
+
 OptionalModel = Annotated[
     Path | None,
     typer.Argument(
@@ -163,6 +169,15 @@ PositionsName = Annotated[
         "absolute.",
     ),
 ]
+AttentionName = Annotated[
+    Attention | None,
+    typer.Option(
+        "--attention",
+        show_default=False,
+        help="With --space vit-lowrank: softmax, linear attention (its memory grows with the tokens, not with their "
+        "square), or both, searched block by block. Default: softmax.",
+    ),
+]
 EffortName = Annotated[
     Effort | None,
     typer.Option("--effort", show_default=False, help="How long to search and to train. Default: quick (minutes)."),
@@ -210,6 +225,7 @@ def command(
     memory_model: MemoryModelName = None,
     pool: PoolName = None,
     positions: PositionsName = None,
+    attention: AttentionName = None,
     mean: Mean = None,
     std: Std = None,
     calibration: Calibration = None,
@@ -240,10 +256,11 @@ def command(
             "--mean, --std, --calibration, --sensitivity, --activations, --weights, --snr and --metric are for a float "
             "MODEL with --data"
         )
-    transformer = (image_size, keep_factors or None, memory_model, pool, positions)
+    transformer = (image_size, keep_factors or None, memory_model, pool, positions, attention)
     if space is not Space.vit_lowrank and any(given is not None for given in transformer):
         raise typer.BadParameter(
-            "--image-size, --keep-factors, --memory-model, --pool and --positions are for --space vit-lowrank"
+            "--image-size, --keep-factors, --memory-model, --pool, --positions and --attention are for --space "
+            "vit-lowrank"
         )
     from mcuc import api
 
@@ -300,6 +317,7 @@ def command(
                 memory_model=(memory_model or MemoryModel.planner).value,
                 pool=None if pool is None else pool.value,
                 positions=None if positions is None else positions.value,
+                attention=None if attention is None else attention.value,
                 optimize=optimize.value,
                 toolchain=toolchain.value,
                 name=name,

@@ -4,6 +4,9 @@ before: t = dense(x); q, k, v = slices and transposes of t, [heads, tokens, dept
         p = softmax(s); o = batch_matmul(p, v), [heads, tokens, depth]; y = transpose(o), [tokens, heads * depth]
 after:  for each head: q = dense(x), k = dense(x), v = dense(x) with that head's weights, [1, tokens, depth];
         s = batch_matmul(q, k^T); p = softmax(s); o = batch_matmul(p, v);   y = concat(o of all heads)
+Where attention is within windows, [windows, heads, tokens, depth], these are the rows of a head's images, [1, windows,
+tokens, depth], so that a stream goes window by window; constants that are added to s or stand in its place (a bias for
+each distance, a mask) then are so head by head.
 Where a dense layer reads y, it becomes one over the heads side by side (ops/concat_dense), which moves none of them.
 Heads then need not be there at once, and the scores of a token need not outlive it (schedule/tokens.py). Which element
 of t an element of q is, whatever the exporter's spelling, follows from moving the elements' numbers instead of values.
@@ -12,33 +15,22 @@ of t an element of q is, whatever the exporter's spelling, follows from moving t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from mcuc import ops
-from mcuc.ir import Array, DType, Graph, Node, Tensor, rebuild
-from mcuc.ops.concat import ConcatAttrs
+from mcuc.ir import DType, Graph, Node, Tensor, rebuild
 from mcuc.ops.reshape import ReshapeAttrs
-from mcuc.passes._picked import picked, picked_quant, picked_requant
+from mcuc.passes._heads import Making, Operand, by_windows, matrix
 from mcuc.passes._tables import FUNCTIONS
 
 MOVES = ("reshape", "transpose", "slice")
+BIASES = ("add", "qlinear_add", "quantize", "reshape", "select")
 SOFTMAX = ("softmax", "qlinear_softmax")
 MOST_HEADS = 32
 MOST_ELEMENTS = 1 << 22  # of a tensor whose elements are numbered: no microcontroller holds more
-
-
-@dataclass(frozen=True, eq=False)
-class _Operand:
-    """A dense layer's output as heads see it. channels [heads, depth]: its channels; steps: functions of one element
-    on the way, in order."""
-
-    dense: Node
-    channels: Array
-    steps: tuple[Node, ...]
 
 
 def split_heads(graph: Graph) -> Graph:
@@ -63,6 +55,10 @@ def _attention(
     if scores.op != "batch_matmul" or scores.attrs.adj_x:
         return None
     share = _only_reader(scores.outputs[0], graph, consumers)
+    between: list[Node] = []
+    while share is not None and _is_bias(share, graph):
+        between += [share] if share.op != "reshape" else []
+        share = _only_reader(share.outputs[0], graph, consumers)
     if share is None or share.op not in SOFTMAX:
         return None
     product = _only_reader(share.outputs[0], graph, consumers)
@@ -78,15 +74,29 @@ def _attention(
     )
     operands = [_operand(name, rows, turned, graph, made) for name, rows, turned in sides]
     q, k, v = operands
-    if q is None or k is None or v is None or len({len(o.channels) for o in (q, k, v)}) > 1:
+    if q is None or k is None or v is None or len({(len(o.channels), o.windows) for o in (q, k, v)}) > 1:
+        return None
+    if between and q.windows == 1:  # one matrix of scores, as wide as the image has tokens: see docs/search.md
         return None
     if not 1 <= len(q.channels) <= MOST_HEADS:
         return None
-    last = _joined(product, (len(q.channels), tokens, v.channels.shape[1]), graph, consumers)
+    last = _joined(product, (q.windows, len(q.channels), tokens, v.channels.shape[1]), graph, consumers)
     if last is None:
         return None
+    if q.windows > 1:
+        return last, *by_windows((scores, *between, share, product), (q, k, v), last, graph)
     reader = _dense_reader(last, tokens, graph, consumers)
     return reader or last, *_by_heads(scores, share, product, (q, k, v), last, reader, graph)
+
+
+def _is_bias(node: Node, graph: Graph) -> bool:
+    """Between the scores and their softmax: each score with a constant of its place, or in other integers; a move that
+    leaves the rows of scores as they are."""
+    sources = graph.runtime_inputs(node)
+    if node.op not in BIASES or len(sources) != 1:
+        return False
+    x, y = graph.tensors[sources[0]], graph.tensors[node.outputs[0]]
+    return x.elements == y.elements and x.shape[-2:] == y.shape[-2:]
 
 
 def _dense_reader(last: Node, tokens: int, graph: Graph, consumers: Mapping[str, list[Node]]) -> Node | None:
@@ -105,8 +115,8 @@ def _only_reader(name: str, graph: Graph, consumers: Mapping[str, list[Node]]) -
     return readers[0] if len(readers) == 1 and name not in graph.kept else None
 
 
-def _operand(name: str, rows: int, turned: bool, graph: Graph, made: Mapping[str, Node]) -> _Operand | None:
-    """What computes the matrices `name`, [heads, rows, depth] or, turned, [heads, depth, rows]."""
+def _operand(name: str, rows: int, turned: bool, graph: Graph, made: Mapping[str, Node]) -> Operand | None:
+    """What computes the matrices `name`, [windows, heads, rows, depth] or, turned, [windows, heads, depth, rows]."""
     shape = graph.tensors[name].shape
     way: list[Node] = []
     while name in made and (made[name].op in MOVES or _is_elementwise(made[name], graph)):
@@ -127,14 +137,16 @@ def _operand(name: str, rows: int, turned: bool, graph: Graph, made: Mapping[str
     for node in reversed(way):
         if node.op in MOVES:
             (numbers,) = ops.get(node.op).reference(node.attrs, (numbers,))
-    heads = prod(shape[:-2])
-    matrices = numbers.reshape(heads, *shape[-2:])
-    matrices = matrices.swapaxes(1, 2) if turned else matrices
-    channels = matrices[:, 0]
-    whole = np.arange(rows)[None, :, None] * out.shape[-1] + channels[:, None]
-    if matrices.shape[1] != rows or rows * out.shape[-1] != out.elements or not np.array_equal(matrices, whole):
+    windows, rest = divmod(out.elements, max(1, rows) * out.shape[-1])
+    if rest or not windows or prod(shape[:-2]) % windows:
         return None
-    return _Operand(dense, channels, tuple(n for n in reversed(way) if n.op not in MOVES))
+    matrices = numbers.reshape(windows, -1, *shape[-2:])
+    matrices = matrices.swapaxes(2, 3) if turned else matrices
+    channels = matrices[0, :, 0]
+    tokens = np.arange(windows * rows).reshape(windows, 1, -1, 1) * out.shape[-1]
+    if matrices.shape[2] != rows or not np.array_equal(matrices, tokens + channels[:, None]):
+        return None
+    return Operand(dense, channels, tuple(n for n in reversed(way) if n.op not in MOVES), windows)
 
 
 def _is_elementwise(node: Node, graph: Graph) -> bool:
@@ -147,14 +159,14 @@ def _is_elementwise(node: Node, graph: Graph) -> bool:
 
 
 def _joined(
-    product: Node, size: tuple[int, int, int], graph: Graph, consumers: Mapping[str, list[Node]]
+    product: Node, size: tuple[int, int, int, int], graph: Graph, consumers: Mapping[str, list[Node]]
 ) -> Node | None:
-    """The last of the moves behind the product, behind which the heads of a token lie one after the other."""
-    heads, tokens, depth = size
-    if heads * tokens * depth > MOST_ELEMENTS:
+    """The last of the moves behind the product, behind which the heads of a token lie one after the other. size:
+    windows, heads, tokens, depth."""
+    if prod(size) > MOST_ELEMENTS:
         return None
-    numbers = np.arange(heads * tokens * depth).reshape(graph.tensors[product.outputs[0]].shape)
-    wanted = np.arange(heads * tokens * depth).reshape(size).swapaxes(0, 1).reshape(-1)
+    numbers = np.arange(prod(size)).reshape(graph.tensors[product.outputs[0]].shape)
+    wanted = np.arange(prod(size)).reshape(size).swapaxes(1, 2).reshape(-1)
     node: Node | None = product
     while node is not None and not np.array_equal(numbers.reshape(-1), wanted):
         node = _only_reader(node.outputs[0], graph, consumers)
@@ -164,54 +176,23 @@ def _joined(
     return node
 
 
-@dataclass(eq=False)
-class _New:
-    """Nodes and tensors in the making, each tensor like one of the graph but for its name and shape."""
-
-    graph: Graph
-    nodes: list[Node] = field(default_factory=list)
-    tensors: list[Tensor] = field(default_factory=list)
-
-    def add(self, name: str, node: Node, inputs: Sequence[str], shape: tuple[int, ...], attrs: Any = None) -> str:
-        """A node as `node` with other inputs; returns its output, called as itself."""
-        self.tensors.append(replace(self.graph.tensors[node.outputs[0]], name=name, shape=shape))
-        self.nodes.append(Node(name, node.op, tuple(inputs), (name,), node.attrs if attrs is None else attrs))
-        return name
-
-    def reshape(self, name: str, source: str, shape: tuple[int, ...]) -> str:
-        """The same elements in another shape."""
-        before = next(t for t in self.tensors if t.name == source)
-        self.tensors.append(replace(before, name=name, shape=shape))
-        self.nodes.append(Node(name, "reshape", (source,), (name,), ReshapeAttrs(shape)))
-        return name
-
-    def join(self, name: str, parts: Sequence[str], shape: tuple[int, ...], axis: int) -> str:
-        """The parts one after the other along an axis; the part itself, reshaped, where it is the only one."""
-        if len(parts) == 1:
-            return self.reshape(name, parts[0], shape)
-        before = next(t for t in self.tensors if t.name == parts[0])
-        self.tensors.append(replace(before, name=name, shape=shape))
-        self.nodes.append(Node(name, "concat", tuple(parts), (name,), ConcatAttrs(axis, (b"",) * len(parts))))
-        return name
-
-
 def _by_heads(
     scores: Node,
     share: Node,
     product: Node,
-    operands: Sequence[_Operand],
+    operands: Sequence[Operand],
     last: Node,
     behind: Node | None,
     graph: Graph,
 ) -> tuple[list[Node], list[Tensor]]:
     """What takes the place of `last` or, where that is not None, of the dense layer behind it."""
-    new = _New(graph)
+    new = Making(graph)
     tokens, keys = graph.tensors[scores.outputs[0]].shape[-2:]
     depth, parts = operands[2].channels.shape[1], []
     for h in range(len(operands[0].channels)):
         # the query last: its tokens need not be there at once
         sides = zip("kvq", (*operands[1:], operands[0]), (keys, keys, tokens), strict=True)
-        k, v, q = (_matrix(new, f"{scores.name}/{role}{h}", operand, h, rows) for role, operand, rows in sides)
+        k, v, q = (matrix(new, f"{scores.name}/{role}{h}", operand, h, rows) for role, operand, rows in sides)
         s = new.add(f"{scores.name}/{h}", scores, (q, k), (1, tokens, keys), replace(scores.attrs, adj_y=True))
         p = new.add(f"{share.name}/{h}", share, (s, *share.inputs[1:]), (1, tokens, keys))
         parts.append(new.add(f"{product.name}/{h}", product, (p, v), (1, tokens, depth)))
@@ -228,33 +209,3 @@ def _by_heads(
     new.nodes.append(Node(behind.name, "concat_dense", (*rows, weights, bias), (row,), behind.attrs))
     new.nodes.append(Node(f"{behind.name}/row", "reshape", (row,), behind.outputs, ReshapeAttrs(final.shape)))
     return new.nodes, new.tensors
-
-
-def _matrix(new: _New, name: str, operand: _Operand, head: int, rows: int) -> str:
-    """One head's matrix of an operand, [1, rows, depth], which a dense layer writes as well as [rows, depth]."""
-    dense, channels = operand.dense, operand.channels[head]
-    constants = [_channels_of(t, channels, f"{name}/{part}")
-                 for t, part in zip(map(new.graph.tensors.get, dense.inputs[1:]), ("weights", "bias"), strict=False)
-                 if t is not None]
-    new.tensors += constants
-    zero_points = picked(dense.attrs.weight_zero_point, channels)
-    attrs = replace(dense.attrs, requant=picked_requant(dense.attrs.requant, channels), weight_zero_point=zero_points)
-    inputs = (dense.inputs[0], *(t.name for t in constants))
-    current = new.add(f"{name}/dense", dense, inputs, (1, rows, len(channels)), attrs)
-    for n, step in enumerate(operand.steps):
-        given = []
-        for source in step.inputs:
-            constant = new.graph.tensors[source].data
-            given.append(current if constant is None else f"{name}/{n}/constant")
-            if constant is not None:
-                old = new.graph.tensors[source]
-                new.tensors.append(replace(old, name=given[-1], shape=(1,), data=constant.reshape(1)))
-        current = new.add(f"{name}/{n}", step, given, (1, rows, len(channels)))
-    return current
-
-
-def _channels_of(constant: Tensor, channels: Array, name: str) -> Tensor:
-    """The weights or biases of some output channels of a dense layer."""
-    assert constant.data is not None
-    data = np.ascontiguousarray(constant.data[channels])
-    return Tensor(name, data.shape, constant.dtype, picked_quant(constant.quant, 0, channels), data, constant.int4)

@@ -139,6 +139,7 @@ RUN: dict[str, Run] = {
     "Clip": _one(_clip),
     "Concat": _one(_concat),
     "Conv": _one(_conv),
+    "Div": _one(lambda n, a: a[0] / a[1]),
     "Elu": _one(lambda n, a: F.elu(a[0], float(n.attrs.get("alpha", 1.0)))),
     "Flatten": _reshape,
     "Gelu": _one(lambda n, a: F.gelu(a[0], approximate="tanh" if n.attrs.get("approximate") == b"tanh" else "none")),

@@ -26,13 +26,13 @@ from mcuc.quantize._torch_ops import RUN, rows
 from mcuc.quantize.choices import least_for
 from mcuc.quantize.layers import layer_noise
 from mcuc.quantize.masks import bounded_masks
-from mcuc.quantize.model import FloatModel, from_proto, with_constants, with_shapes
+from mcuc.quantize.model import FloatModel, FloatNode, from_proto, with_constants, with_shapes
 from mcuc.quantize.network import Converted, finished, read_float
 from mcuc.quantize.params import Scheme, activation_quant, nearest, weight_scale
 from mcuc.quantize.patterns import recognised
 from mcuc.quantize.quantizer import STANDARD, Options, Quantized, Tried, operand_quants, quantize, score
 from mcuc.quantize.ranges import Range
-from mcuc.quantize.roles import Roles
+from mcuc.quantize.roles import CLIPS, Roles
 from mcuc.quantize.runtime import Runtime
 
 MOMENTUM = 0.01  # of the moving ends of a range
@@ -132,16 +132,21 @@ class Trained(torch.nn.Module):
 
 
 def _rows(model: FloatModel) -> frozenset[str]:
-    """Reshapes [1, n, ...] -> [n, k] in front of dense layers behind which a reshape to [1, n, ...] follows: there the
-    rows of several samples may stand one after the other."""
+    """Reshapes [1, n, ...] -> [n, k] in front of dense layers behind which a reshape to [1, n, ...] follows, perhaps
+    with a clamp between: there the rows of several samples may stand one after the other."""
     readers = model.consumers()
     found = set()
+
+    def behind(name: str) -> list[FloatNode]:
+        those = [r for r, _ in readers.get(name, [])]
+        return [r for t in those for r in (behind(t.outputs[0]) if t.kind in CLIPS else [t])]
+
     for node in model.nodes:
         if node.kind != "Reshape" or node.inputs[0] not in model.shapes:
             continue
         shape, out = model.shapes[node.inputs[0]], model.shapes[node.outputs[0]]
         layers = [reader for reader, at in readers.get(node.outputs[0], []) if at == 0]
-        back = [r for layer in layers for r, _ in readers.get(layer.outputs[0], [])]
+        back = [r for layer in layers for r in behind(layer.outputs[0])]
         if (
             len(out) == 2
             and shape[:2] == (1, out[0])

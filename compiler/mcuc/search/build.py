@@ -39,6 +39,7 @@ from mcuc.toolchain import find
 from mcuc.verify import oracle, reference
 
 SPACES = ("ds-conv", "vit-lowrank")
+ATTENTIONS = {"softmax": ("softmax",), "linear": ("linear",), "both": vit_lowrank.ATTENTIONS}  # of --attention
 COMPARED_IMAGES = 200  # test images run through the runtime of the other format
 LAYERS_SHARE = 0.98  # of the latency limit, for the layers; the rest for what calls them, which the search leaves out
 NAME = "model"
@@ -49,13 +50,14 @@ REUSED = "reusing a finished search"
 class VitOptions:
     """image: pixels a side, None as the data has them, at most 128; keep_factors: dense layers keep three factors;
     memory_model: what a candidate's SRAM is, the planner's or MCUFormer's formula, for comparison; pool, position: one
-    of the space's, None to search among them (position: absolute)."""
+    of the space's, None to search among them (position: absolute); attention: one of ATTENTIONS, None for softmax."""
 
     image: int | None = None
     keep_factors: bool = False
     memory_model: str = "planner"
     pool: str | None = None
     position: str | None = None
+    attention: str | None = None
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,7 @@ def _transformers(
         ("--memory-model", options.memory_model, MEMORY_MODELS),
         ("--pool", options.pool, vit_lowrank.POOLS),
         ("--positions", options.position, vit_lowrank.POSITIONS),
+        ("--attention", options.attention, tuple(ATTENTIONS)),
     ):
         if value is not None and value not in choices:
             raise McucError("unknown-option", f"no {value!r}", flag, try_this=f"one of {', '.join(choices)}")
@@ -205,6 +208,7 @@ def _transformers(
         space,
         pools=vit_lowrank.POOLS if options.pool is None else (options.pool,),
         positions=(options.position or vit_lowrank.POSITIONS[0],),
+        attentions=ATTENTIONS[options.attention or "softmax"],
     )
     pieces = Pieces(board, schedule_goal(asked), classes, channels, options.keep_factors)
     cost = VitCost(pieces, board, asked.toolchain, asked.optimize, limits, options.memory_model)

@@ -25,6 +25,7 @@ POOLS = ("token", "mean")
 POSITIONS = ("absolute", "relative")
 ATTENTIONS = ("softmax", "linear")
 MARKS = {"softmax": "", "linear": "l"}  # how a key says a block's attention
+FLOOR = 0.5  # of the sum that linear attention divides by, for each token: see least_total
 ONCE = ("image", "patch", "embed", "rank", "pool", "position")  # what is chosen once for a network, depth aside
 T = TypeVar("T")
 _BLOCK = r"-h(\d{1,2})x(\d{1,2}(?:\.\d{1,2})?)(l?)"
@@ -36,9 +37,8 @@ _KEY = re.compile(
 
 @dataclass(frozen=True)
 class VitBlock:
-    """heads: of its attention; ratio: width of the MLP over that of the embedding; attention: "softmax" or "linear".
-
-    Linear attention has a key only: the network in torch and the one that is written refuse it (check_attention)."""
+    """heads: of its attention; ratio: width of the MLP over that of the embedding; attention: "softmax" or "linear"
+    (see mcuc.search.vit.network.linear_attention)."""
 
     heads: int
     ratio: float
@@ -93,8 +93,7 @@ class VitCandidate:
 @dataclass(frozen=True)
 class VitSpace:
     """All candidates for one kind of image; choices ascending. channels of the image: 1 or 3. Heads, ratios and
-    attentions are chosen for every block, head_dim is the same in all networks, the others once for a network. A space
-    with attentions other than softmax can be drawn from and no more (check_attention)."""
+    attentions are chosen for every block, head_dim is the same in all networks, the others once for a network."""
 
     images: tuple[int, ...]
     patches: tuple[int, ...]
@@ -109,19 +108,6 @@ class VitSpace:
     pools: tuple[str, ...] = POOLS[:1]
     positions: tuple[str, ...] = POSITIONS[:1]
     attentions: tuple[str, ...] = ATTENTIONS[:1]
-
-
-def check_attention(candidate: VitCandidate) -> None:
-    """Raises McucError("unsupported-attention") where a block has no softmax: such a candidate can be named and
-    counted, and neither trained nor planned."""
-    for block in candidate.blocks:
-        if block.attention != "softmax":
-            raise McucError(
-                "unsupported-attention",
-                f"a block with {block.attention} attention, which has no network yet",
-                where=candidate.key,
-                try_this="softmax in every block",
-            )
 
 
 def padding(image: int, patch: int) -> int:
@@ -181,6 +167,13 @@ def dense_shapes(candidate: VitCandidate, block: VitBlock) -> dict[str, tuple[in
     """The dense layers of a block in order -> channels in and out."""
     embed, inside, wide = candidate.embed, block.heads * candidate.head_dim, hidden(candidate, block)
     return {"qkv": (embed, 3 * inside), "proj": (inside, embed), "fc1": (embed, wide), "fc2": (wide, embed)}
+
+
+def least_total(candidate: VitCandidate) -> float:
+    """What linear attention divides by at least. L2ViT clamps the sum of a query's weights at 100, whatever the number
+    of tokens, so that a query that hardly matches any key does not blow up what it gets; here the clamp grows with the
+    tokens whose features are summed."""
+    return FLOOR * candidate.tokens
 
 
 def factors(ins: int, outs: int, k: int) -> int:

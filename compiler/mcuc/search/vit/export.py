@@ -1,7 +1,9 @@
 """A transformer of the space as a float network that quantization works on: written as ONNX Runtime would simplify it,
 so that the graph of the search's made-up weights and that of the trained ones are the same.
 
-Heads are slices of one dense layer's channels; a class token is picked before the last norm, which treats tokens alike.
+Heads of softmax attention are slices of one dense layer's channels; those of linear attention, which nothing joins
+before the next dense layer, are written one by one, each with layers and scales of its own. A class token is picked
+before the last norm, which treats tokens alike.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 
 from mcuc.ir import Array
 from mcuc.quantize.model import FloatModel, FloatNode
-from mcuc.search.spaces.vit_lowrank import VitCandidate, check_attention, dense_shapes, factors, padding
+from mcuc.search.spaces.vit_lowrank import VitCandidate, dense_shapes, factors, least_total, padding
 
 INPUT, OUTPUT = "input", "softmax"
 ROWS = 32
@@ -42,9 +44,13 @@ class _Writer:
     def reshape(self, x: str, name: str, *shape: int) -> str:
         return self.put("Reshape", (x, self.ints(*shape)), name, shape)
 
+    def parts(self, name: str) -> list[str]:
+        """Names of a dense layer's factors."""
+        return [n for n in (f"{name}.{i}" for i in range(3)) if f"{n}.weight" in self.constants] or [name]
+
     def dense(self, x: str, name: str) -> str:
         """[1, n, in] -> [1, n, out], factor by factor. A bias makes it a Gemm, which takes matrices."""
-        parts = [n for n in (f"{name}.{i}" for i in range(3)) if f"{n}.weight" in self.constants] or [name]
+        parts = self.parts(name)
         for part in parts:
             weight, bias, n = f"{part}.weight", f"{part}.bias", self.shapes[x][1]
             outs = len(self.constants[weight])
@@ -85,6 +91,65 @@ class _Writer:
         o = self.dense(self.reshape(o, f"{name}.joined", 1, n, inside), f"{name}.proj")
         return self.put("Add", (x, o), f"{name}.add1", (1, n, embed))
 
+    def linear(self, x: str, name: str, heads: int, depth: int, least: float, grid: int) -> str:
+        """As mcuc.search.vit.network.linear_attention, head by head."""
+        embed = self.shapes[x][2]
+        t, last = self.norm(x, f"{name}.norm1"), f"{name}.qkv"
+        for part in self.parts(last)[:-1]:
+            weight = f"{part}.weight"
+            self.constants[f"{weight}.T"] = np.ascontiguousarray(self.constants[weight].T)
+            t = self.put("MatMul", (t, f"{weight}.T"), part, (*self.shapes[t][:2], len(self.constants[weight])))
+        _, n, ins = self.shapes[t]
+        rows = self.reshape(t, f"{name}.qkv.rows", n, ins)
+        self.constants["least"] = np.array(least, np.float32)
+        found = []
+        for h in range(heads):
+            one = f"{name}.h{h}"
+            k, v = (self.part(rows, last, one, role, h, heads, depth) for role in "kv")
+            turned = self.put("Transpose", (k,), f"{one}.turned", (1, depth, n), perm=[0, 2, 1])
+            keys = self.put("ReduceSum", (turned, self.ints(2)), f"{one}.keys", (1, depth, 1), keepdims=1)
+            pairs = self.put("MatMul", (turned, v), f"{one}.pairs", (1, depth, depth))
+            near = self.near(v, name, one, h, grid)
+            q = self.part(rows, last, one, "q", h, heads, depth)  # not there at once with keys and values
+            total = self.put("MatMul", (q, keys), f"{one}.sum", (1, n, 1))
+            total = self.put("Clip", (total, "least"), f"{one}.total", (1, n, 1))
+            o = self.put("MatMul", (q, pairs), f"{one}.weighted", (1, n, depth))
+            o = self.put("Div", (o, total), f"{one}.attended", (1, n, depth))
+            found.append(self.put("Add", (o, near), f"{one}.both", (1, n, depth)))
+        joined = self.put("Concat", tuple(found), f"{name}.joined", (1, n, heads * depth), axis=2)
+        return self.put("Add", (x, self.dense(joined, f"{name}.proj")), f"{name}.add1", (1, n, embed))
+
+    def part(self, rows: str, layer: str, name: str, role: str, head: int, heads: int, depth: int) -> str:
+        """A head's queries, keys (relu of both) or values, [1, tokens, depth], of rows [tokens, channels]."""
+        begin, final, n = ("qkv".index(role) * heads + head) * depth, self.parts(layer)[-1], self.shapes[rows][0]
+        weight, bias = (self.constants[f"{final}.{c}"][begin : begin + depth] for c in ("weight", "bias"))
+        self.constants[f"{name}.{role}.weight"] = np.ascontiguousarray(weight.T)
+        self.constants[f"{name}.{role}.bias"] = bias
+        x = self.put("Gemm", (rows, f"{name}.{role}.weight", f"{name}.{role}.bias"), f"{name}.{role}.sum", (n, depth))
+        x = self.put("Relu", (x,), f"{name}.{role}.relu", (n, depth)) if role in "qk" else x
+        return self.reshape(x, f"{name}.{role}", 1, n, depth)
+
+    def near(self, v: str, block: str, name: str, head: int, grid: int) -> str:
+        """The convolution of a head's values over the grid of patches; 0 for a class token."""
+        _, n, depth = self.shapes[v]
+        for part in ("weight", "bias"):
+            whole = self.constants[f"{block}.local.{part}"]
+            self.constants[f"{name}.local.{part}"] = whole[head * depth : (head + 1) * depth]
+        first = n - grid**2
+        if first:
+            v = self.put("Slice", (v, self.ints(first), self.ints(n), self.ints(1)), f"{name}.patches",
+                         (1, n - first, depth))  # fmt: skip
+        x = self.reshape(v, f"{name}.grid", 1, grid, grid, depth)
+        x = self.put("Transpose", (x,), f"{name}.image", (1, depth, grid, grid), perm=[0, 3, 1, 2])
+        window = {"kernel_shape": [3, 3], "strides": [1, 1], "pads": [1] * 4, "group": depth}
+        weights = (f"{name}.local.weight", f"{name}.local.bias")
+        x = self.put("Conv", (x, *weights), f"{name}.local", self.shapes[x], **window)
+        x = self.put("Transpose", (x,), f"{name}.local.grid", (1, grid, grid, depth), perm=[0, 2, 3, 1])
+        x = self.reshape(x, f"{name}.local.tokens", 1, n - first, depth)
+        if first:
+            x = self.put("Pad", (x, self.ints(0, first, 0, 0, 0, 0)), f"{name}.near", (1, n, depth))
+        return x
+
     def mlp(self, x: str, name: str) -> str:
         h = self.dense(self.norm(x, f"{name}.norm2"), f"{name}.fc1")
         h = self.put("Gelu", (h,), f"{name}.gelu", self.shapes[h], approximate="none")
@@ -103,10 +168,9 @@ def float_model(
 
     constants: float32, of Vit's parameters by their names after merging; the queries' scale is in qkv. A dense layer of
     several factors has NAME.0.weight, NAME.1.weight ... and a bias at the last one's name. With relative positions:
-    "bias.H" [1, H, tokens, tokens] for each number of heads H that a block has. halves: of the blocks, those that are
-    there. Raises McucError("unsupported-attention").
+    "bias.H" [1, H, tokens, tokens] for each number of heads H that a block with softmax has. halves: of the blocks,
+    those that are there.
     """
-    check_attention(candidate)
     c, w = candidate, _Writer(dict(constants))
     w.shapes[INPUT] = (1, channels, c.image, c.image)
     pad, patches, embed = padding(c.image, c.patch), c.grid**2, c.embed
@@ -120,7 +184,10 @@ def float_model(
         x = w.put("Add", (x, "position"), "embedded", (1, c.tokens, embed))
     for i, b in enumerate(c.blocks):
         bias = f"bias.{b.heads}" if c.position == "relative" else ""
-        x = w.attention(x, f"blocks.{i}", b.heads, c.head_dim, bias) if "attention" in halves else x
+        if "attention" in halves and b.attention == "linear":
+            x = w.linear(x, f"blocks.{i}", b.heads, c.head_dim, least_total(c), c.grid)
+        elif "attention" in halves:
+            x = w.attention(x, f"blocks.{i}", b.heads, c.head_dim, bias)
         x = w.mlp(x, f"blocks.{i}") if "mlp" in halves else x
     if c.pool == "token":
         x = w.put("Slice", (x, w.ints(0), w.ints(1), w.ints(1)), "first", (1, 1, embed))
@@ -172,6 +239,11 @@ def made_up(
                 found[f"{name}.weight"] = weight
             bias = draw(f"{layer}.bias", c.head_dim if layer == "qkv" else outs, deviation=0.1)
             found[f"{name}.bias"] = np.resize(bias, outs)
+        if block.attention == "linear":  # all heads alike
+            inside = block.heads * c.head_dim
+            near = draw("local", c.head_dim, 1, 3, 3, deviation=1 / 3)
+            found[f"blocks.{i}.local.weight"] = np.resize(near, (inside, 1, 3, 3))
+            found[f"blocks.{i}.local.bias"] = np.resize(draw("local.bias", c.head_dim, deviation=0.1), inside)
         for norm in ("norm1", "norm2"):
             found[f"blocks.{i}.{norm}.weight"] = draw(norm, c.embed, deviation=0.1, mean=1)
             found[f"blocks.{i}.{norm}.bias"] = draw(f"{norm}.bias", c.embed, deviation=0.1)

@@ -32,13 +32,14 @@ def narrow(space: VitSpace, cost: VitCost) -> VitSpace:
 
 
 def leanest_fits(space: VitSpace, given: Mapping[str, Any], cost: VitCost) -> bool:
-    """Whether some input size, pool and position let the smallest candidate with these choices fit. Larger patches
+    """Whether some patch size, pool and attention let the smallest candidate with these choices fit. Larger patches
     mean fewer tokens, but more weights of the patches: where the largest does not fit, another may."""
     patches: tuple[int, ...] = (given["patch"],) if "patch" in given else space.patches[::-1]
     return any(
-        within(cost.planned(replace(smallest(space), **{**given, "patch": patch, "pool": pool})), cost.limits)
+        within(cost.planned(replace(smallest(one), **{**given, "patch": patch, "pool": pool})), cost.limits)
         for patch in patches
         for pool in space.pools
+        for one in (replace(space, attentions=(attention,)) for attention in space.attentions)
     )  # fmt: skip
 
 

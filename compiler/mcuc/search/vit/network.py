@@ -10,7 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mcuc.search.spaces.vit_lowrank import VitBlock, VitCandidate, check_attention, dense_shapes, factors, padding
+from mcuc.search.spaces.vit_lowrank import (
+    VitBlock,
+    VitCandidate,
+    dense_shapes,
+    factors,
+    least_total,
+    padding,
+)
 
 EPSILON = 1e-6
 # At the start. DeiT's 0.02 everywhere (Touvron et al. 2021) is for embeddings of 192 and more and hundreds of epochs;
@@ -50,17 +57,48 @@ class Block(nn.Module):
         shapes = dense_shapes(candidate, block)
         self.norm1, self.norm2 = nn.LayerNorm(embed, eps=EPSILON), nn.LayerNorm(embed, eps=EPSILON)
         self.qkv, self.proj, self.fc1, self.fc2 = (LowRank(*shapes[n], candidate.inner) for n in shapes)
+        self.least, self.grid, self.local = least_total(candidate), candidate.grid, None
+        if block.attention == "linear":
+            inside = block.heads * candidate.head_dim
+            self.local = nn.Conv2d(inside, inside, 3, padding=1, groups=inside)
+            nn.init.zeros_(self.local.bias)  # type: ignore[arg-type]
 
     def forward(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        """bias: of the scores, [heads, tokens, tokens], where positions are relative."""
+        """bias: of the scores, [heads, tokens, tokens], where positions are relative; linear attention has none."""
         batch, tokens, _ = x.shape
         t = self.qkv(self.norm1(x)).reshape(batch, tokens, 3, self.heads, self.head_dim)
         q, k, v = t.permute(2, 0, 3, 1, 4).unbind(0)
-        scores = (q if self.scale == 1 else q * self.scale) @ k.transpose(-2, -1)
-        share = (scores if bias is None else scores + bias).softmax(-1)
-        x = x + self.proj((share @ v).transpose(1, 2).reshape(batch, tokens, self.heads * self.head_dim))
+        if self.local is not None:
+            attended = linear_attention(q, k, v, self.least)
+        else:
+            scores = (q if self.scale == 1 else q * self.scale) @ k.transpose(-2, -1)
+            attended = (scores if bias is None else scores + bias).softmax(-1) @ v
+        attended = attended.transpose(1, 2).reshape(batch, tokens, self.heads * self.head_dim)
+        if self.local is not None:
+            attended = attended + self._near(t[:, :, 2].reshape(attended.shape))
+        x = x + self.proj(attended)
         deeper: torch.Tensor = self.fc2(F.gelu(self.fc1(self.norm2(x))))
         return x + deeper
+
+    def _near(self, v: torch.Tensor) -> torch.Tensor:
+        """Each value's neighbours in the grid of patches, [n, tokens, inside]; nothing for a class token."""
+        assert self.local is not None
+        first = v.shape[1] - self.grid**2
+        image = v[:, first:].transpose(1, 2).reshape(len(v), -1, self.grid, self.grid)
+        near: torch.Tensor = self.local(image).flatten(2).transpose(1, 2)
+        return F.pad(near, (0, 0, first, 0)) if first else near
+
+
+def linear_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, least: float) -> torch.Tensor:
+    """relu(q) (relu(k)^T v) / max(relu(q) sum of relu(k), least): q, k, v [n, heads, tokens, depth] -> the same.
+
+    The linear attention of Zheng 2025, "The Linear Attention Resurrection in Vision Transformer" (L2ViT), with its
+    clamped divisor. Its temperature, a factor of the result, can be in the weights behind. What stands for its local
+    concentration module is one convolution of 3 x 3, of the values and not of the block's result (Block._near).
+    """
+    q, k = q.relu(), k.relu()
+    total = q @ k.sum(-2, keepdim=True).transpose(-2, -1)
+    return (q @ (k.transpose(-2, -1) @ v)) / total.clamp(min=least)
 
 
 class Vit(nn.Module):
@@ -75,7 +113,6 @@ class Vit(nn.Module):
 
     def __init__(self, candidate: VitCandidate, classes: int, channels: int) -> None:
         super().__init__()
-        check_attention(candidate)
         c = candidate
         self.candidate = c
         self.patch = nn.Conv2d(channels, c.embed, c.patch, c.patch, padding=padding(c.image, c.patch))
@@ -154,7 +191,7 @@ def merged(module: Vit, keep_factors: bool = False) -> Vit:
     with torch.no_grad():
         for block in made.blocks:
             assert isinstance(block, Block) and isinstance(block.qkv, LowRank)
-            queries = block.heads * block.head_dim
+            queries = 0 if block.local is not None else block.heads * block.head_dim
             block.qkv.c[:queries] *= block.scale
             block.qkv.bias[:queries] *= block.scale
             block.scale = 1.0

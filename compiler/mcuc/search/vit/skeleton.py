@@ -21,6 +21,8 @@ from mcuc.search.skeleton import INPUT as PIXELS
 from mcuc.search.spaces.vit_lowrank import VitCandidate
 from mcuc.search.vit.export import HALVES, INPUT, float_model, made_up
 
+POSITIVE = ("q.relu", "k.relu", "keys")  # linear attention's features and their sum
+
 
 def skeleton(
     candidate: VitCandidate,
@@ -38,16 +40,19 @@ def skeleton(
 def int8_graph(model: FloatModel) -> Graph:
     """The network quantized with assumed ranges."""
     found = roles(model, {INPUT: PIXELS})
-    ranges = {key: _assumed(key) for key in set(found.groups.values())}
+    least = float(model.constants.get("least", 0.0))
+    ranges = {key: _assumed(key, least) for key in set(found.groups.values())}
     scheme = scheme_for(model, found, ranges)
     graph = onnx_importer.parse_with_interface(qdq.write(model, found, scheme), "a candidate", model.name)[0]
     return named(graph)
 
 
-def _assumed(value: str) -> Range:
-    """Unlike ranges, as trained networks have, the same for values of one role in all blocks. Which kernels apply to
-    dense layers and additions depends on scales and weights by chance: these give the faster ones to about as many as
-    trained networks do."""
-    role = re.sub(r"^blocks\.\d+\.", "", value)
+def _assumed(value: str, least: float) -> Range:
+    """Unlike ranges, as trained networks have, the same for values of one role in all blocks and heads. Which kernels
+    apply to dense layers and additions depends on scales and weights by chance: these give the faster ones to about as
+    many as trained networks do. least: of the sums that linear attention divides by."""
+    role = re.sub(r"^blocks\.\d+\.(h\d+\.)?", "", value)
     low, high = divmod(zlib.crc32(f"4{role}".encode()) % 10000, 100)
-    return Range(-3.0 - low / 50, 3.5 + high / 50)
+    if role == "total":
+        return Range(0.0, 8 * least)
+    return Range(0.0 if role in POSITIVE else -3.0 - low / 50, 3.5 + high / 50)

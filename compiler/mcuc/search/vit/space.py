@@ -73,7 +73,8 @@ class VitLowRank:
         total = float(c.embed * self.space.channels * (c.patch * c.grid) ** 2)
         for b in c.blocks:
             total += t * sum(ins * outs for ins, outs in dense_shapes(c, b).values())
-            total += 2 * t * t * b.heads * c.head_dim
+            inside = b.heads * c.head_dim
+            total += 2 * t * t * inside if b.attention == "softmax" else t * inside * (2 * c.head_dim + 1 + 9)
         return total + OVERHEAD
 
     def train_shared(

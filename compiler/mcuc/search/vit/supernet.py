@@ -90,10 +90,13 @@ class Sandwich:
 
 
 def largest_drawn(space: VitSpace, rng: np.random.Generator) -> VitCandidate:
-    """The largest candidate, with patches, pool and position drawn: these have weights of their own, and no choice of
-    them contains the others."""
-    return replace(largest(space), patch=one_of(space.patches, rng), pool=one_of(space.pools, rng),
-                   position=one_of(space.positions, rng))  # fmt: skip
+    """The largest candidate, with patches, pool, position and attentions drawn: no choice of them contains the
+    others."""
+    drawn = replace(largest(space), patch=one_of(space.patches, rng), pool=one_of(space.pools, rng),
+                    position=one_of(space.positions, rng))  # fmt: skip
+    if len(space.attentions) == 1:
+        return drawn
+    return replace(drawn, blocks=tuple(replace(b, attention=one_of(space.attentions, rng)) for b in drawn.blocks))
 
 
 def given(weights: Weights, space: VitSpace, candidate: VitCandidate, x: torch.Tensor) -> torch.Tensor:

@@ -30,8 +30,10 @@ def init(candidate: VitCandidate, classes: int, channels: int, seed: int) -> dic
 
 
 def init_supernet(space: VitSpace, seed: int) -> dict[str, torch.Tensor]:
-    """The weights that all candidates share."""
+    """The weights that all candidates share: a block with linear attention has all that one with softmax has."""
     whole = largest(space)
+    if "linear" in space.attentions:
+        whole = replace(whole, blocks=tuple(replace(b, attention="linear") for b in whole.blocks))
     shared = init(whole, space.classes, space.channels, seed)
     for name in ("patch.weight", "patch.bias", "position"):
         del shared[name]
@@ -80,6 +82,10 @@ def view(shared: Weights, space: VitSpace, candidate: VitCandidate) -> dict[str,
             for part in ("weight", "bias"):
                 name = f"blocks.{i}.{norm}.{part}"
                 found[name] = shared[name][:embed]
+        if block.attention == "linear":
+            for part in ("weight", "bias"):
+                name = f"blocks.{i}.local.{part}"
+                found[name] = shared[name][:inside]
     return found
 
 
