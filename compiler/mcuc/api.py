@@ -109,7 +109,8 @@ def build(
 ) -> Built:
     """An architecture searched under the budget, trained, quantized, exported, compiled and verified.
 
-    budget, flash: bytes or "320KB", None for all that the board has; latency_ms: of one inference, None for no limit.
+    budget, flash: bytes or "320KB", None for all that the board has, flash outside the chip too with vit-lowrank (up to
+    the chip's own, weights stay on it); latency_ms: of one inference, None for no limit.
     data: a folder of class folders of images, an .npz, a bundled name, None for the bundled default. effort: quick,
     standard or full. flip: train on mirrored images too, None: with bundled data only. space: ds-conv, or vit-lowrank
     with image_size (pixels a side, None as the data has them), keep_factors (dense layers keep three factors),

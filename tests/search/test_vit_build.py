@@ -13,6 +13,7 @@ from made_up import stripes
 pytest.importorskip("torch", reason="the search needs torch")
 
 from mcuc.cli import main
+from mcuc.data.dataset import Dataset
 from mcuc.data.npz import write_npz
 from mcuc.errors import McucError
 from mcuc.request import Request
@@ -20,10 +21,15 @@ from mcuc.search import build as road
 from mcuc.search import quantized
 from mcuc.search.build import BuildRequest, VitOptions, build
 from mcuc.search.effort import EFFORTS
-from mcuc.search.evolution import Plan
+from mcuc.search.evolution import Plan, require_feasible
+from mcuc.search.pareto import Constraints
 from mcuc.search.spaces import vit_lowrank
 from mcuc.search.spaces.vit_lowrank import VitSpace
 from mcuc.search.vit import cost
+from mcuc.search.vit.cost import VitCost
+from mcuc.search.vit.pieces import Pieces
+from mcuc.search.vit.space import VitLowRank
+from mcuc.targets import load_board
 
 BOARD = "stm32f746g-disco"
 TINY = replace(EFFORTS["quick"], supernet_work=1e9, final_work=1e9, tuning_work=2e8, plan=Plan(3, 2, 1))
@@ -67,6 +73,39 @@ def test_a_transformer_is_searched_trained_merged_compiled_and_exact(
     notes = "\n".join(report["notes"])
     assert "factors merged in 4 dense layers" in notes and "bytes of weights instead of" in notes
     assert {"model.onnx", "model.c", "firmware.elf"} <= {f.name for f in out.iterdir()}
+
+
+def test_the_t_space_is_searched_with_its_weights_in_the_boards_external_flash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A corner of it, up to its training: refused where --flash keeps weights on the chip, and not without."""
+    tiny_space = vit_lowrank.tiny_space
+    few = {"patches": (32,), "embeds": (168,), "ranks": (0.4,), "depths": (12,), "heads": (3,), "ratios": (3.5,)}
+    monkeypatch.setattr(vit_lowrank, "tiny_space", lambda *args: replace(tiny_space(*args), **few))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(cost, "WARM_CANDIDATES", 0)
+    asked: list[tuple[VitSpace, Constraints]] = []
+
+    def search(dataset: Dataset, space: VitLowRank, limits: Constraints, *others: object, **more: object) -> None:
+        asked.append((space.space, limits))
+        planned = VitCost(Pieces(load_board(BOARD), "latency", 2, 1), load_board(BOARD), "auto", "balanced", limits)
+        require_feasible(space, limits, planned.planned, more["flash_ways"])  # type: ignore[arg-type]
+        raise McucError("stop", "far enough", where="here", try_this="nothing")
+
+    monkeypatch.setattr(road, "run_search", search)
+    x, y = stripes(12, 8)
+    write_npz(tmp_path / "images.npz", {"x": x[:8], "y": y[:8], "x_test": x[8:], "y_test": y[8:]})
+    said = []
+    for flash in (None, 1 << 20):
+        request = Request(BOARD, budget=320 << 10, flash=flash)
+        with pytest.raises(McucError) as stopped:
+            build(BuildRequest(request, data=str(tmp_path / "images.npz"), space="vit-lowrank",
+                               vit=VitOptions(240, pool="mean")), tmp_path / "out", lambda *_: None)  # fmt: skip
+        said.append(stopped.value)
+    assert [error.code for error in said] == ["stop", "nothing-fits"]
+    assert "without --flash" in said[1].try_this and "16,777,216 bytes in qspi" in said[1].try_this
+    assert [limits.flash_bytes for _, limits in asked] == [17 << 20, 1 << 20]
+    assert [limits.sram_bytes for _, limits in asked] == [320 << 10] * 2 and asked[0][0].patches == (32,)
 
 
 def test_limits_that_no_transformer_meets_are_refused_with_numbers(tiny: Path, tmp_path: Path) -> None:

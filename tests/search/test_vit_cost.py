@@ -33,10 +33,11 @@ from mcuc.search.vit.export import float_model  # noqa: E402
 from mcuc.search.vit.narrowing import legal_shares, narrow, within  # noqa: E402
 from mcuc.search.vit.network import merged  # noqa: E402
 from mcuc.search.vit.pieces import Pieces  # noqa: E402
-from mcuc.search.vit.skeleton import skeleton  # noqa: E402
+from mcuc.search.vit.skeleton import int8_graph, skeleton  # noqa: E402
 from mcuc.search.vit.space import constants_of  # noqa: E402
 from mcuc.targets import load_board  # noqa: E402
 
+ROOT = Path(__file__).resolve().parents[2]
 BOARD_NAME = "stm32f746g-disco"
 BOARD = load_board(BOARD_NAME)
 SMALL = vit.parse("i12-p4-e16-d8-k0.5-token-absolute-h2x4")
@@ -147,6 +148,34 @@ def test_the_compiler_gets_what_the_search_was_told(tmp_path: Path) -> None:
     assert 0.9 * report.flash.code < told.flash_bytes - tables < 1.5 * report.flash.code
     tight = replace(cost, limits=Constraints(BOARD.sram_bytes, tables - 1))
     assert not within(tight(candidate), tight.limits) and tight(candidate).latency_ms == 0
+
+
+def small_flash(folder: Path, flash: int) -> str:
+    """BOARD with so many bytes of flash on its chip; that outside it stays."""
+    chip = (ROOT / "targets/chips/stm32f746.toml").read_text()
+    board = (ROOT / f"targets/boards/{BOARD_NAME}.toml").read_text()
+    own = "base = 0x08000000, size = "
+    (folder / "chip.toml").write_text(chip.replace(f"{own}0x100000", f"{own}{flash}"))
+    (folder / "board.toml").write_text(board.replace('chip = "stm32f746"', 'chip = "chip.toml"'))
+    return str(folder / "board.toml")
+
+
+def test_weights_outside_the_chip_are_priced_as_the_compiler_prices_them(tmp_path: Path) -> None:
+    """Latency within 5 %, the arena within a twentieth; with --flash of the chip's size the network does not fit."""
+    candidate = vit.parse("i24-p8-e64-d16-k0.7-token-absolute-h3x4")
+    name = small_flash(tmp_path, 40 << 10)
+    board = load_board(name)
+    cost = VitCost(Pieces(board, "latency", 10, 1), board, "auto", "balanced", Constraints(32 << 10, None))
+    told, found = cost(candidate), cost.chosen(candidate)
+    assert found.pieces is cost.far and cost.far.weights(candidate) > board.flash_bytes
+    graph = int8_graph(float_model("net", candidate, 10, 1, constants_of(merged(moved(candidate)))))
+    report = compile_graph(graph, Request(name, budget=32 << 10), "a candidate", tmp_path / "out").report
+    assert report.verify.bit_exact and [r.weights > 0 for r in report.flash.regions] == [True, True]
+    assert told.latency_ms == pytest.approx(report.latency_ms, rel=0.05)
+    assert told.sram_bytes - STACK_ALLOWANCE == pytest.approx(report.sram.arena, rel=0.05)
+    assert told.flash_bytes == pytest.approx(report.flash.total, rel=0.15)
+    near = replace(cost, limits=Constraints(32 << 10, board.flash_bytes))
+    assert near.far is None and not within(near(candidate), near.limits)
 
 
 PAPER = [(16, 168, 4, 0.9, 284.6), (16, 192, 4, 0.9, 341.5), (16, 192, 3.5, 0.9, 304.1), (16, 216, 4, 0.4, 311.3),

@@ -16,7 +16,6 @@ from mcuc.cli._options import (
     Activations,
     BoardName,
     Calibration,
-    Flash,
     Goal,
     Json,
     Mean,
@@ -87,6 +86,18 @@ Budget = Annotated[
         parser=SIZE,
         show_default=False,
         help="SRAM allowed: 320KB (1 KB = 1024 bytes), 1MB or 327680. Default: all that the board has.",
+    ),
+]
+Flash = Annotated[
+    int | None,
+    typer.Option(
+        "--flash",
+        metavar="N",
+        parser=SIZE,
+        show_default=False,
+        help="Flash allowed for weights and code together, outside the chip too: up to what the chip has itself, none "
+        "of it lies outside. Default: all that the board has; for --space ds-conv, whose networks are small, what the "
+        "chip has.",
     ),
 ]
 Latency = Annotated[

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mcuc import __version__, cache, data
+from mcuc import __version__, cache, data, outside
 from mcuc.accuracy.known import known_of
 from mcuc.choice import schedule_goal
 from mcuc.data.dataset import Dataset
@@ -114,9 +114,11 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
     check_ours(folder)
     dataset = data.load(request.data)
     asked = replace(request.compile, latency_ms=request.latency_ms)
+    # Those of ds-conv are small: none is laid outside the chip.
+    flash = board.all_flash_bytes if request.space == "vit-lowrank" else board.flash_bytes
     limits = Constraints(
         min(asked.budget or board.sram_bytes, board.sram_bytes),
-        min(asked.flash or board.flash_bytes, board.flash_bytes),
+        min(asked.flash or flash, flash),
         None if request.latency_ms is None else request.latency_ms * LAYERS_SHARE,
     )
     label = find(asked.toolchain).label
@@ -141,6 +143,7 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
         step,
         cost_key=f"{board.chip} {label} {asked.optimize} {__version__} {rules()}{system.key}",
         flip=mirrors(request),
+        flash_ways=outside.without_limit(board, limits.flash_bytes) if request.space == "vit-lowrank" else (),
     )
     if "training" not in steps:  # every epoch was there already
         progress(REUSED, 1, 1)
