@@ -39,6 +39,7 @@ from mcuc.cli.compile import Out
 
 EXAMPLE = (
     "Example:  mcuc build --budget 320KB --board nucleo-f746zg --data photos/ -o out  "
+    "or  mcuc build --space vit-lowrank --budget 320KB --data photos/ --teacher big.onnx  "
     "or  mcuc build float.onnx --data photos/ --mean 127.5 --std 127.5"
 )
 
@@ -174,6 +175,16 @@ PositionsName = Annotated[
         "absolute.",
     ),
 ]
+Teacher = Annotated[
+    Path | None,
+    typer.Option(
+        "--teacher",
+        metavar="FILE",
+        show_default=False,
+        help="With --space vit-lowrank: a float .onnx or .tflite classifier of the same images, at the size that the "
+        "networks see (--image-size), pixel / 255; half of what is learnt is its answers.",
+    ),
+]
 EffortName = Annotated[
     Effort | None,
     typer.Option("--effort", show_default=False, help="How long to search and to train. Default: quick (minutes)."),
@@ -221,6 +232,7 @@ def command(
     memory_model: MemoryModelName = None,
     pool: PoolName = None,
     positions: PositionsName = None,
+    teacher: Teacher = None,
     mean: Mean = None,
     std: Std = None,
     calibration: Calibration = None,
@@ -251,10 +263,11 @@ def command(
             "--mean, --std, --calibration, --sensitivity, --activations, --weights, --snr and --metric are for a float "
             "MODEL with --data"
         )
-    transformer = (image_size, keep_factors or None, memory_model, pool, positions)
+    transformer = (image_size, keep_factors or None, memory_model, pool, positions, teacher)
     if space is not Space.vit_lowrank and any(given is not None for given in transformer):
         raise typer.BadParameter(
-            "--image-size, --keep-factors, --memory-model, --pool and --positions are for --space vit-lowrank"
+            "--image-size, --keep-factors, --memory-model, --pool, --positions and --teacher are for --space "
+            "vit-lowrank"
         )
     from mcuc import api
 
@@ -311,6 +324,7 @@ def command(
                 memory_model=(memory_model or MemoryModel.planner).value,
                 pool=None if pool is None else pool.value,
                 positions=None if positions is None else positions.value,
+                teacher=teacher,
                 optimize=optimize.value,
                 toolchain=toolchain.value,
                 name=name,

@@ -80,12 +80,41 @@ class VitCost:
             return self._measured(candidate, self._chosen(candidate, self.far))
         return cost
 
+    def afresh(self) -> VitCost:
+        """The same with nothing explored yet, for candidates that will hardly be met again."""
+        return replace(self, pieces=self.pieces.fresh())
+
     def chosen(self, candidate: VitCandidate) -> Chosen:
         """The first schedule that the limits have room for, else the one with the lowest peak. Weights lie outside the
         chip where they alone are more than its flash (with their code they may be too: see __call__)."""
-        if self.far is not None and self.pieces.weights(candidate) > self.board.flash_bytes:
-            return self._chosen(candidate, self.far)
-        return self._chosen(candidate, self.pieces)
+        return self._chosen(candidate, self._where(candidate))
+
+    def roomy(self) -> VitCost:
+        """The same, exploring the same pieces, with a limit of SRAM alone."""
+        return replace(self, limits=Constraints(self.limits.sram_bytes))
+
+    def legal(self, candidate: VitCandidate, planned: bool = False) -> bool:
+        """Whether it fits the limits. Without one of latency nothing is measured, and flash is that of the weights
+        alone; layers one after the other, which are planned quickly, decide where they fit. planned: the SRAM is known
+        to fit, and need not be looked at."""
+        flash, latency = self.limits.flash_bytes, self.limits.latency_ms
+        if flash is not None and self.pieces.weights(candidate) > flash:
+            return False
+        if latency is not None:
+            return fits(self(candidate), self.limits)
+        if self.model == "paper":
+            return fits(Cost(paper_bytes(candidate), 0, 0.0), self.limits)
+        if planned:
+            return True
+        pieces = self._where(candidate)
+        fastest = pieces.fastest(candidate)
+        if fastest.peak <= self._room() and pieces.arena(fastest) <= self._room():
+            return True
+        return self.chosen(candidate).arena <= self._room()
+
+    def _where(self, candidate: VitCandidate) -> Pieces:
+        far = self.far
+        return self.pieces if far is None or self.pieces.weights(candidate) <= self.board.flash_bytes else far
 
     def _chosen(self, candidate: VitCandidate, pieces: Pieces) -> Chosen:
         if pieces.goal in ("latency", "flash"):

@@ -31,7 +31,7 @@ def init(candidate: VitCandidate, classes: int, channels: int, seed: int) -> dic
 
 def init_supernet(space: VitSpace, seed: int) -> dict[str, torch.Tensor]:
     """The weights that all candidates share."""
-    whole = largest(space)
+    whole = replace(largest(space), rank=space.ranks[-1])  # of whichever patches
     shared = init(whole, space.classes, space.channels, seed)
     for name in ("patch.weight", "patch.bias", "position"):
         del shared[name]
