@@ -141,26 +141,28 @@ def stream_accesses(stream: Stream, members: Sequence[Member], graph: Graph) -> 
 
 
 def _block_accesses(stream: Stream, members: Sequence[Member], graph: Graph) -> Accesses:
-    """Of a stream of token blocks: a tick a block. What is read from other columns is in use to the end."""
-    block, count = stream.steps[0], stream.blocks
+    """Of a stream of token blocks: a tick for each member's run over a block. What is read from other columns is in
+    use to the member's last run."""
+    block, count, every = stream.steps[0], stream.blocks, len(members)
 
-    def by_blocks(name: str) -> Pieces:
+    def by_blocks(name: str, j: int) -> Pieces:
         g = grid(graph, name)
         cuts = [min(k * block, g.width) * g.pixel_bytes for k in range(count + 1)]
-        return tuple((cuts[k], cuts[k + 1], k) for k in range(count))
+        return tuple((cuts[k], cuts[k + 1], k * every + j) for k in range(count))
 
     found: dict[str, list[Pieces]] = {}
     writes: dict[str, Pieces] = {}
-    for member in members:
+    for j, member in enumerate(members):
         for name, rows in _outside(member, graph):
             g = grid(graph, name)
             pixel = rows.columns is not None and rows.columns == Columns(g.pixel_bytes)
             alike = pixel and g.height == 1 and g.width == member.width and rows.row_bytes == g.row_bytes
-            pieces = by_blocks(name) if alike else ((0, graph.tensors[name].bytes, count - 1),)
+            end = (count - 1) * every + j
+            pieces = by_blocks(name, j) if alike else ((0, graph.tensors[name].bytes, end),)
             found.setdefault(name, []).append(pieces)
         if member.sink:
-            writes[member.output] = by_blocks(member.output)
-    return Accesses(count, {n: latest(p) for n, p in found.items()}, writes)
+            writes[member.output] = by_blocks(member.output, j)
+    return Accesses(stream.ticks, {n: latest(p) for n, p in found.items()}, writes)
 
 
 def _outside(member: Member, graph: Graph) -> list[tuple[str, Rows]]:

@@ -17,7 +17,8 @@ from mcuc.plan.place import Buffer, Span
 from mcuc.schedule import Layer, Line, Schedule, Segment, Stream
 from mcuc.schedule.groups import PROJECT, SUM_BYTES
 from mcuc.schedule.select import in_place_inputs
-from mcuc.schedule.tokens import laid_over
+from mcuc.schedule.stream import segment_members
+from mcuc.schedule.tokens import laid_over, shared_pieces
 from mcuc.schedule.views import View, places, spread
 
 CACHE_LINE = 32  # bytes, of the Cortex-M7: DMA into the push buffer must not share a line with anything else
@@ -92,7 +93,7 @@ def lifetimes(graph: Graph, schedule: Schedule) -> Lifetimes:
                 scratch[unit.node.name] = f"{unit.node.name}/scratch"
                 buffers.append(Buffer(scratch[unit.node.name], lower, upper, unit.scratch, ALIGN))
             continue
-        buffers += _of_stream(unit, lower, upper, scratch, lines, state)
+        buffers += _of_stream(unit, graph, lower, upper, scratch, lines, state)
     io = frozenset(storage[n] for n in (*graph.inputs, *graph.outputs) if n in storage) - _early(units, storage)
     offset = {name: home.offset for name, home in homes.items()}
     states = {name: home for name, home in whole.items() if home.root in outside}
@@ -110,6 +111,7 @@ def _early(units: Sequence[Layer | Segment], storage: Mapping[str, str]) -> froz
 
 def _of_stream(
     unit: Segment,
+    graph: Graph,
     lower: int,
     upper: int,
     scratch: dict[str, str],
@@ -123,7 +125,10 @@ def _of_stream(
     found = []
     if unit.stream.shared:
         lines.update(dict.fromkeys(unit.stream.lines, f"{first}/lines"))
-        found.append(Buffer(f"{first}/lines", lower, upper, unit.stream.shared, ALIGN))
+        pieces = shared_pieces(segment_members(unit, graph), unit.stream)
+        spans = tuple(Span(lower + a, lower + b, start, end) for start, end, a, b in pieces)
+        begin, done = min(s.lower for s in spans), max(s.upper for s in spans)
+        found.append(Buffer(f"{first}/lines", begin, done, unit.stream.shared, ALIGN, spans if len(spans) > 1 else ()))
     for tensor, line in unit.stream.lines.items():
         if line.bytes and not unit.stream.shared:
             lines[tensor] = f"{tensor}/line"

@@ -122,8 +122,10 @@ class Stream:
     @property
     def ticks(self) -> int:
         """Steps of time of the lifetimes: a pass; where the passes run once a group of channels, those of the last
-        group, and one tick before them for all other groups; a block of tokens."""
-        return self.blocks or len(self.passes) * max(1, len(self.strips)) + (self.group > 0)
+        group, and one tick before them for all other groups; a member's run over a block of tokens."""
+        if self.blocks:
+            return self.blocks * len(self.steps)
+        return len(self.passes) * max(1, len(self.strips)) + (self.group > 0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import prod
 
-from mcuc.ir import Graph
+from mcuc.ir import DType, Graph
 from mcuc.kernels._base import Call, Columns, Rows
 from mcuc.schedule import Layer
 
@@ -38,9 +40,14 @@ class Reads:
 def grid(graph: Graph, tensor: str) -> Grid:
     """The tensor's rows; one row where it is no image."""
     t = graph.tensors[tensor]
-    if len(t.shape) == 4 and t.shape[0] == 1:
-        return Grid(t.shape[1], t.shape[2], t.shape[3] * t.dtype.bytes)
-    return Grid(1, 1, t.bytes)
+    return _grid(t.shape, t.dtype)
+
+
+@lru_cache(maxsize=4096)
+def _grid(shape: tuple[int, ...], dtype: DType) -> Grid:
+    if len(shape) == 4 and shape[0] == 1:
+        return Grid(shape[1], shape[2], shape[3] * dtype.bytes)
+    return Grid(1, 1, prod(shape) * dtype.bytes)
 
 
 def by_rows(call: Call, out: Grid) -> Call | None:
@@ -119,6 +126,7 @@ def countable(layer: Layer, graph: Graph) -> bool:
     return all(max(g.height, g.width) <= MOST for g in grids)
 
 
+@lru_cache(maxsize=4096)
 def ringable(layer: Layer, tensor: str, graph: Graph) -> bool:
     """The streamed layer finds the tensor's rows wherever they lie: it reads whole image rows by their numbers."""
     names = graph.runtime_inputs(layer.node)

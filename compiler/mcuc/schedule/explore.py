@@ -16,6 +16,7 @@ from mcuc.passes.head_groups import group_heads, most_heads
 from mcuc.passes.repeat_norms import repeat_norms, repeated_cost
 from mcuc.schedule import Layer, Schedule, Segment, Tiling
 from mcuc.schedule.channel_blocks import by_channel_blocks
+from mcuc.schedule.lives import Common
 from mcuc.schedule.order import Ordered, order
 from mcuc.schedule.partition import Partition, schedule_of
 from mcuc.schedule.select import select
@@ -197,7 +198,12 @@ def fronts_as_is(graph: Graph, chip: Chip | None, goal: str, wide: tuple[str, ..
 def fastest_alone(graph: Graph, chip: Chip | None, goal: str, wide: tuple[str, ...] = ()) -> Family:
     """The schedules of the fastest form with the fastest kernels that are made of layers alone, in the order of the
     nodes: where the cheapest of them fits, no other is cheaper."""
-    return _of_form(forms(graph, goal)[0], graph, chip, goal, None, None, wide, streams=False)
+    return _of_form(forms(graph, goal)[0], graph, chip, goal, None, None, wide, _common(chip), streams=False)
+
+
+def _common(chip: Chip | None) -> Common:
+    """Of schedules for the chip, on which a byte of flash takes more cycles than one of SRAM."""
+    return Common(0.0 if chip is None else stream_cycles(chip, MUCH) / MUCH)
 
 
 def _families(
@@ -210,10 +216,11 @@ def _families(
     wide: tuple[str, ...],
 ) -> tuple[Family, ...]:
     found: list[tuple[Graph, Family]] = []
+    common = _common(chip)
     for form, reordered in zip(competing, orders, strict=True):
         own = form.graph if reordered is None else reordered.graph
         if all(own is not other for other, _ in found):
-            found.append((own, _of_form(form, own, chip, goal, pushed, tuned, wide)))
+            found.append((own, _of_form(form, own, chip, goal, pushed, tuned, wide, common)))
     return tuple(family for _, family in found)
 
 
@@ -237,6 +244,7 @@ def _of_form(
     pushed: str | None,
     tuned: Choice | None,
     wide: tuple[str, ...],
+    common: Common,
     streams: bool = True,
 ) -> Family:
     """The layers of a form's graph in this order, and their fronts. streams: see fastest_alone."""
@@ -251,15 +259,14 @@ def _of_form(
             tuple(replace(layer, again=layer.node.name in form.again) for layer in them) for them in (layers, small)
         )
     others = _kernels(small) != _kernels(layers)
-    per_byte = 0.0 if chip is None else stream_cycles(chip, MUCH) / MUCH
     if not streams:
-        return Family(form.name, layers, _candidates(layers, graph, pushed, per_byte, False), ())
+        return Family(form.name, layers, _candidates(layers, graph, pushed, common, False), ())
     skipped = form.least and others
-    usual = () if skipped else _dearer(_candidates(layers, graph, pushed, per_byte), form.cost)
+    usual = () if skipped else _dearer(_candidates(layers, graph, pushed, common), form.cost)
     if not others:
         return Family(form.name, layers, usual, ())
     more = sum(_per_mac(b) * b.macs - _per_mac(a) * a.macs for a, b in zip(layers, small, strict=True))
-    return Family(form.name, layers, usual, _dearer(_candidates(small, graph, pushed, per_byte), form.cost + more))
+    return Family(form.name, layers, usual, _dearer(_candidates(small, graph, pushed, common), form.cost + more))
 
 
 def _dearer(candidates: Sequence[Candidate], cost: float) -> tuple[Candidate, ...]:
@@ -287,10 +294,10 @@ def alike_is_smaller(graph: Graph, chip: Chip | None) -> bool:
 
 
 def _candidates(
-    layers: tuple[Layer, ...], graph: Graph, pushed: str | None, per_byte: float, streams: bool = True
+    layers: tuple[Layer, ...], graph: Graph, pushed: str | None, common: Common, streams: bool = True
 ) -> tuple[Candidate, ...]:
-    """The front. per_byte: cycles that a byte of flash takes more than one of SRAM."""
-    found = front_of_both(layers, without_copies(layers, graph, pushed), graph, pushed, per_byte, streams)
+    """The front."""
+    found = front_of_both(layers, without_copies(layers, graph, pushed), graph, pushed, common, streams)
     return tuple(Candidate(partition, chosen, graph, pushed) for partition, chosen in found)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from mcuc.ir import Graph
 from mcuc.plan.accesses import Accesses, Pieces, latest
@@ -16,12 +16,21 @@ NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, eq=False)
+class Common:
+    """What all schedules of a network have in common. per_byte: cycles that a byte of a table takes; known: what
+    units.py keeps of units that are alike, of whatever form and order of the network's layers."""
+
+    per_byte: float = 0.0
+    known: dict[Hashable, tuple[tuple[int, int, float], ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
 class Lives:
     """root: tensor -> the tensor whose storage it has (behind reshapes, see views.py); begins: its first byte there;
     last: layer number of a storage's last reader (number of layers for outputs); shared: storages that other tensors'
     layers write into or read in part. pieces: of each storage (start, end, layer number of the first writer of these
     bytes, -1 for model inputs, and of their last reader). attention: some layers multiply tokens by
-    tokens; per_byte: cycles that a byte of a table takes; known: what units.py keeps of units that are alike."""
+    tokens."""
 
     root: Mapping[str, str]
     begins: Mapping[str, int]
@@ -29,8 +38,7 @@ class Lives:
     shared: frozenset[str]
     pieces: Mapping[str, tuple[tuple[int, int, int, int], ...]]
     attention: bool = False
-    per_byte: float = 0.0
-    known: dict[Hashable, tuple[tuple[int, int, float], ...]] = field(default_factory=dict)
+    common: Common = field(default_factory=Common)
 
     @cached_property
     def _at(self) -> list[dict[tuple[str, int], None]]:
@@ -50,7 +58,7 @@ class Lives:
 
 
 def lives_of(
-    layers: Sequence[Layer], graph: Graph, pushed: str | None = None, per_byte: float = 0.0
+    layers: Sequence[Layer], graph: Graph, pushed: str | None = None, common: Common | None = None
 ) -> Lives:
     """Storages when every layer runs alone and nothing is in place. pushed: an input that is never held whole."""
     place = places(layers, graph)
@@ -79,7 +87,7 @@ def lives_of(
     shared = frozenset(layer.into for layer in layers if layer.into)
     root, begins = {n: v.root for n, v in place.items()}, {n: v.first for n, v in place.items()}
     attention = any(layer.node.op == "batch_matmul" for layer in layers)
-    return Lives(root, begins, last, shared, pieces, attention, per_byte)
+    return Lives(root, begins, last, shared, pieces, attention, common or Common())
 
 
 def _pieces(
@@ -145,10 +153,7 @@ def peak_of(
     for lower, upper, size in timed:
         change[lower] += (size + 3) & ~3
         change[min(upper, ticks)] -= (size + 3) & ~3
-    level = most = 0
-    for delta in change[:ticks]:
-        level += delta
-        most = max(most, level)
+    most = max(0, *accumulate(change[:ticks]))
     return base + most - max((-size % 4 for size in rounded), default=0)
 
 

@@ -45,7 +45,7 @@ def members_of(
     made: set[str] = set() if pushed is None else {pushed}
     averaged: set[str] = set()
     for layer in layers:
-        member = _member(layer, graph, made, whole)
+        member = member_of(layer, graph, made, whole)
         if member is None or averaged & member.inside.keys():
             return None
         found.append(member)
@@ -55,7 +55,8 @@ def members_of(
     return tuple(found)
 
 
-def _member(layer: Layer, graph: Graph, made: set[str], whole: frozenset[str]) -> Member | None:
+def member_of(layer: Layer, graph: Graph, made: set[str], whole: frozenset[str]) -> Member | None:
+    """The layer as a member; made: what the members before it make. None where it cannot run row by row."""
     output = layer.node.outputs[0]
     cut, all_reads = _cut(layer, layer.reduction is not None and output in whole, graph)
     if cut is None:

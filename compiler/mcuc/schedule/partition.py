@@ -7,12 +7,14 @@ peak is the highest, the costs add up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mcuc.ir import Graph
 from mcuc.schedule import Layer, Schedule, Segment, Stream
-from mcuc.schedule.lives import lives_of, needed_whole
+from mcuc.schedule.lives import Common, Lives, lives_of, needed_whole
+from mcuc.schedule.members import MOST_MEMBERS
+from mcuc.schedule.runs import growing_members
 from mcuc.schedule.stream import Member, make_stream, members_of, stream_segment
 from mcuc.schedule.strips import strips_of
 from mcuc.schedule.tilings import lower_units
@@ -35,13 +37,13 @@ def units(
     layers: Sequence[Layer],
     graph: Graph,
     pushed: str | None = None,
-    per_byte: float = 0.0,
+    common: Common | None = None,
     streams: bool = True,
 ) -> list[Unit]:
     """Every layer alone and every run of layers that can be a stream, in all blocks, and in strips or by groups of
     channels those with which the lowest peak gets lower. pushed: an input that arrives by rows; then the first unit is
-    the stream that takes it in. per_byte: cycles of a byte of flash. streams: False for layers alone."""
-    lives = lives_of(layers, graph, pushed, per_byte)
+    the stream that takes it in. streams: False for layers alone."""
+    lives = lives_of(layers, graph, pushed, common)
     taken = -1 if pushed is None else lives.last[pushed]
     found = []
     single = [alone(layers, begin, graph, lives) for begin in range(len(layers))]
@@ -52,20 +54,26 @@ def units(
             found.append(single[begin])
         elif begin > 0:
             continue  # the stream that takes the input in covers all its readers
-        for end in range(begin + 1, len(layers) + 1):
-            arriving = pushed if begin == 0 and pushed is not None else None
-            if arriving is None and end == begin + 1:
-                continue
-            if arriving is not None and end <= taken:
-                continue
-            members = members_of(layers[begin:end], graph, needed_whole(layers, begin, end, graph, lives), arriving)
-            if members is None:
-                if arriving is None or end - begin > 31:
-                    break
-                continue
+        arriving = pushed if begin == 0 else None
+        if arriving is None:
+            runs = growing_members(layers, begin, graph, lives)
+        else:
+            runs = _taking(arriving, taken, layers, graph, lives)
+        for end, members in runs:
             worst = max(unit.peak for unit in single[begin:end])
             found += streams_over(begin, end, members, graph, lives, arriving, worst)
     return [*found, *lower_units(found, layers, graph, lives, taken)]
+
+
+def _taking(
+    pushed: str, taken: int, layers: Sequence[Layer], graph: Graph, lives: Lives
+) -> Iterator[tuple[int, tuple[Member, ...]]]:
+    """(end, members) of the streams from the first layer on that take in the input that arrives by rows, which layer
+    `taken` reads last."""
+    for end in range(taken + 1, min(len(layers), MOST_MEMBERS) + 1):
+        members = members_of(layers[:end], graph, needed_whole(layers, 0, end, graph, lives), pushed)
+        if members is not None:
+            yield end, members
 
 
 def front(found: Sequence[Unit], count: int) -> list[Partition]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from mcuc import kernels, ops
 from mcuc.errors import McucError
@@ -115,6 +116,7 @@ def with_kernels(layer: Layer, chosen: Sequence[Kernel], why: str = "", refused:
     return replace(layer, calls=calls, scratch=scratch, why=why or layer.why, refused=refused or layer.refused)
 
 
+@lru_cache(maxsize=4096)
 def in_place_inputs(layer: Layer, graph: Graph) -> tuple[str, ...]:
     """Inputs over which the layer's output may be laid, when they die in it: same size, every kernel in place."""
     operator = ops.get(layer.node.op)

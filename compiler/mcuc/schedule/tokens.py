@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from math import ceil
 
 from mcuc.ir import Graph
@@ -54,7 +55,7 @@ def token_stream(members: Sequence[Member], graph: Graph, block: int) -> Stream:
     count = -(-members[0].width // block)
     inner = [m for m in members if not m.sink]
     lines = {
-        m.output: Line(0, block, m.width, grid(graph, m.output).pixel_bytes, (0, count)) for m in inner
+        m.output: Line(0, block, m.width, grid(graph, m.output).pixel_bytes, (0, count * len(members))) for m in inner
     }
     at, shared = _packed(tuple(_uses(members, graph, lines)))
     offsets = dict(zip(lines, at, strict=True))
@@ -83,10 +84,36 @@ def _uses(
         yield (lines[name].bytes + 3) & ~3, j, last[name], under
 
 
+def shared_pieces(members: Sequence[Member], stream: Stream) -> tuple[tuple[int, int, int, int], ...]:
+    """What of the buffer that the lines share is in use when: (start, end, lower, upper), bytes and ticks of the
+    stream, each byte from the first line in it of the first block to the last one of the last block."""
+    count = len(members)
+    last: dict[str, int] = {}
+    for j, m in enumerate(members):
+        last |= dict.fromkeys((m.output, *m.inside), j)
+    used = []
+    for j, m in enumerate(members):
+        if m.output in stream.lines:
+            start = stream.offsets[m.output]
+            end = start + stream.lines[m.output].bytes
+            used.append((start, end, j, (stream.blocks - 1) * count + last[m.output] + 1))
+    cuts = sorted({at for start, end, *_ in used for at in (start, end)})
+    found: list[tuple[int, int, int, int]] = []
+    for low, high in pairwise(cuts):
+        over = [(lower, upper) for start, end, lower, upper in used if start <= low and high <= end]
+        if not over:
+            continue
+        piece = (low, high, min(lower for lower, _ in over), max(upper for _, upper in over))
+        if found and found[-1][1:] == (low, *piece[2:]):
+            piece = (found.pop()[0], *piece[1:])
+        found.append(piece)
+    return tuple(found)
+
+
 @lru_cache(maxsize=4096)
 def _packed(uses: tuple[tuple[int, int, int, int], ...]) -> tuple[tuple[int, ...], int]:
-    """Offsets of the lines in one buffer, and its bytes: the largest first, each as low as those beside it allow. Lines
-    that go over each other are one."""
+    """Offsets of the lines in one buffer, and its bytes: the largest first, each as high as those beside it allow, so
+    that the low end is free most of the time: there ends what grows below. Lines that go over each other are one."""
     whole: dict[int, tuple[int, int, int]] = {}  # first line of a chain -> bytes, first and last member
     chain: list[int] = []
     for i, (size, first, last, under) in enumerate(uses):
@@ -106,7 +133,7 @@ def _packed(uses: tuple[tuple[int, int, int, int], ...]) -> tuple[tuple[int, ...
             low = max(low, end)
         placed[i] = low
     total = max((at + whole[i][0] for i, at in placed.items()), default=0)
-    return tuple(placed[c] for c in chain), total
+    return tuple(total - placed[c] - whole[c][0] for c in chain), total
 
 
 def laid_over(

@@ -15,7 +15,7 @@ from mcuc.schedule.lives import Lives, peak_of
 from mcuc.schedule.select import in_place_inputs
 from mcuc.schedule.stream import Member, make_stream, replay
 from mcuc.schedule.strips import computed_columns
-from mcuc.schedule.tokens import block_sizes, in_lockstep, laid_over, one_row, token_stream
+from mcuc.schedule.tokens import block_sizes, in_lockstep, laid_over, one_row, shared_pieces, token_stream
 
 BLOCKS = (0, 8, 2)  # columns at a time: whole rows, and two sizes that trade speed for windows of fewer pixels
 
@@ -93,9 +93,9 @@ def _by_tokens(
     """In blocks of tokens, of every size that lowers the peak below that of the layers alone, `worst`. Networks repeat
     their blocks: what is worked out of one is kept for the others."""
     key = (worst, *_alike(begin, end, members, graph, lives))
-    if key not in lives.known:
-        lives.known[key] = tuple(_peaks(begin, end, members, graph, lives, worst))
-    for block, peak, cost in lives.known[key]:
+    if key not in lives.common.known:
+        lives.common.known[key] = tuple(_peaks(begin, end, members, graph, lives, worst))
+    for block, peak, cost in lives.common.known[key]:
         yield Unit(begin, end, block, peak, cost)
 
 
@@ -109,11 +109,14 @@ def _alike(begin: int, end: int, members: tuple[Member, ...], graph: Graph, live
     parts: list[Hashable] = []
     for m in members:
         rows = [(r.input, r.height, r.row_bytes, r.columns) for call, _ in m.layer.calls for r in call.rows]
-        names = tuple((of(n), graph.tensors[n].shape) for n in graph.runtime_inputs(m.layer.node))
+        names = tuple(
+            (of(n), lives.begins.get(n), graph.tensors[n].shape) for n in graph.runtime_inputs(m.layer.node)
+        )
         over = tuple(map(of, in_place_inputs(m.layer, graph)))
         layer = m.layer
         own = (m.width, m.together, m.sink, grid(graph, m.output).pixel_bytes, layer.scratch, layer.table_bytes)
-        parts.append((own, layer.macs, of(m.output), names, over, tuple(rows)))
+        place = (lives.begins.get(m.output), layer.tiling.channels > 0)
+        parts.append((own, place, layer.macs, of(m.output), names, over, tuple(rows)))
     kept = {lives.root.get(n, n) for n in (*graph.given, *graph.kept)}
     alive = sorted(
         (number.get(root, -1), low, high, first < begin, last >= end, lives.last[root] >= end, root in lives.shared,
@@ -143,23 +146,28 @@ def _peaks(
     single = sum(PER_SINGLE * m.layer.macs / m.width for m in members if m.together > 1 and m.width % m.together)
     for block in block_sizes(members):
         stream = token_stream(members, graph, block)
-        fixed = [LINE_STATE * len(members), scratch, stream.shared]
-        touched = _rigid(stream_accesses(stream, members, graph), growing)
-        peak = peak_of(touched, begin, end, lives, fixed, over=over)
+        fixed = [LINE_STATE * len(members), scratch]
+        touched = stream_accesses(stream, members, graph)
+        dying = [n for n, pieces in touched.reads.items() if len(pieces) > 1 and lives.last[lives.root[n]] < end]
+        touched = _rigid(touched, growing, dying)
+        timed = [(0, stream.ticks, stream.shared)]
+        if len(growing) > 1 or not dying:
+            timed = [(lower, upper, high - low) for low, high, lower, upper in shared_pieces(members, stream)]
+        peak = peak_of(touched, begin, end, lives, fixed, timed, over=over)
         if peak >= worst:
             return
         cost = stream.blocks * (PER_RUN + PER_PASS) * len(members) + single
-        yield block, peak, cost + (stream.blocks - 1) * lives.per_byte * blocked
+        yield block, peak, cost + (stream.blocks - 1) * lives.common.per_byte * blocked
 
 
-def _rigid(touched: Accesses, growing: Sequence[str]) -> Accesses:
-    """The accesses as several outputs see them that grow side by side: no placement lays more than one of them over
-    bytes that die, or leaves room for others in more than one of them."""
-    if len(growing) < 2:
-        return touched
-    largest = max(growing, key=lambda name: touched.writes[name][-1][1])
+def _rigid(touched: Accesses, growing: Sequence[str], dying: Sequence[str]) -> Accesses:
+    """The accesses as a placement can make use of them: of several outputs that grow side by side only one lies over
+    bytes that die or leaves room for others, and one output grows over no more than one of the inputs that die."""
+    largest = max(growing, key=lambda name: touched.writes[name][-1][1], default="")
     at_once = _whole({name: touched.writes[name] for name in growing if name != largest}, 0)
-    return Accesses(touched.ticks, _whole(touched.reads, touched.ticks - 1), {**touched.writes, **at_once})
+    longest = max(dying, key=lambda name: touched.reads[name][-1][1], default="") if len(growing) == 1 else ""
+    kept = {name: pieces for name, pieces in touched.reads.items() if name == longest}
+    return Accesses(touched.ticks, {**_whole(touched.reads, touched.ticks - 1), **kept}, {**touched.writes, **at_once})
 
 
 def _whole(touched: Mapping[str, Pieces], tick: int) -> dict[str, Pieces]:

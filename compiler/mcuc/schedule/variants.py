@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from mcuc.ir import Graph
 from mcuc.schedule import Layer
-from mcuc.schedule.lives import Lives, lives_of, needed_whole
+from mcuc.schedule.lives import Common, Lives, lives_of
 from mcuc.schedule.partition import Partition, front, units
-from mcuc.schedule.stream import members_of
+from mcuc.schedule.runs import growing_members
 from mcuc.schedule.units import Unit, alone, streams_over
 from mcuc.schedule.views import moved_bytes, places
 
@@ -27,18 +27,19 @@ def front_of_both(
     direct: tuple[Layer, ...],
     graph: Graph,
     pushed: str | None = None,
-    per_byte: float = 0.0,
+    common: Common | None = None,
     streams: bool = True,
 ) -> list[tuple[Partition, tuple[Layer, ...]]]:
     """The front of partitions, each with its layers: of every block either those that copy or those that do not.
 
     copying: all layers of the graph's nodes; direct: without_copies of them. pushed: an input that arrives by rows;
-    the stream that takes it in copies. per_byte: cycles of a byte of flash. Costs count from the fastest schedule that
+    the stream that takes it in copies. common: of all forms that compete. Costs count from the fastest schedule that
     is made of layers alone. streams: False for those made of layers alone, which are found soon.
     """
-    found = units(copying, graph, pushed, per_byte, streams)
+    common = common or Common()
+    found = units(copying, graph, pushed, common, streams)
     taken = -1 if pushed is None else lives_of(copying, graph, pushed).last[pushed]
-    lives = lives_of(direct, graph, pushed, per_byte)
+    lives = lives_of(direct, graph, pushed, common)
     inner: dict[Unit, Partition] = {}
     total = 0.0
     for begin, end in blocks(copying, direct, graph):
@@ -87,10 +88,7 @@ def _within(layers: Sequence[Layer], begin: int, end: int, graph: Graph, lives: 
     single = [alone(layers, first, graph, lives) for first in range(begin, end)]
     yield from single
     for first in range(begin, end) if streams else ():
-        for last in range(first + 2, end + 1):
-            members = members_of(layers[first:last], graph, needed_whole(layers, first, last, graph, lives))
-            if members is None:
-                break
+        for last, members in growing_members(layers[:end], first, graph, lives):
             worst = max(unit.peak for unit in single[first - begin : last - begin])
             yield from streams_over(first, last, members, graph, lives, None, worst)
 
