@@ -34,9 +34,11 @@ NAMED = [(16, 168, 4.0, 0.9), (16, 192, 4.0, 0.9), (16, 192, 3.5, 0.9), (16, 216
 
 def figures(candidate: VitCandidate, cost: VitCost) -> dict[str, Any]:
     started = time.perf_counter()
-    wholes = cost.pieces.wholes(candidate)
-    arenas = [cost.pieces.arena(w) for w in (min(wholes, key=lambda w: w.cost), min(wholes, key=lambda w: w.peak))]
-    fits = cost.chosen(candidate)[1] + STACK_ALLOWANCE <= BUDGET
+    chosen = cost.chosen(candidate)
+    pieces = chosen.pieces
+    wholes = pieces.wholes(candidate)
+    arenas = [pieces.arena(w) for w in (min(wholes, key=lambda w: w.cost), min(wholes, key=lambda w: w.peak))]
+    fits = chosen.arena + STACK_ALLOWANCE <= BUDGET
     return {
         "candidate": candidate.key,
         "formula": paper_bytes(candidate),

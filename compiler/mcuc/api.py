@@ -101,6 +101,7 @@ def build(
     pool: str | None = None,
     positions: str | None = None,
     attention: str | None = None,
+    teacher: str | Path | None = None,
     optimize: Optimize = "balanced",
     toolchain: str = "auto",
     name: str | None = None,
@@ -110,13 +111,15 @@ def build(
 ) -> Built:
     """An architecture searched under the budget, trained, quantized, exported, compiled and verified.
 
-    budget, flash: bytes or "320KB", None for all that the board has; latency_ms: of one inference, None for no limit.
+    budget, flash: bytes or "320KB", None for all that the board has, flash outside the chip too with vit-lowrank (up to
+    the chip's own, weights stay on it); latency_ms: of one inference, None for no limit.
     data: a folder of class folders of images, an .npz, a bundled name, None for the bundled default. effort: quick,
     standard or full. flip: train on mirrored images too, None: with bundled data only. space: ds-conv, or vit-lowrank
     with image_size (pixels a side, None as the data has them), keep_factors (dense layers keep three factors),
     memory_model (planner, or paper for MCUFormer's formula), pool (token or mean, None for both), positions (absolute
-    or relative) and attention (softmax, linear or both, None for softmax). progress(stage, done, total). A killed build
-    that runs again goes on to the same result.
+    or relative), attention (softmax, linear or both, None for softmax) and teacher (a float .onnx or .tflite classifier
+    of images of that size, pixel / 255). progress(stage, done, total). A killed build that runs again goes on to the
+    same result.
     Raises McucError for everything that cannot be done.
     """
     try:
@@ -134,7 +137,9 @@ def build(
     _check_goal(optimize)
     _check_common(board, seed, latency_ms)
     request = Request(board, _bytes("budget", budget), _bytes("flash", flash), optimize, toolchain, None, name, seed)
-    vit = VitOptions(image_size, keep_factors, memory_model, pool, positions, attention)
+    vit = VitOptions(
+        image_size, keep_factors, memory_model, pool, positions, attention, None if teacher is None else Path(teacher)
+    )
     wanted = BuildRequest(request, latency_ms, data, space, effort, seed, flip, vit)
     return search(wanted, None if out is None else Path(out), progress)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,3 +52,24 @@ def stripes(n: int, side: int) -> tuple[np.ndarray, np.ndarray]:
     wave = np.sin(np.arange(side) * 1.5 + rng.uniform(0, 6, (n, 1)))
     x = np.where((y == 0)[:, None, None], wave[:, :, None], wave[:, None, :])
     return np.clip(128 + 60 * x + rng.normal(0, 20, x.shape), 0, 255).astype(np.uint8), y
+
+
+def teacher(
+    file: Path, side: int, classes: int, softmax: bool = False, channels: int = 3, scale: float = 1.0
+) -> np.ndarray:
+    """A classifier of one product, written; its weights [pixels, classes]."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    weight = scale * np.random.default_rng(0).normal(size=(channels * side * side, classes))
+    nodes = [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], ["y"])]
+    nodes += [helper.make_node("Softmax", ["y"], ["z"], axis=1)] * softmax
+    graph = helper.make_graph(
+        nodes,
+        "teacher",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, (1, channels, side, side))],
+        [helper.make_tensor_value_info("yz"[softmax], onnx.TensorProto.FLOAT, (1, classes))],
+        [numpy_helper.from_array(weight.astype(np.float32), "w")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
+    return weight

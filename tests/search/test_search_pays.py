@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("torch", reason="the search needs torch")
 
 import torch
-from made_up import formula, made_up_accuracy
+from made_up import formula, made_up_accuracy, teacher
 from PIL import Image
 
 import search_pays_vit as protocol
@@ -25,7 +25,7 @@ from mcuc.search.evolution import Plan, Pool, evolve_many
 from mcuc.search.pareto import Constraints
 from mcuc.search.spaces.vit_lowrank import VitSpace, contains, parse
 from mcuc.search.training.files import Files, class_folders
-from mcuc.search.training.teacher import soft_labels, taught
+from mcuc.search.training.teacher import soft_labels, taught, teacher_of
 from mcuc.search.vit.space import VitLowRank
 from mcuc.search.workers import spread, worker_count
 from vit_data import imagenet
@@ -163,25 +163,6 @@ def test_images_in_class_folders_are_read_when_they_are_asked_for(tmp_path: Path
     assert caught.value.code == "bad-dataset"
 
 
-def teacher(file: Path, side: int, classes: int, softmax: bool = False) -> np.ndarray:
-    """A classifier of one product, written; its weights [pixels, classes]."""
-    import onnx
-    from onnx import helper, numpy_helper
-
-    weight = np.random.default_rng(0).normal(size=(3 * side * side, classes)).astype(np.float32)
-    nodes = [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], ["y"])]
-    nodes += [helper.make_node("Softmax", ["y"], ["z"], axis=1)] * softmax
-    graph = helper.make_graph(
-        nodes,
-        "teacher",
-        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, (1, 3, side, side))],
-        [helper.make_tensor_value_info("yz"[softmax], onnx.TensorProto.FLOAT, (1, classes))],
-        [numpy_helper.from_array(weight, "w")],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
-    return weight
-
-
 def test_a_teachers_answers_are_its_own(tmp_path: Path) -> None:
     """Its softmax, worked out here."""
     rng = np.random.default_rng(1)
@@ -201,3 +182,6 @@ def test_a_teachers_answers_are_its_own(tmp_path: Path) -> None:
     with pytest.raises(McucError) as caught:
         soft_labels(tmp_path / "logits.onnx", images[..., :1], 5)
     assert caught.value.code == "bad-teacher"
+    with pytest.raises(McucError, match="4 x 4 pixels, the networks see images of 7 x 7"):
+        teacher_of(tmp_path / "logits.onnx", 7, 3, 5)
+    assert len(teacher_of(tmp_path / "logits.onnx", 4, 3, 5).digest) == 64

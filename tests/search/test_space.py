@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -9,18 +11,17 @@ from mcuc.errors import McucError
 from mcuc.search.layers import same_padding
 from mcuc.search.pareto import Constraints, Cost, Evaluated, choose, dominates, fits, front
 from mcuc.search.spaces.ds_conv import (
+    KERNELS,
     Candidate,
     Space,
     Stage,
     StageChoice,
     contains,
     cross,
-    enumerate_space,
     largest,
     mutate,
     parse,
     sample,
-    size,
     smallest,
     space_for,
     to_layers,
@@ -55,8 +56,9 @@ def test_keys_read_back_and_strangers_are_refused() -> None:
 def test_mutation_and_crossing_stay_in_the_space_and_reach_all_of_it() -> None:
     rng = np.random.default_rng(1)
     seen = {smallest(SMALL).key: smallest(SMALL)}
-    everything = {c.key for c in enumerate_space(SMALL)}
-    assert len(everything) == size(SMALL) == 2 * 2 * 2 * 6
+    kernels = [k for depth in (1, 2) for k in product(KERNELS, repeat=depth)]
+    everything = {Candidate(r, stem, (Stage(w, k),)).key for r, stem, w, k in product((8, 12), (4, 8), (4, 8), kernels)}
+    assert len(everything) == 2 * 2 * 2 * 6
     for _ in range(3000):
         pool = list(seen.values())
         a, b = (pool[int(i)] for i in rng.integers(len(pool), size=2))

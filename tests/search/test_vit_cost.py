@@ -3,7 +3,7 @@ follows from its halves, and the compiler gets what was promised."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -15,6 +15,7 @@ from made_up import moved
 torch = pytest.importorskip("torch", reason="the search needs torch")
 
 from mcuc import passes, quantize  # noqa: E402
+from mcuc.api import no_bar  # noqa: E402
 from mcuc.ir import Graph  # noqa: E402
 from mcuc.pipeline import compile_graph  # noqa: E402
 from mcuc.plan import plan  # noqa: E402
@@ -24,20 +25,22 @@ from mcuc.quantize.runtime import Runtime  # noqa: E402
 from mcuc.request import Request  # noqa: E402
 from mcuc.schedule.explore import explore  # noqa: E402
 from mcuc.search.naming import named  # noqa: E402
-from mcuc.search.pareto import Constraints  # noqa: E402
+from mcuc.search.pareto import Constraints, Cost, fits  # noqa: E402
 from mcuc.search.quantized import OPTIONS, as_columns  # noqa: E402
 from mcuc.search.spaces import vit_lowrank as vit  # noqa: E402
 from mcuc.search.spaces.vit_lowrank import VitBlock, VitCandidate, VitSpace  # noqa: E402
-from mcuc.search.vit.cost import STACK_ALLOWANCE, VitCost, paper_bytes  # noqa: E402
+from mcuc.search.vit import narrowing  # noqa: E402
+from mcuc.search.vit.cost import STACK_ALLOWANCE, VitCost, paper_bytes, within  # noqa: E402
 from mcuc.search.vit.export import float_model  # noqa: E402
-from mcuc.search.vit.narrowing import legal_shares, narrow, within  # noqa: E402
+from mcuc.search.vit.narrowing import FEWEST, LEGAL, Narrowed, narrow, worthwhile  # noqa: E402
 from mcuc.search.vit.network import merged  # noqa: E402
 from mcuc.search.vit.pieces import Pieces  # noqa: E402
-from mcuc.search.vit.skeleton import skeleton  # noqa: E402
+from mcuc.search.vit.skeleton import int8_graph, skeleton  # noqa: E402
 from mcuc.search.vit.space import constants_of  # noqa: E402
 from mcuc.targets import load_board  # noqa: E402
 from mcuc.verify import reference  # noqa: E402
 
+ROOT = Path(__file__).resolve().parents[2]
 BOARD_NAME = "stm32f746g-disco"
 BOARD = load_board(BOARD_NAME)
 SMALL = vit.parse("i12-p4-e16-d8-k0.5-token-absolute-h2x4")
@@ -183,6 +186,34 @@ def test_int8_answers_as_float_does_with_either_attention() -> None:
         assert (real.argmax(1) == wanted.argmax(1))[lead > 0.02].all(), "the others are near ties"
 
 
+def small_flash(folder: Path, flash: int) -> str:
+    """BOARD with so many bytes of flash on its chip; that outside it stays."""
+    chip = (ROOT / "targets/chips/stm32f746.toml").read_text()
+    board = (ROOT / f"targets/boards/{BOARD_NAME}.toml").read_text()
+    own = "base = 0x08000000, size = "
+    (folder / "chip.toml").write_text(chip.replace(f"{own}0x100000", f"{own}{flash}"))
+    (folder / "board.toml").write_text(board.replace('chip = "stm32f746"', 'chip = "chip.toml"'))
+    return str(folder / "board.toml")
+
+
+def test_weights_outside_the_chip_are_priced_as_the_compiler_prices_them(tmp_path: Path) -> None:
+    """Latency within 5 %, the arena within a twentieth; with --flash of the chip's size the network does not fit."""
+    candidate = vit.parse("i24-p8-e64-d16-k0.7-token-absolute-h3x4")
+    name = small_flash(tmp_path, 40 << 10)
+    board = load_board(name)
+    cost = VitCost(Pieces(board, "latency", 10, 1), board, "auto", "balanced", Constraints(32 << 10, None))
+    told, found = cost(candidate), cost.chosen(candidate)
+    assert found.pieces is cost.far and cost.far.weights(candidate) > board.flash_bytes
+    graph = int8_graph(float_model("net", candidate, 10, 1, constants_of(merged(moved(candidate)))))
+    report = compile_graph(graph, Request(name, budget=32 << 10), "a candidate", tmp_path / "out").report
+    assert report.verify.bit_exact and [r.weights > 0 for r in report.flash.regions] == [True, True]
+    assert told.latency_ms == pytest.approx(report.latency_ms, rel=0.05)
+    assert told.sram_bytes - STACK_ALLOWANCE == pytest.approx(report.sram.arena, rel=0.05)
+    assert told.flash_bytes == pytest.approx(report.flash.total, rel=0.15)
+    near = replace(cost, limits=Constraints(32 << 10, board.flash_bytes))
+    assert near.far is None and not within(near(candidate), near.limits)
+
+
 PAPER = [(16, 168, 4, 0.9, 284.6), (16, 192, 4, 0.9, 341.5), (16, 192, 3.5, 0.9, 304.1), (16, 216, 4, 0.4, 311.3),
          (20, 216, 4, 0.9, 317.0), (20, 216, 4, 0.95, 326.1), (20, 192, 4, 0.95, 272.7), (24, 216, 4, 0.95, 279.7),
          (32, 216, 4, 0.95, 233.5)]  # fmt: skip
@@ -194,17 +225,75 @@ def test_the_papers_formula_gives_its_values(patch: int, embed: int, ratio: floa
     assert round(paper_bytes(VitCandidate(240, patch, embed, 64, rank, "token", "absolute", blocks)) / 1024, 1) == kib
 
 
-def test_what_cannot_fit_is_left_out_before_any_training() -> None:
+def test_what_cannot_fit_is_left_out_before_any_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(narrowing, "DRAWS", 2)
     pieces = Pieces(BOARD, "latency", 10, 1)
     lean = VitCost(pieces, BOARD, "auto", "balanced", Constraints(None, None))
-    sizes = {e: lean.planned(replace(vit.smallest(SPACE), embed=e)).flash_bytes for e in SPACE.embeds}
+    sizes = {e: pieces.weights(replace(vit.smallest(SPACE), embed=e)) for e in SPACE.embeds}
     limited = replace(lean, limits=Constraints(None, sizes[16]))
-    space = narrow(SPACE, limited)
-    assert space.embeds == (8, 16) and set(SPACE.embeds) - set(space.embeds) == {24}
-    shares = legal_shares(space, lambda c: within(limited.planned(c), limited.limits), 4)
-    assert set(shares) == set(product(space.ranks, space.patches)) and 0 < sum(shares.values()) < len(shares)
-    nothing = replace(lean, limits=Constraints(100))
-    assert narrow(SPACE, nothing) == SPACE, "the search says what the smallest takes"
+    found = narrow(SPACE, limited, 0, no_bar)
+    assert found.space.embeds == (8, 16) and "embeddings 8, 16 alone fit" in found.note
+    assert set(found.shares) == set(product(SPACE.ranks, SPACE.patches)) and sum(found.shares.values()) > 0
+    nothing, one = replace(lean, limits=Constraints(None, 100)), replace(SPACE, embeds=(8,), patches=(4,))
+    assert narrow(one, nothing, 0, no_bar).space == one, "the search says what the smallest takes"
+    assert narrow(one, lean, 0, no_bar) == Narrowed(one, {(0.5, 4): 1.0, (0.9, 4): 1.0})
+
+
+@dataclass(frozen=True, eq=False)
+class MadeUp:
+    """In VitCost's place: bytes and time that follow from rank, patch and embedding; counts how often it is asked."""
+
+    limits: Constraints
+    asked: list[str] = field(default_factory=list)
+
+    def afresh(self) -> MadeUp:
+        return self
+
+    def roomy(self) -> MadeUp:
+        return replace(self, limits=Constraints(self.limits.sram_bytes))
+
+    def legal(self, c: VitCandidate, planned: bool = False) -> bool:
+        self.asked.append(c.key)
+        time = c.rank * c.tokens * sum(b.ratio for b in c.blocks)
+        return fits(Cost(c.tokens * c.embed, round(c.rank * c.embed * len(c.blocks) * 1000), time), self.limits)
+
+
+def test_the_share_of_a_pair_is_that_of_its_candidates_and_few_are_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against all candidates counted, one by one; and asked about once."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    space = replace(vit.tiny_space(3, 10), embeds=(168, 216), depths=(2, 3), ratios=(2.0, 4.0), heads=(3,))
+    cost = MadeUp(Constraints(45_000, 350_000, 1200.0))
+    found = narrow(space, cost, 0, no_bar, "the rules")  # type: ignore[arg-type]
+    asked, shares = len(cost.asked), {}
+    for rank, patch in product(space.ranks, space.patches):
+        blocks = [c for d in space.depths for c in product([VitBlock(3, 2.0), VitBlock(3, 4.0)], repeat=d)]
+        weight = [1 / 2 / 2 ** len(b) for b in blocks]
+        both = product((168, 216), zip(blocks, weight, strict=True))
+        right = [w / 2 for e, (b, w) in both
+                 if cost.legal(VitCandidate(240, patch, e, 64, rank, "token", "absolute", b))]  # fmt: skip
+        shares[rank, patch] = sum(right)
+    assert {p for p, s in found.shares.items() if s == 0} == {p for p, s in shares.items() if s == 0}
+    assert {p for p, s in found.shares.items() if s == 1} == {p for p, s in shares.items() if s > 0.999}
+    assert all(abs(found.shares[p] - shares[p]) < 0.4 for p in shares) and 0 < asked < 1000
+    before = len(cost.asked)
+    assert narrow(space, cost, 0, no_bar, "the rules") == found and len(cost.asked) == before  # type: ignore[arg-type]
+    assert narrow(space, cost, 0, no_bar, "others") == found and len(cost.asked) == before + asked  # type: ignore[arg-type]
+    (kept_file, *_) = (tmp_path / "mcuc" / "shares").iterdir()
+    kept_file.write_text("[[1, 2], []]")
+    assert narrow(space, cost, 0, no_bar, "the rules") == found  # type: ignore[arg-type]
+    kept = {p for p, s in found.shares.items() if s >= LEGAL}
+    assert set(vit.pairs_of(found.space)) == kept and FEWEST < len(kept) < len(shares)
+    assert found.space.pairs and f"{len(kept)} of 60 pairs" in found.note and "patches of 16: " in found.note
+    rng = np.random.default_rng(0)
+    assert {(c.rank, c.patch) for c in (vit.sample(found.space, rng) for _ in range(500))} <= kept
+
+
+def test_a_few_pairs_stay_where_hardly_anything_fits() -> None:
+    shares = {(0.4 + 0.05 * i, 16): 0.02 * i for i in range(10)} | {(0.4, 20): 0.3}
+    assert len(worthwhile(shares)) == FEWEST and (0.4, 20) in worthwhile(shares) and (0.4, 16) not in worthwhile(shares)
+    assert worthwhile({(0.4, 16): 0.01, (0.5, 16): 0.0}) == ((0.4, 16),) and worthwhile({(0.4, 16): 0.0}) == ()
 
 
 @pytest.mark.parametrize("candidate", [CASES[0], CASES[3], CASES[4]], ids=["class token", "mean, distances", "linear"])

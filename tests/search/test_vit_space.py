@@ -21,7 +21,8 @@ SPACES = {
     "every choice": replace(vit.space_for((32, 32, 3), 10), pools=vit.POOLS, positions=vit.POSITIONS,
                             attentions=vit.ATTENTIONS),
     "T": vit.tiny_space(3, 1000),
-    "S": vit.small_space(3, 100),
+    "some pairs": replace(vit.tiny_space(3, 10), pairs=tuple((r, p) for r in vit.RANKS for p in (16, 20, 24, 28, 32)
+                                                             if r <= p / 32)),
 }  # fmt: skip
 
 
@@ -29,7 +30,7 @@ SPACES = {
 def test_draws_changes_and_crossings_stay_in_the_space_and_their_keys_read_back(space: vit.VitSpace) -> None:
     rng = np.random.default_rng(0)
     found = [vit.smallest(space), vit.largest(space), *(vit.sample(space, rng) for _ in range(20))]
-    found += [vit.mutate(space, c, rng) for c in found] + [vit.cross(c, found[-1], rng) for c in found]
+    found += [vit.mutate(space, c, rng) for c in found] + [vit.cross(space, c, found[-1], rng) for c in found]
     assert all(vit.contains(space, c) and vit.parse(c.key) == c for c in found)
     assert len({c.key for c in found}) > 40
 
@@ -44,6 +45,8 @@ def test_the_size_of_a_space_is_what_enumeration_counts() -> None:
         for b in product(blocks, repeat=d)
     }
     assert vit.size(space) == len(keys)
+    less = replace(space, ranks=(0.4, 0.5), pairs=((0.4, space.patches[0]), (0.5, space.patches[0])))
+    assert vit.size(less) == 2 * len(keys) // len(space.patches)
 
 
 @pytest.mark.parametrize(("patch", "pad", "grid"), [(16, 0, 15), (20, 0, 12), (24, 0, 10), (28, 6, 9), (32, 8, 8)])

@@ -16,7 +16,6 @@ from mcuc.cli._options import (
     Activations,
     BoardName,
     Calibration,
-    Flash,
     Goal,
     Json,
     Mean,
@@ -40,6 +39,7 @@ from mcuc.cli.compile import Out
 
 EXAMPLE = (
     "Example:  mcuc build --budget 320KB --board nucleo-f746zg --data photos/ -o out  "
+    "or  mcuc build --space vit-lowrank --budget 320KB --data photos/ --teacher big.onnx  "
     "or  mcuc build float.onnx --data photos/ --mean 127.5 --std 127.5"
 )
 
@@ -93,6 +93,18 @@ Budget = Annotated[
         parser=SIZE,
         show_default=False,
         help="SRAM allowed: 320KB (1 KB = 1024 bytes), 1MB or 327680. Default: all that the board has.",
+    ),
+]
+Flash = Annotated[
+    int | None,
+    typer.Option(
+        "--flash",
+        metavar="N",
+        parser=SIZE,
+        show_default=False,
+        help="Flash allowed for weights and code together, outside the chip too: up to what the chip has itself, none "
+        "of it lies outside. Default: all that the board has; for --space ds-conv, whose networks are small, what the "
+        "chip has.",
     ),
 ]
 Latency = Annotated[
@@ -178,6 +190,16 @@ AttentionName = Annotated[
         "square), or both, searched block by block. Default: softmax.",
     ),
 ]
+Teacher = Annotated[
+    Path | None,
+    typer.Option(
+        "--teacher",
+        metavar="FILE",
+        show_default=False,
+        help="With --space vit-lowrank: a float .onnx or .tflite classifier of the same images, at the size that the "
+        "networks see (--image-size), pixel / 255; half of what is learnt is its answers.",
+    ),
+]
 EffortName = Annotated[
     Effort | None,
     typer.Option("--effort", show_default=False, help="How long to search and to train. Default: quick (minutes)."),
@@ -226,6 +248,7 @@ def command(
     pool: PoolName = None,
     positions: PositionsName = None,
     attention: AttentionName = None,
+    teacher: Teacher = None,
     mean: Mean = None,
     std: Std = None,
     calibration: Calibration = None,
@@ -256,11 +279,11 @@ def command(
             "--mean, --std, --calibration, --sensitivity, --activations, --weights, --snr and --metric are for a float "
             "MODEL with --data"
         )
-    transformer = (image_size, keep_factors or None, memory_model, pool, positions, attention)
+    transformer = (image_size, keep_factors or None, memory_model, pool, positions, attention, teacher)
     if space is not Space.vit_lowrank and any(given is not None for given in transformer):
         raise typer.BadParameter(
-            "--image-size, --keep-factors, --memory-model, --pool, --positions and --attention are for --space "
-            "vit-lowrank"
+            "--image-size, --keep-factors, --memory-model, --pool, --positions, --attention and --teacher are for "
+            "--space vit-lowrank"
         )
     from mcuc import api
 
@@ -318,6 +341,7 @@ def command(
                 pool=None if pool is None else pool.value,
                 positions=None if positions is None else positions.value,
                 attention=None if attention is None else attention.value,
+                teacher=teacher,
                 optimize=optimize.value,
                 toolchain=toolchain.value,
                 name=name,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mcuc import __version__, cache, data
+from mcuc import __version__, cache, data, outside
 from mcuc.accuracy.known import known_of
 from mcuc.choice import schedule_goal
 from mcuc.data.dataset import Dataset
@@ -30,6 +30,7 @@ from mcuc.search.run import SearchResult, run_search
 from mcuc.search.space import Space
 from mcuc.search.spaces import ds_conv, vit_lowrank
 from mcuc.search.train import Progress
+from mcuc.search.training.teacher import teacher_of
 from mcuc.search.vit.cost import MEMORY_MODELS, VitCost
 from mcuc.search.vit.narrowing import narrow
 from mcuc.search.vit.pieces import Pieces
@@ -50,7 +51,8 @@ REUSED = "reusing a finished search"
 class VitOptions:
     """image: pixels a side, None as the data has them, at most 128; keep_factors: dense layers keep three factors;
     memory_model: what a candidate's SRAM is, the planner's or MCUFormer's formula, for comparison; pool, position: one
-    of the space's, None to search among them (position: absolute); attention: one of ATTENTIONS, None for softmax."""
+    of the space's, None to search among them (position: absolute); attention: one of ATTENTIONS, None for softmax;
+    teacher: a float .onnx or .tflite classifier of images of that size, which half of the targets come from."""
 
     image: int | None = None
     keep_factors: bool = False
@@ -58,6 +60,7 @@ class VitOptions:
     pool: str | None = None
     position: str | None = None
     attention: str | None = None
+    teacher: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -88,12 +91,13 @@ class Built:
 @dataclass(frozen=True, eq=False)
 class System:
     """A space with what its candidates cost; warm_up measures what many of them have in common; key: what else decides
-    their cost."""
+    their cost; notes: for the report."""
 
     space: Space
     cost_of: Callable[[Any], Cost]
     warm_up: Callable[[], None]
     key: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
@@ -110,20 +114,23 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
             where="--space",
             try_this=f"one of {', '.join(SPACES)}",
         )
+    if request.vit.teacher is not None and request.space != "vit-lowrank":
+        raise McucError("bad-option", "a teacher is for transformers alone", "--teacher", "--space vit-lowrank")
     effort = effort_named(request.effort)
     board = load_board(request.compile.board)
     folder = out or Path(f"{NAME}_mcuc")
     check_ours(folder)
     dataset = data.load(request.data)
     asked = replace(request.compile, latency_ms=request.latency_ms)
+    # Those of ds-conv are small: none is laid outside the chip.
+    flash = board.all_flash_bytes if request.space == "vit-lowrank" else board.flash_bytes
     limits = Constraints(
         min(asked.budget or board.sram_bytes, board.sram_bytes),
-        min(asked.flash or board.flash_bytes, board.flash_bytes),
+        min(asked.flash or flash, flash),
         None if request.latency_ms is None else request.latency_ms * LAYERS_SHARE,
     )
-    label = find(asked.toolchain).label
+    system = _system(request, dataset, effort, board, limits, progress)
     progress("measuring layers", 0, 1)
-    system = _system(request, dataset, effort, board, limits)
     system.warm_up()
     progress("measuring layers", 1, 1)
     steps: set[str] = set()
@@ -141,8 +148,9 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
         system.cost_of,
         cache.folder() / "search",
         step,
-        cost_key=f"{board.chip} {label} {asked.optimize} {__version__} {rules()}{system.key}",
+        cost_key=f"{cost_key(asked, board)}{system.key}",
         flip=mirrors(request),
+        flash_ways=outside.without_limit(board, limits.flash_bytes) if request.space == "vit-lowrank" else (),
     )
     if "training" not in steps:  # every epoch was there already
         progress(REUSED, 1, 1)
@@ -158,6 +166,7 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
     pages = (("quantization.json", summary(made, samples)), ("quantization.html", page(name, made, samples)))
     notes = (
         _provenance(found, dataset, request),
+        *system.notes,
         *found.notes,
         _quantization(found, int8),
         *compare_exports(made.graph, made.tflite, made.onnx, as_int8(test[:COMPARED_IMAGES])),
@@ -173,13 +182,18 @@ def build(request: BuildRequest, out: Path | None, progress: Progress) -> Built:
     return Built(found, int8, compiled)
 
 
+def cost_key(asked: Request, board: Board) -> str:
+    """What decides the cost of a network besides itself and the limits."""
+    return f"{board.chip} {find(asked.toolchain).label} {asked.optimize} {__version__} {rules()}"
+
+
 def _system(
-    request: BuildRequest, dataset: Dataset, effort: Effort, board: Board, limits: Constraints
+    request: BuildRequest, dataset: Dataset, effort: Effort, board: Board, limits: Constraints, progress: Progress
 ) -> System:
     """The space that was asked for, for these images."""
     asked, shape, classes = request.compile, dataset.image_shape, len(dataset.classes)
     if request.space == "vit-lowrank":
-        return _transformers(request, dataset, effort, board, limits)
+        return _transformers(request, dataset, effort, board, limits, progress)
     space = ds_conv.space_for(shape, classes, effort.width)
     layers_cost = cost_function(board, asked.toolchain, asked.optimize)
     return System(
@@ -190,7 +204,7 @@ def _system(
 
 
 def _transformers(
-    request: BuildRequest, dataset: Dataset, effort: Effort, board: Board, limits: Constraints
+    request: BuildRequest, dataset: Dataset, effort: Effort, board: Board, limits: Constraints, progress: Progress
 ) -> System:
     """The space vit-lowrank, without what cannot fit."""
     asked, options = request.compile, request.vit
@@ -212,9 +226,24 @@ def _transformers(
     )
     pieces = Pieces(board, schedule_goal(asked), classes, channels, options.keep_factors)
     cost = VitCost(pieces, board, asked.toolchain, asked.optimize, limits, options.memory_model)
-    narrowed = narrow(space, cost)
-    key = f" {options.memory_model}"
-    return System(VitLowRank(narrowed, options.keep_factors), cost, lambda: cost.warm_up(narrowed, request.seed), key)
+    file, side = options.teacher, space.images[-1]
+    teacher = None if file is None else teacher_of(file, side, channels, classes)
+    key = f"{cost_key(asked, board)} {board.reserved_sram} {pieces.goal} {options.keep_factors} {options.memory_model}"
+    found = narrow(space, cost, request.seed, progress, key)
+    if found.note:
+        left, whole = len(vit_lowrank.pairs_of(found.space)), len(vit_lowrank.pairs_of(space))
+        progress(f"left of rank ratios and patch sizes: {left} of {whole} pairs", 1, 1)
+    notes = [found.note] if found.note else []
+    if teacher is not None:
+        named = f"{teacher.path.name} (SHA-256 {teacher.digest[:16]}...)"
+        notes.append(f"half of what the supernet and the network learnt are the answers of a teacher, {named}")
+    return System(
+        VitLowRank(found.space, options.keep_factors, teacher),
+        cost,
+        lambda: cost.warm_up(found.space, request.seed),
+        f" {options.memory_model}",
+        tuple(notes),
+    )
 
 
 def mirrors(request: BuildRequest) -> bool:

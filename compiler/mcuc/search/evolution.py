@@ -91,15 +91,18 @@ def evolve_many(space: Space, limits: Constraints, plan: Plan, seed: int, costs_
     return pool
 
 
-def require_feasible(space: Space, limits: Constraints, cost_of: CostOf) -> None:
-    """Raises McucError("nothing-fits") when the smallest candidate of the space exceeds a limit."""
+def require_feasible(space: Space, limits: Constraints, cost_of: CostOf, flash_ways: Sequence[str] = ()) -> None:
+    """Raises McucError("nothing-fits") when the smallest candidate of the space exceeds a limit. flash_ways: what to
+    try besides where it is that of flash."""
     least = space.smallest()
     cost = cost_of(least)
     if not fits(cost, limits):
+        ways = () if limits.flash_bytes is None or cost.flash_bytes <= limits.flash_bytes else flash_ways
         raise McucError("nothing-fits", f"the smallest network of the space needs {cost.sram_bytes} bytes of SRAM, "
                         f"{cost.flash_bytes} bytes of flash and {cost.latency_ms:.2f} ms; the limits are "
                         f"{_said(limits.sram_bytes)}, {_said(limits.flash_bytes)} and {_said(limits.latency_ms)}",
-                        where=least.key, try_this="raise the budget, or choose a board with more memory")
+                        where=least.key, try_this="; ".join([*ways, "raise the budget, or choose a board with more "
+                                                             "memory"]))
 
 
 def _said(limit: float | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,13 +69,14 @@ class _Task:
 
 def run_search(dataset: Dataset, space: Space, constraints: Constraints, effort: str | Effort, seed: int,
                evaluate_cost: Callable[[Any], Cost], workdir: Path, progress: Progress,
-               cost_key: str = "", flip: bool = True, threads: int = THREADS) -> SearchResult:
+               cost_key: str = "", flip: bool = True, threads: int = THREADS,
+               flash_ways: Sequence[str] = ()) -> SearchResult:
     """Searches, chooses and trains a network for the data under the constraints.
 
     evaluate_cost: of a candidate of the space, must be a function of its arguments alone; cost_key names it (board,
     compiler version ...), so that saved state is not mixed up. State lies in workdir under a fingerprint of all
     arguments: the same call after a kill goes on and ends with the same bytes. flip: mirrored images mean the same (not
-    for digits or text).
+    for digits or text). flash_ways: what else to try where the flash is too small for anything.
     Raises McucError when nothing fits, the data is too small, or the state cannot be written.
     """
     preset = effort_named(effort) if isinstance(effort, str) else effort
@@ -84,6 +85,7 @@ def run_search(dataset: Dataset, space: Space, constraints: Constraints, effort:
                 "space": space.settings()}
     folder = workdir / f"search-{fingerprint(dataset, settings)}"
     task = _Task(dataset, space, preset, seed, flip, folder, progress)
+    require_feasible(space, constraints, evaluate_cost, flash_ways)
     with reproducible(threads):
         kept, held = stratified_split(dataset.train_y, VALIDATION_FRACTION, seed)
         supernet, pool, winner = _search(task, constraints, evaluate_cost, kept, held)
@@ -103,7 +105,6 @@ def _search(task: _Task, constraints: Constraints, cost_of: Callable[[Any], Cost
             held: I64) -> tuple[Trained, Pool, Evaluated]:
     """The supernet trained on the kept rows of the training part, candidates judged on those held out."""
     data, space = task.dataset, task.space
-    require_feasible(space, constraints, cost_of)
     recipe = _recipe(task, 1, task.effort.supernet_work / (2 * mean_work(space, task.seed)), len(kept))
     supernet = space.train_shared(data.train_x[kept], torch.from_numpy(data.train_y[kept]), recipe, task.seed,
                                   task.folder / "supernet.npz", task.progress)

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import product
-from math import ceil, prod
+from math import ceil
 
 import numpy as np
 
@@ -115,12 +114,6 @@ def smallest(space: Space) -> Candidate:
     return Candidate(space.resolutions[0], space.stem_widths[0], stages)
 
 
-def size(space: Space) -> int:
-    """How many candidates there are."""
-    per_stage = [len(s.widths) * sum(len(KERNELS)**d for d in range(1, s.max_depth + 1)) for s in space.stages]
-    return int(len(space.resolutions) * len(space.stem_widths) * prod(per_stage))
-
-
 def contains(space: Space, candidate: Candidate) -> bool:
     """Whether the candidate is one of the space's."""
     return (candidate.resolution in space.resolutions and candidate.stem in space.stem_widths
@@ -160,14 +153,6 @@ def cross(first: Candidate, second: Candidate, rng: np.random.Generator) -> Cand
     take = rng.random(2 + len(first.stages)) < 0.5
     stages = tuple(a if t else b for a, b, t in zip(first.stages, second.stages, take[2:], strict=True))
     return Candidate(first.resolution if take[0] else second.resolution, first.stem if take[1] else second.stem, stages)
-
-
-def enumerate_space(space: Space) -> list[Candidate]:
-    """Every candidate of a small space, in a fixed order; meant for tests and exhaustive searches."""
-    per_stage = [[Stage(w, k) for w in s.widths for d in range(1, s.max_depth + 1) for k in product(KERNELS, repeat=d)]
-                 for s in space.stages]
-    return [Candidate(r, stem, stages) for r in space.resolutions for stem in space.stem_widths
-            for stages in product(*per_stage)]
 
 
 def to_layers(space: Space, candidate: Candidate) -> tuple[Layer, ...]:

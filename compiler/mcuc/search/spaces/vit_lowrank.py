@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import floor
+from itertools import product
+from math import floor, prod
 from typing import TypeVar
 
 import numpy as np
@@ -93,7 +94,8 @@ class VitCandidate:
 @dataclass(frozen=True)
 class VitSpace:
     """All candidates for one kind of image; choices ascending. channels of the image: 1 or 3. Heads, ratios and
-    attentions are chosen for every block, head_dim is the same in all networks, the others once for a network."""
+    attentions are chosen for every block, head_dim is the same in all networks, the others once for a network. pairs:
+    (rank, patch) that candidates may have, every rank and patch in one of them; () for all."""
 
     images: tuple[int, ...]
     patches: tuple[int, ...]
@@ -108,6 +110,7 @@ class VitSpace:
     pools: tuple[str, ...] = POOLS[:1]
     positions: tuple[str, ...] = POSITIONS[:1]
     attentions: tuple[str, ...] = ATTENTIONS[:1]
+    pairs: tuple[tuple[float, int], ...] = ()
 
 
 def padding(image: int, patch: int) -> int:
@@ -122,12 +125,6 @@ def tiny_space(channels: int, classes: int, image: int = 240) -> VitSpace:
     """MCUFormer's "T" space: supernet-T.yaml and supernet-T-new.yaml of its release."""
     return VitSpace((image,), (16, 20, 24, 28, 32), (168, 192, 216), 64, RANKS, (12, 13, 14), (3, 4), (3.5, 4.0),
                     channels, classes)  # fmt: skip
-
-
-def small_space(channels: int, classes: int, image: int = 240) -> VitSpace:
-    """MCUFormer's "S" space: supernet-S.yaml of its release."""
-    return VitSpace((image,), (16, 20, 24, 28, 32), (320, 384, 448), 64, RANKS, (12, 13, 14), (5, 6, 7),
-                    (3.0, 3.5, 4.0), channels, classes)  # fmt: skip
 
 
 def space_for(image_shape: Shape3, classes: int, width: float = 1.0, image: int | None = None) -> VitSpace:
@@ -204,26 +201,37 @@ def parse(key: str) -> VitCandidate:
     return candidate
 
 
+def pairs_of(space: VitSpace) -> tuple[tuple[float, int], ...]:
+    """(rank ratio, patch size) that candidates may have."""
+    return space.pairs or tuple(product(space.ranks, space.patches))
+
+
+def ranks_for(space: VitSpace, patch: int) -> tuple[float, ...]:
+    """The rank ratios of candidates with patches of this size, ascending."""
+    return tuple(rank for rank in space.ranks if (rank, patch) in pairs_of(space))
+
+
 def largest(space: VitSpace) -> VitCandidate:
-    """The candidate with the most of everything, tokens included: the one of the smallest patches. For each patch size
-    its weights contain those of all others."""
-    block = VitBlock(space.heads[-1], space.ratios[-1], space.attentions[0])
-    return VitCandidate(space.images[-1], space.patches[0], space.embeds[-1], space.head_dim, space.ranks[-1],
+    """The candidate with the most of everything, tokens included: the one of the smallest patches, with the highest
+    rank ratio that they may have."""
+    block, patch = VitBlock(space.heads[-1], space.ratios[-1], space.attentions[0]), space.patches[0]
+    return VitCandidate(space.images[-1], patch, space.embeds[-1], space.head_dim, ranks_for(space, patch)[-1],
                         space.pools[0], space.positions[0], (block,) * space.depths[-1])  # fmt: skip
 
 
 def smallest(space: VitSpace) -> VitCandidate:
-    """The candidate with the least of everything, tokens included: the one of the largest patches."""
-    block = VitBlock(space.heads[0], space.ratios[0], space.attentions[0])
-    return VitCandidate(space.images[0], space.patches[-1], space.embeds[0], space.head_dim, space.ranks[0],
+    """The candidate with the least of everything, tokens included: the one of the largest patches, with the lowest rank
+    ratio that they may have."""
+    block, patch = VitBlock(space.heads[0], space.ratios[0], space.attentions[0]), space.patches[-1]
+    return VitCandidate(space.images[0], patch, space.embeds[0], space.head_dim, ranks_for(space, patch)[0],
                         space.pools[0], space.positions[0], (block,) * space.depths[0])  # fmt: skip
 
 
 def size(space: VitSpace) -> int:
     """How many candidates there are."""
     blocks = len(space.heads) * len(space.ratios) * len(space.attentions)
-    once = (space.images, space.patches, space.embeds, space.ranks, space.pools, space.positions)
-    return int(np.prod([len(c) for c in once], dtype=object) * sum(blocks**d for d in space.depths))
+    once: tuple[Sequence[object], ...] = space.images, space.embeds, space.pools, space.positions, pairs_of(space)
+    return int(prod(map(len, once)) * sum(blocks**d for d in space.depths))
 
 
 def contains(space: VitSpace, candidate: VitCandidate) -> bool:
@@ -235,6 +243,7 @@ def contains(space: VitSpace, candidate: VitCandidate) -> bool:
         and c.embed in space.embeds
         and c.head_dim == space.head_dim
         and c.rank in space.ranks
+        and (c.rank, c.patch) in pairs_of(space)
         and c.pool in space.pools
         and c.position in space.positions
         and len(c.blocks) in space.depths
@@ -245,10 +254,12 @@ def contains(space: VitSpace, candidate: VitCandidate) -> bool:
 
 
 def sample(space: VitSpace, rng: np.random.Generator) -> VitCandidate:
-    """Uniform over each choice."""
+    """Uniform over each choice, over pairs of rank and patch where not all are left."""
     blocks = tuple(_block(space, rng) for _ in range(one_of(space.depths, rng)))
     image, patch, embed = (one_of(choices, rng) for choices in (space.images, space.patches, space.embeds))
     rank, pool, position = one_of(space.ranks, rng), one_of(space.pools, rng), one_of(space.positions, rng)
+    if space.pairs:
+        rank, patch = one_of(space.pairs, rng)
     return VitCandidate(image, patch, embed, space.head_dim, rank, pool, position, blocks)
 
 
@@ -265,16 +276,22 @@ def mutate(space: VitSpace, parent: VitCandidate, rng: np.random.Generator, rate
             new.ratio if draws[1] else old.ratio,
             new.attention if draws[2] else old.attention,
         )
-    return replace(parent, blocks=tuple(blocks), **once)
+    return _paired(space, replace(parent, blocks=tuple(blocks), **once), fresh)
 
 
-def cross(first: VitCandidate, second: VitCandidate, rng: np.random.Generator) -> VitCandidate:
+def cross(space: VitSpace, first: VitCandidate, second: VitCandidate, rng: np.random.Generator) -> VitCandidate:
     """Each choice from either parent; where one is deeper, its last blocks are its own."""
     once = {n: getattr(second, n) for n in ONCE if rng.random() < 0.5}
     deep = (first if rng.random() < 0.5 else second).blocks
     pairs = zip(first.blocks, second.blocks, strict=False)
     blocks = [a if rng.random() < 0.5 else b for a, b in pairs][: len(deep)]
-    return replace(first, blocks=(*blocks, *deep[len(blocks) :]), **once)
+    return _paired(space, replace(first, blocks=(*blocks, *deep[len(blocks) :]), **once), second)
+
+
+def _paired(space: VitSpace, made: VitCandidate, other: VitCandidate) -> VitCandidate:
+    """made, with rank and patch of another candidate of the space where its own are no pair of it."""
+    fine = (made.rank, made.patch) in pairs_of(space)
+    return made if fine else replace(made, rank=other.rank, patch=other.patch)
 
 
 def _block(space: VitSpace, rng: np.random.Generator) -> VitBlock:

@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from mcuc import passes
 from mcuc.ir import Graph
-from mcuc.plan import plan
-from mcuc.schedule import Layer
+from mcuc.plan import Plan, plan
+from mcuc.schedule import Layer, Schedule
 from mcuc.schedule.explore import (
     ADDING,
     PLAIN,
@@ -30,6 +31,7 @@ from mcuc.schedule.explore import (
     merged,
 )
 from mcuc.schedule.select import wide_for
+from mcuc.schedule.staging import staged
 from mcuc.search.spaces.vit_lowrank import VitBlock, VitCandidate
 from mcuc.search.vit.skeleton import skeleton
 from mcuc.targets import Board
@@ -45,21 +47,32 @@ class Part:
     halves: tuple[str, ...]
 
 
-@dataclass(eq=False)
-class Measured:
-    """A schedule of a part with its placement. arena: bytes; table_bytes: of weights and constants."""
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A schedule of a part with its placement. pick: what it was made of; schedule: its own, or that with weights
+    staged. layers: those with code; table_bytes: of weights and constants."""
 
-    candidate: Candidate
+    pick: Candidate
+    schedule: Schedule
+    plan: Plan
 
-    def __post_init__(self) -> None:
-        self.arena = plan(self.candidate.graph, self.candidate.schedule, fast=True).arena
-        self.layers: tuple[Layer, ...] = tuple(la for la in self.candidate.schedule.layers if la.calls)
-        self.table_bytes = sum(layer.table_bytes for layer in self.layers)
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        return tuple(layer for layer in self.schedule.layers if layer.calls)
+
+    @cached_property
+    def table_bytes(self) -> int:
+        return sum(layer.table_bytes for layer in self.layers)
+
+    @property
+    def arena(self) -> int:
+        """Bytes."""
+        return self.plan.arena
 
     @property
     def stream_cost(self) -> float:
         """Instructions that its streams take more than their layers alone, estimated."""
-        return sum(unit.cost for unit in self.candidate.partition.units if unit.block is not None)
+        return sum(unit.cost for unit in self.pick.partition.units if unit.block is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +96,13 @@ class Pieces:
     keep_factors: bool = False
     families: dict[Part, Mapping[str, Family]] = field(default_factory=dict)
     alone: dict[Part, Family] = field(default_factory=dict)
-    measured: dict[int, Measured] = field(default_factory=dict)
+    placed: dict[int, Placed] = field(default_factory=dict)
+    stagings: dict[tuple[int, int, int], Placed] = field(default_factory=dict)
+    constants: dict[Part, int] = field(default_factory=dict)
+
+    def fresh(self, board: Board | None = None) -> Pieces:
+        """The same of the board, None for this one, with nothing explored yet."""
+        return Pieces(board or self.board, self.goal, self.classes, self.channels, self.keep_factors)
 
     def parts(self, candidate: VitCandidate) -> tuple[tuple[Part, ...], tuple[int, ...]]:
         """The ends and the different halves of the candidate's blocks, and how often each of these is there."""
@@ -104,8 +123,19 @@ class Pieces:
         return merged(_composed([self.alone[part].usual for part in parts], counts))[0]
 
     def _graph(self, part: Part) -> Graph:
-        graph = skeleton(part.candidate, self.classes, self.channels, self.keep_factors, part.halves)
-        return passes.optimize(graph)
+        graph = passes.optimize(
+            skeleton(part.candidate, self.classes, self.channels, self.keep_factors, part.halves)
+        )
+        self.constants[part] = sum(t.bytes for t in graph.tensors.values() if t.data is not None)
+        return graph
+
+    def weights(self, candidate: VitCandidate) -> int:
+        """Bytes of all constants of the network's graph, by which the compiler decides where they lie."""
+        parts, counts = self.parts(candidate)
+        for part in parts:
+            if part not in self.constants:
+                self._graph(part)
+        return round(total_of([self.constants[part] for part in parts], counts))
 
     def of(self, part: Part) -> Mapping[str, Family]:
         """The part's fronts by the name of their form."""
@@ -128,11 +158,23 @@ class Pieces:
         instructions = total_of([f.instructions for f in first], counts)
         return in_order(merged(found), self.goal, instructions)
 
-    def schedule(self, pick: Candidate) -> Measured:
+    def schedule(self, pick: Candidate) -> Placed:
         """The pick placed; picks are remembered, so their identities stay."""
-        if id(pick) not in self.measured:
-            self.measured[id(pick)] = Measured(pick)
-        return self.measured[id(pick)]
+        if id(pick) not in self.placed:
+            self.placed[id(pick)] = Placed(pick, pick.schedule, plan(pick.graph, pick.schedule, fast=True))
+        return self.placed[id(pick)]
+
+    def staged(self, pick: Candidate, arena: int, most: int) -> Placed:
+        """The pick with weights copied to the arena while a layer runs, as the compiler does it where they lie outside
+        the chip. arena: bytes of the whole network's; most: to which blocks of weights may let it grow."""
+        key = id(pick), arena, most
+        if key not in self.stagings:
+            found, whole = self.schedule(pick), replace(self.schedule(pick).plan, arena=arena)
+            schedule, made = staged(
+                found.schedule, whole, self.board.chip, lambda s: plan(pick.graph, s, fast=True), most
+            )
+            self.stagings[key] = found if schedule is found.schedule else Placed(pick, schedule, made)
+        return self.stagings[key]
 
     def arena(self, whole: Whole) -> int:
         """Bytes of the whole network's arena: that of the part that takes the most."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from mcuc.data.dataset import U8
+from mcuc.data.dataset import resize as resize_pixels
 from mcuc.ir import Array
 from mcuc.quantize.model import to_proto
 from mcuc.search import supernet as judging
@@ -21,7 +22,7 @@ from mcuc.search.supernet import to_tensor
 from mcuc.search.train import Progress, Recipe, Trained
 from mcuc.search.training import loop
 from mcuc.search.training.augment import Augment
-from mcuc.search.training.teacher import one_hot
+from mcuc.search.training.teacher import Teacher, one_hot, soft_labels, taught
 from mcuc.search.vit import supernet
 from mcuc.search.vit.export import float_model
 from mcuc.search.vit.final import label_loss
@@ -29,15 +30,18 @@ from mcuc.search.vit.network import Merging, Vit, merged, merging
 from mcuc.search.vit.weights import network, view
 
 RATE = 2e-3
+TAUGHT = 0.5  # share of a teacher's answers in the targets; the labels are the rest
 OVERHEAD = 4e5  # of an image in training beside its products, in units of Space.work
 
 
 @dataclass(frozen=True)
 class VitLowRank:
-    """See mcuc.search.space.Space. keep_factors: dense layers leave with three factors, not with the cheapest form."""
+    """See mcuc.search.space.Space. keep_factors: dense layers leave with three factors, not with the cheapest form.
+    teacher: a classifier of images of the space's largest size whose answers are TAUGHT of what is learnt."""
 
     space: VitSpace
     keep_factors: bool = False
+    teacher: Teacher | None = None
 
     @property
     def resolutions(self) -> tuple[int, ...]:
@@ -48,7 +52,8 @@ class VitLowRank:
         return RATE
 
     def settings(self) -> Mapping[str, Any]:
-        return asdict(self)
+        teacher = {} if self.teacher is None else {"teacher": self.teacher.digest}
+        return {"space": asdict(self.space), "keep_factors": self.keep_factors, **teacher}
 
     def largest(self) -> VitCandidate:
         return vit_lowrank.largest(self.space)
@@ -63,7 +68,7 @@ class VitLowRank:
         return vit_lowrank.mutate(self.space, parent, rng, rate)
 
     def cross(self, first: VitCandidate, second: VitCandidate, rng: np.random.Generator) -> VitCandidate:
-        return vit_lowrank.cross(first, second, rng)
+        return vit_lowrank.cross(self.space, first, second, rng)
 
     def parse(self, key: str) -> VitCandidate:
         return vit_lowrank.parse(key)
@@ -81,7 +86,7 @@ class VitLowRank:
         self, x: U8, y: torch.Tensor, recipe: Recipe, seed: int, checkpoint: Path, progress: Progress
     ) -> Trained:
         images = to_tensor(x, self.space.images[-1])
-        targets = one_hot(y.numpy(), self.space.classes)
+        targets = self._targets(images, y)
         found = supernet.train_supernet(
             self.space, images, targets, _shared(recipe, self.space.images[-1]), seed, checkpoint, progress
         )
@@ -95,10 +100,19 @@ class VitLowRank:
         checkpoint: Path, progress: Progress,
     ) -> Trained:  # fmt: skip
         start = {k: v.detach().contiguous() for k, v in view(weights, self.space, candidate).items()}
-        targets = one_hot(y.numpy(), self.space.classes)
+        targets = self._targets(x, y)
         found = loop.fit(start, x, targets, _recipe(recipe, candidate.image), seed, label_loss(candidate), checkpoint,
                          progress, "training")  # fmt: skip
         return Trained(found.weights, found.losses)
+
+    def _targets(self, images: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Of images uint8 [n, c, r, r]: their labels, mixed with what the teacher answers, each asked about once."""
+        labels, classes = y.numpy(), self.space.classes
+        if self.teacher is None:
+            return one_hot(labels, classes)
+        side = self.space.images[-1]
+        pixels = resize_pixels(images.permute(0, 2, 3, 1).contiguous().numpy(), side, side)
+        return taught(labels, soft_labels(self.teacher.path, pixels, classes, resized=False), TAUGHT)
 
     def finish(
         self, name: str, weights: Weights, candidate: VitCandidate, sample: torch.Tensor, x: torch.Tensor,

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from mcuc.search.network import to_float
-from mcuc.search.spaces.vit_lowrank import VitCandidate, VitSpace, largest, one_of, sample, smallest
+from mcuc.search.spaces.vit_lowrank import VitCandidate, VitSpace, largest, one_of, ranks_for, sample, smallest
 from mcuc.search.supernet import resize_batch
 from mcuc.search.train import Progress
 from mcuc.search.training.augment import Images
@@ -92,7 +92,8 @@ class Sandwich:
 def largest_drawn(space: VitSpace, rng: np.random.Generator) -> VitCandidate:
     """The largest candidate, with patches, pool, position and attentions drawn: no choice of them contains the
     others."""
-    drawn = replace(largest(space), patch=one_of(space.patches, rng), pool=one_of(space.pools, rng),
+    patch = one_of(space.patches, rng)
+    drawn = replace(largest(space), patch=patch, rank=ranks_for(space, patch)[-1], pool=one_of(space.pools, rng),
                     position=one_of(space.positions, rng))  # fmt: skip
     if len(space.attentions) == 1:
         return drawn

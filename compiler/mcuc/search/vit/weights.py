@@ -31,7 +31,7 @@ def init(candidate: VitCandidate, classes: int, channels: int, seed: int) -> dic
 
 def init_supernet(space: VitSpace, seed: int) -> dict[str, torch.Tensor]:
     """The weights that all candidates share: a block with linear attention has all that one with softmax has."""
-    whole = largest(space)
+    whole = replace(largest(space), rank=space.ranks[-1])  # of whichever patches
     if "linear" in space.attentions:
         whole = replace(whole, blocks=tuple(replace(b, attention="linear") for b in whole.blocks))
     shared = init(whole, space.classes, space.channels, seed)
