@@ -1,11 +1,12 @@
 """SRAM and speed of vision transformers with random weights, compiled for several budgets: what attention head by head
 and streams of tokens save.
 
-    python benchmarks/transformers.py [--only NETWORK] [--folder FOLDER]
+    python benchmarks/transformers.py [--only NETWORK] [--cell CELL] [--folder FOLDER] [--again]
 
-Writes benchmarks/results/transformers.json, a cell as soon as it is done; a cell of this commit is not run again. SRAM
-is planned (stack: emulated and bounded), instructions are emulated, cycles estimated; every cell is compared byte for
-byte with the reference on the host and on the emulated core.
+Writes benchmarks/results/transformers.json, a cell as soon as it is done; a cell that is there is run again only with
+--again. SRAM is planned (stack: emulated and bounded), instructions are emulated, cycles estimated; every cell is
+compared byte for byte with the reference on the host and on the emulated core. Quantizing and compiling the largest
+takes the better part of an hour on two cores; the quantized files are kept in FOLDER.
 """
 
 from __future__ import annotations
@@ -14,19 +15,23 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from torch import nn
 
 import mcuc
+from mcuc.schedule import Segment
 from models import commit
 
 RESULTS = Path(__file__).parent / "results" / "transformers.json"
-BOARD = "nucleo-h743zi"
+SMALL, DISCO, LARGE = "nucleo-h743zi", "stm32f746g-disco", "virtual-f746-64mb"
+KB = 1024
 
 
 @dataclass(frozen=True)
@@ -53,11 +58,22 @@ NETWORKS = {
     "S, factors merged": Shape(240, 16, 448, 14, 7, 4),
     "S, factors kept": Shape(240, 16, 448, 14, 7, 4, rank=425),
 }
-CELLS: dict[str, dict[str, Any]] = {
-    "latency": {"optimize": "latency"},
-    "balanced": {},
-    "min": {"budget": "min"},
-    "min, rows in": {"budget": "min", "rows_in": True},
+Cell = tuple[str, dict[str, Any]]  # board, options of mcuc.compile
+CELLS: dict[str, dict[str, Cell]] = {
+    "64 pixels, 4 blocks of 96 channels": {
+        "latency": (SMALL, {"optimize": "latency"}),
+        "balanced": (SMALL, {}),
+        "min": (SMALL, {"budget": "min"}),
+        "min, rows in": (SMALL, {"budget": "min", "rows_in": True}),
+    },
+    "DeiT-tiny": {"104 KB, rows in": (DISCO, {"budget": 104 * KB, "rows_in": True})},
+    "T, factors merged": {"136 KB, rows in": (DISCO, {"budget": 136 * KB, "rows_in": True})},
+    "T, factors kept": {
+        "148 KB, rows in": (DISCO, {"budget": 148 * KB, "rows_in": True}),
+        "130 KB, rows in": (DISCO, {"budget": 130 * KB, "rows_in": True}),
+    },
+    "S, factors merged": {"238 KB, rows in": (LARGE, {"budget": 238 * KB, "rows_in": True})},
+    "S, factors kept": {"276 KB, rows in": (LARGE, {"budget": 276 * KB, "rows_in": True})},
 }
 
 
@@ -118,21 +134,27 @@ def quantized(name: str, folder: Path) -> Path:
     return out
 
 
-def measured(name: str, options: dict[str, Any], folder: Path) -> dict[str, Any]:
+def measured(name: str, cell: Cell, folder: Path) -> dict[str, Any]:
+    board, options = cell
+    start = time.perf_counter()
     with tempfile.TemporaryDirectory() as out:
-        made = mcuc.compile(quantized(name, folder), board=BOARD, out=Path(out) / "out", **options)
-    report = made.report
+        made = mcuc.compile(quantized(name, folder), board=board, out=Path(out) / "out", **options)
+    report, schedule = made.report, made.schedule
     assert report.verify.bit_exact and report.verify.audit == 0
+    blocks = [u.stream.blocks for u in schedule.segments if isinstance(u, Segment) and u.stream is not None]
     return {
         "sram_total": report.sram.total,
         "arena": report.sram.arena,
         "stack": report.sram.stack,
         "flash": report.flash.total,
         "macs": report.macs,
-        "macs_again": made.schedule.recomputed,
+        "macs_again": schedule.recomputed,
+        "most_token_blocks": max(blocks, default=0),
+        "weights": None if report.weights is None else msgspec.to_builtins(report.weights),
         "instructions": report.instructions,
         "cycles": report.cycles,
-        "board": BOARD,
+        "seconds": round(time.perf_counter() - start),
+        "board": board,
         "evidence": dict(report.evidence),
         "notes": list(report.notes),
         "commit": commit(),
@@ -142,13 +164,15 @@ def measured(name: str, options: dict[str, Any], folder: Path) -> dict[str, Any]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=NETWORKS)
+    parser.add_argument("--cell", help="one of the network's, such as 'min'")
+    parser.add_argument("--again", action="store_true", help="also what is in the results already")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "mcuc-transformers")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    table = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     for name in [args.only] if args.only else NETWORKS:
-        for cell, options in CELLS.items():
-            if table.get(name, {}).get(cell, {}).get("commit") == commit():
+        for cell, options in CELLS[name].items():
+            table = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+            if args.cell not in (None, cell) or (cell in table.get(name, {}) and not args.again):
                 continue
             table.setdefault(name, {})[cell] = found = measured(name, options, args.folder)
             RESULTS.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -37,14 +37,22 @@ def skeleton(
     return int8_graph(float_model("candidate", candidate, classes, channels, constants, halves))
 
 
+def int8_file(candidate: VitCandidate, classes: int, channels: int) -> bytes:
+    """The .onnx that such a graph is read from."""
+    constants = made_up(candidate, classes, channels, False, 0)
+    return _written(float_model("candidate", candidate, classes, channels, constants))
+
+
 def int8_graph(model: FloatModel) -> Graph:
     """The network quantized with assumed ranges."""
+    return named(onnx_importer.parse_with_interface(_written(model), "a candidate", model.name)[0])
+
+
+def _written(model: FloatModel) -> bytes:
     found = roles(model, {INPUT: PIXELS})
     least = float(model.constants.get("least", 0.0))
     ranges = {key: _assumed(key, least) for key in set(found.groups.values())}
-    scheme = scheme_for(model, found, ranges)
-    graph = onnx_importer.parse_with_interface(qdq.write(model, found, scheme), "a candidate", model.name)[0]
-    return named(graph)
+    return qdq.write(model, found, scheme_for(model, found, ranges))
 
 
 def _assumed(value: str, least: float) -> Range:
