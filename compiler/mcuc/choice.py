@@ -91,8 +91,15 @@ def fit_or_refuse(explored: Explored, limits: Limits, tried: Mapping[Key, int]) 
         weights = sum(layer.table_bytes for layer in candidate.layers)
         return limits.room(candidate.graph, tried.get((candidate, "copied"), weights))
 
+    def room_with_copies(candidate: Candidate) -> Room:
+        both = (tried.get((candidate, weights), 0) for weights in ("flash", "staged"))
+        return limits.room(candidate.graph, max(both))
+
     try:
-        found = _wanted(explored.candidates, limits.request, room_of)
+        found = None
+        if limits.board.chip.weights_in and not limits.request.least:  # what copies save is worth a smaller schedule
+            found = _wanted(explored.candidates, limits.request, room_with_copies)
+        found = found or _wanted(explored.candidates, limits.request, room_of)
         if copies_weights(limits):
             copied = fit([c for c in explored.candidates if weights_wait(c, limits)], room_with_weights)
             if copied is not None and (
