@@ -197,7 +197,7 @@ def test_heads_of_windows_are_layers_of_their_own_without_moves_between_them(cas
     assert peaks[-1] < 0.9 * peaks[0], "window by window"
 
 
-@pytest.mark.parametrize("kind", ["maxvit", "swin, -inf"])
+@pytest.mark.parametrize("kind", ["swin, -inf", pytest.param("maxvit", marks=pytest.mark.slow)])
 def test_windows_one_by_one_are_exact_on_the_emulated_core(kind: str, tmp_path: Path) -> None:
     (tmp_path / "int8.onnx").write_bytes(converted(kind, False).onnx)
     done = mcuc.compile(tmp_path / "int8.onnx", board="nucleo-h743zi", optimize="sram", out=tmp_path / "out")

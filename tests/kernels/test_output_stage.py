@@ -63,6 +63,7 @@ def wrong(rule: str, scale: Array, bias: Array, weights: Array, zero: int, clamp
     return int((staged(stage, acc) != requantize(acc, requant, zero, *clamp)).sum())
 
 
+@pytest.mark.slow
 # float32 rounds the product to 24 bits first, so that some thresholds lie off every line.
 @pytest.mark.parametrize(("rule", "most"), [("tflite_double", 1), ("tflite_single", 1), ("f32_rne", 5)])
 def test_of_a_layer_without_activation_nearly_every_channel_has_a_stage(rule: str, most: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import M4, STRICT, assert_equal, merged, run_reference
+from harness import M4, STRICT, assert_equal, merged, run_reference, side_by_side
 
 from mcuc import passes
 from mcuc.emit.model import emit
@@ -32,7 +32,6 @@ from mcuc.ops.pad import PadAttrs
 from mcuc.ops.softmax.attrs import SoftmaxAttrs
 from mcuc.ops.transpose import TransposeAttrs
 from mcuc.ops.transpose_conv.attrs import TransposeConvAttrs
-from mcuc.plan import plan
 from mcuc.schedule import Tiling
 from mcuc.schedule.explore import layer_by_layer
 from mcuc.targets import load_board
@@ -386,7 +385,7 @@ def check_c(every: dict[str, Run], folder: Path, not_in_c: set[str]) -> None:
     wanted = [nth(n, lambda run: run.outputs) for n in range(rounds)]
     for chip in (None, load_board(M4).chip):
         schedule = layer_by_layer(whole, chip, Tiling())
-        emitted = emit(whole, schedule, plan(whole, schedule, fast=True), "case", "test", 16, 1024)
+        emitted = emit(whole, schedule, side_by_side(whole, schedule), "case", "test", 16, 1024)
         model = host.build(emitted, whole, folder / str(chip is None), sanitize=True, emulate_dsp=chip is not None,
                            extra_flags=STRICT)
         found = host.run(model, inputs).outputs
