@@ -73,6 +73,7 @@ def built(run: Run, folder: Path, name: str, data: str, *words: str) -> dict[str
     return report
 
 
+@pytest.mark.slow
 def test_a_reconstruction_is_judged_by_the_area_over_its_groups(run: Run, folder: Path) -> None:
     report = built(run, folder, "rebuild", "clips", "-o", "out")
     accuracy = report["accuracy"]
@@ -106,6 +107,7 @@ def test_a_reconstruction_is_judged_by_the_area_over_its_groups(run: Run, folder
     assert "Area under the ROC curve" in page and "30 groups of 60 samples" in page
 
 
+@pytest.mark.slow
 def test_targets_are_judged_by_their_error_and_builds_compared_by_it(run: Run, folder: Path) -> None:
     accuracy = built(run, folder, "targets", "targets", "-o", "old")["accuracy"]
     kept = from_file(Path("old") / FILE)

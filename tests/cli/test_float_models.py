@@ -96,6 +96,7 @@ def test_export_of_operators_instead_of_pairs(run: Run, model: Path) -> None:
     assert "QLinearConv" in kinds[0] and "QLinearConv" not in kinds[1]
 
 
+@pytest.mark.slow
 def test_the_same_samples_give_the_same_files(run: Run, net: Path) -> None:
     for name in ("a.tflite", "b.tflite"):
         assert run("export", net / "net.onnx", "--data", net / "samples.npz", "-o", name).code == 0
@@ -134,6 +135,7 @@ def test_the_default_of_the_help_is_the_library_s() -> None:
     assert _options.CALIBRATION == CALIBRATION
 
 
+@pytest.mark.slow
 def test_activations_and_weights_of_other_sizes(run: Run, net: Path) -> None:
     arguments = ["build", net / "net.onnx", "--data", net / "samples.npz", "--board", "nucleo-f446re", "--json"]
     done = run(*arguments, "--activations", "mixed", "--weights", "mixed", "--snr", "60", "-o", "mixed")
@@ -148,6 +150,7 @@ def test_activations_and_weights_of_other_sizes(run: Run, net: Path) -> None:
     assert run("verify", "wide.tflite", "--samples", "4").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--activations", "--weights"])
 def test_mixed_precision_has_a_ratio_of_its_own(run: Run, net: Path, flag: str) -> None:
     done = run("build", net / "net.onnx", "--data", net / "samples.npz", "--board", "nucleo-f446re", flag, "mixed",

@@ -72,6 +72,7 @@ def test_the_smallest_is_smaller_and_the_fastest_faster(run: Run, photo: Path) -
     assert room.sram.arena == fastest.sram.arena and room.instructions == fastest.instructions
 
 
+@pytest.mark.slow
 def test_what_a_refusal_says_is_true(run: Run, photo: Path) -> None:
     """What it says that the model takes is enough, and a byte less is not; the budget that it proposes works."""
     least = smallest_said(run, photo)
@@ -80,6 +81,7 @@ def test_what_a_refusal_says_is_true(run: Run, photo: Path) -> None:
     refused(run, ["compile", photo, "--budget", str(least - 1), "-o", "out"], "1 byte over", "in use")
 
 
+@pytest.mark.slow
 def test_a_board_that_holds_it_to_the_byte_is_enough(run: Run, photo: Path) -> None:
     """Where less than the usual room is left for the stack, what the stack takes decides."""
     least = compiled(run, photo, "--budget", "min", "--board", "nucleo-f103rb", "-o", "least").sram.total
@@ -130,6 +132,7 @@ def test_the_front_goes_from_fast_to_small(run: Run, photo: Path) -> None:
     assert "SRAM (B)" in run("compile", photo, "--pareto").out
 
 
+@pytest.mark.slow
 def test_a_front_says_what_is_computed_again(run: Run, photo: Path) -> None:
     points = json.loads(run("compile", photo, "--pareto", "--json").out)["points"]
     assert points[0]["extra_macs"] == 0 and {"extra_macs", "weights_in_ram"} < set(points[0])
@@ -152,6 +155,7 @@ def test_a_front_for_speed_holds_what_compile_makes_of_every_budget(run: Run, mo
         assert found.sram.total <= point["total"] and found.cycles <= 1.005 * point["cycles"]
 
 
+@pytest.mark.slow
 def test_strips_are_called_strips(run: Run, photo: Path) -> None:
     """What recomputes says so: how many strips, and how many MACs."""
     least = smallest_said(run, photo)

@@ -95,6 +95,7 @@ def test_a_stage_is_never_wrong(
     assert wrong(rule, scale, bias, weights, zero, clamp) in (0, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_no_stage_is_lost_by_asking_first_whether_a_line_exists(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The constants are those of the search alone, or there are none."""

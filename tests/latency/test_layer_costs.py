@@ -193,6 +193,7 @@ def test_a_layer_costs_its_share_of_a_whole_run(board: str, toolchain: str, tmp_
     assert abs(total.cycles - sum(streams) - run.cycles) <= 0.03 * run.cycles + 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("board", [M4, "mps2-an500", "nucleo-g0b1re"])
 def test_a_layer_costs_the_same_in_any_company(board: str) -> None:
     """So what a search sees of a candidate does not depend on what was measured before it."""

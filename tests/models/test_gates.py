@@ -71,6 +71,7 @@ def gate_onnx(dtype: str) -> bytes:
     return m.build(m.qdq(m.node("MaxPool", [gated], kernel_shape=[2, 2], strides=[2, 2]), dtype, 0.15))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 def test_squeeze_and_excitation_of_onnx(dtype: str, tmp_path: Path) -> None:
     blob = gate_onnx(dtype)
