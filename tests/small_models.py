@@ -165,6 +165,21 @@ def tokens_graph(tokens: int, features: int, outputs: int, layers: int = 1) -> G
     return network("tokens", steps, [inputs])
 
 
+def mlp_graph(tokens: int, features: int, hidden: int, blocks: int) -> Graph:
+    """Pairs of dense layers over so many tokens, features -> hidden -> features, with small weights."""
+    rng = np.random.default_rng(7)
+    x = inputs = activation("x", (1, tokens, features), 0.05, 3)
+    steps: list[tuple[str, str, Sequence[Tensor], Tensor, dict[str, int]]] = []
+    for i, outputs in enumerate((hidden, features) * blocks):
+        y = activation(f"y{i}", (1, tokens, outputs), 0.5, -4)
+        w = weights(rng, f"w{i}", (outputs, x.shape[2]), 0)
+        assert w.data is not None
+        w = replace(w, data=np.asarray(w.data // 4, np.int8))
+        steps.append(("FULLY_CONNECTED", "FullyConnected", (x, w, bias(rng, f"b{i}", x, w)), y, {"keepNumDims": True}))
+        x = y
+    return network("mlp", steps, [inputs])
+
+
 def wide_graph(side: int = 64, channels: int = 16) -> Graph:
     """One pointwise convolution over a large image, its output larger than its input."""
     rng = np.random.default_rng(2)

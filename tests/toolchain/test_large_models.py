@@ -21,7 +21,7 @@ from mcuc.inside import UNIT, knapsack
 from mcuc.latency.emulated import layer_costs
 from mcuc.latency.flash import LOOP, Read, flash_cycles, read_cycles, table_reads
 from mcuc.pipeline import Compiled
-from mcuc.schedule import Tiling
+from mcuc.schedule import Layer, Segment, Tiling
 from mcuc.schedule.explore import layer_by_layer
 from mcuc.schedule.staging import LEAST, _by_blocks
 from mcuc.targets import load_board, weights_outside
@@ -80,6 +80,23 @@ def test_blocks_of_weights_are_copied_where_that_is_faster(done: Compiled) -> No
         assert row.weights is not None and row.weights.reads_mean < 1.2 and layer.block >= LEAST
         assert row.weights.waits < flash_cycles(replace(layer, staged=False, block=0), chip)
     assert any("a block of channels at a time" in note for note in done.report.notes)
+
+
+def test_a_stream_reads_weights_once_a_block_of_tokens(tmp_path: Path) -> None:
+    """By the cache where it holds a few channels of a layer, else by copies, whose answers are the reference's."""
+    model = tmp_path / "mlp.tflite"
+    model.write_bytes(small_models.exported(small_models.mlp_graph(24, 256, 1152, 2)))
+    done = mcuc.compile(model, board="stm32f746g-disco", out=tmp_path / "out", budget=24 << 10)
+    assert done.report.verify.bit_exact and done.report.verify.audit == 0 and done.report.verify.emulated
+    streams = [unit for unit in done.schedule.segments if isinstance(unit, Segment) and unit.stream is not None]
+    (blocks,) = {unit.stream.blocks for unit in streams if unit.stream is not None}
+    members = [layer for unit in streams for layer in unit.members if isinstance(layer, Layer)]
+    assert [layer.block > 0 for layer in members] == [False, True] * 2 and blocks > 1
+    assert all(layer.tiling.channels for layer in members if not layer.block)
+    code = done.emitted.files["mlp.c"]
+    assert code.count("mcuc_copy((int8_t *)staged") == 2
+    rows = [row.weights for row in done.report.layers if row.weights is not None]
+    assert [row.reads_max for row in rows] == [blocks] * 4
 
 
 def test_how_often_weights_are_read_is_reported(done: Compiled) -> None:

@@ -89,17 +89,21 @@ Budget = Annotated[
         "smallest that computes nothing twice. Default: all that the board has.",
     ),
 ]
-Flash = Annotated[
-    int | None,
-    typer.Option(
+
+
+def flash_option(more: str = "") -> Any:
+    """The option --flash. more: what its help says of the default beside the board's flash."""
+    return typer.Option(
         "--flash",
         metavar="N",
         parser=SIZE,
         show_default=False,
         help="Flash allowed for weights and code together, outside the chip too: up to what the chip has itself, none "
-        "of it lies outside. Default: all that the board has.",
-    ),
-]
+        f"of it lies outside. Default: all that the board has{more}.",
+    )
+
+
+Flash = Annotated[int | None, flash_option()]
 RowsIn = Annotated[
     bool,
     typer.Option(

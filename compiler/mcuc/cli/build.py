@@ -29,6 +29,7 @@ from mcuc.cli._options import (
     ToolchainName,
     Verbose,
     WeightBits,
+    flash_option,
     floats,
     precision,
     usage,
@@ -96,16 +97,7 @@ Budget = Annotated[
     ),
 ]
 Flash = Annotated[
-    int | None,
-    typer.Option(
-        "--flash",
-        metavar="N",
-        parser=SIZE,
-        show_default=False,
-        help="Flash allowed for weights and code together, outside the chip too: up to what the chip has itself, none "
-        "of it lies outside. Default: all that the board has; for --space ds-conv, whose networks are small, what the "
-        "chip has.",
-    ),
+    int | None, flash_option("; for --space ds-conv, whose networks are small, what the chip has")
 ]
 Latency = Annotated[
     float | None,
