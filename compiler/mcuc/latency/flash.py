@@ -52,8 +52,7 @@ def table_reads(layer: Layer, chip: Chip) -> list[Read]:
     for call, kernel in layer.calls:
         tables = kernel.tables(call)
         large = call.family in AGAIN and sum(table.bytes for table in tables) > held
-        by_channels = layer.tiling.channels or layer.block
-        at_once = layer.tiling.columns or call.width if by_channels else kernel.pixels
+        at_once = layer.tiling.columns or call.width if layer.by_channels else kernel.pixels
         again = call.height * -(-call.width // at_once) if large else 1
         hidden = LOOP * _macs(call) if kernel.ahead else 0.0
         largest = max(range(len(tables)), key=lambda i: tables[i].bytes, default=0)

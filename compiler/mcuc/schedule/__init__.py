@@ -57,6 +57,11 @@ class Layer:
     again: bool = False
 
     @property
+    def by_channels(self) -> bool:
+        """Whether some of its channels are computed at a time, for all pixels that are there."""
+        return self.tiling.channels > 0 or self.block > 0
+
+    @property
     def table_bytes(self) -> int:
         """Weights and constants that the layer reads, in bytes."""
         return sum(table.bytes for call, kernel in self.calls for table in kernel.tables(call))

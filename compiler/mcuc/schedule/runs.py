@@ -33,5 +33,5 @@ def growing_members(
         found.append(new)
         made.add(new.output)
         averaged = {m.output for m in found if m.layer.reduction is not None}
-        if end > begin + 1 or layer.tiling.channels or layer.block:
+        if end > begin + 1 or layer.by_channels:
             yield end, tuple(found)

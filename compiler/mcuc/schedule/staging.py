@@ -101,11 +101,12 @@ def _in_stream(unit: Segment, chip: Chip, spare: int) -> Segment:
         return unit
     layers = [layer for layer in unit.members if isinstance(layer, Layer)]
     shared = max(layer.scratch for layer in layers)
-    made = [_member(layer, chip, spare + shared) for layer in layers]
+    made = [_copying(layer, chip, spare + shared) for layer in layers]
     return unit if made == layers else replace(unit, members=tuple(made))
 
 
-def _member(layer: Layer, chip: Chip, room: int) -> Layer:
+def _copying(layer: Layer, chip: Chip, room: int) -> Layer:
+    """The member with the largest block that `room` bytes of scratch hold, if there is a gain; else as it is."""
     if len(layer.calls) != 1 or layer.reduction is not None or layer.tiling.channels:
         return layer
     call, kernel = layer.calls[0]

@@ -115,7 +115,7 @@ def _alike(begin: int, end: int, members: tuple[Member, ...], graph: Graph, live
         over = tuple(map(of, in_place_inputs(m.layer, graph)))
         layer = m.layer
         own = (m.width, m.together, m.sink, grid(graph, m.output).pixel_bytes, layer.scratch, layer.table_bytes)
-        place = (lives.begins.get(m.output), layer.tiling.channels > 0 or layer.block > 0)
+        place = (lives.begins.get(m.output), layer.by_channels)
         parts.append((own, place, layer.macs, of(m.output), names, over, tuple(rows)))
     kept = {lives.root.get(n, n) for n in (*graph.given, *graph.kept)}
     alive = sorted(
@@ -142,8 +142,7 @@ def _peaks(
             over[sink] = free[0]
     growing = [sink for sink in sinks if lives.root.get(sink, sink) not in over]
     scratch = max((layer.scratch for layer in layers), default=0)
-    once = [layer for layer in layers if layer.tiling.channels or layer.block]  # a block; others read theirs anyway
-    blocked = sum(layer.table_bytes for layer in once)
+    blocked = sum(layer.table_bytes for layer in layers if layer.by_channels)  # read once a block, others anyway
     single = sum(PER_SINGLE * m.layer.macs / m.width for m in members if m.together > 1 and m.width % m.together)
     for block in block_sizes(members):
         stream = token_stream(members, graph, block)
